@@ -1,0 +1,44 @@
+# Every target works from a fresh clone: they call the environment that `install` makes.
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+REPOSITORY ?= model_repository
+INSTALLED := $(VENV)/.installed
+
+help:  ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## Make .venv with tritongen, its dependencies and the development tools
+
+# torch first and by number: where the package index has a CPU build of it, pip takes that one.
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
+	$(BIN)/tritongen build --models all --output $(REPOSITORY)
+	bench/demo.sh $(BIN)/tritongen $(REPOSITORY)
+
+test: $(INSTALLED)  ## All tests, with the real tritonserver and perf_analyzer
+	$(BIN)/pytest
+
+test-fast: $(INSTALLED)  ## The tests that start no server
+	$(BIN)/pytest -m 'not server'
+
+lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cog --check docs/cli.md
+
+docs: $(INSTALLED)  ## Write the generated parts of the docs again
+	$(BIN)/cog -r docs/cli.md
+
+bench: $(INSTALLED)  ## Serving against bare ONNX Runtime, building against the plain loop, as ratios
+	$(BIN)/python bench/serving.py
+	$(BIN)/python bench/building.py
+
+.PHONY: help install demo test test-fast lint docs bench

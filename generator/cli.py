@@ -1,0 +1,85 @@
+"""The command line: a lazy map of commands, and the one place where errors become exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from generator.console import complain
+from generator.errors import TritongenError, UnknownName
+
+# Each command is imported when it is called: `--help` pays for no torch, onnx, numpy or matplotlib.
+COMMANDS = {
+    "build": "generator.commands.build",
+    "doctor": "generator.commands.doctor",
+    "infer": "generator.commands.infer",
+    "list": "generator.commands.list",
+    "perf": "perf.command",
+    "serve": "generator.commands.serve",
+}
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order of the user's story."""
+        return ["list", "build", "serve", "infer", "perf", "doctor"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, or None for click to refuse."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for one that is not there."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UnknownName("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tritongen", prog_name="tritongen")
+def cli() -> None:
+    r"""Make a Triton model repository of image-classification networks, verify it, serve it, measure it.
+
+    \b
+      tritongen build --models all --precision fp16
+      tritongen serve
+      tritongen perf --gpu v100
+    """
+
+
+def main() -> None:
+    """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+    sys.exit(status_of_call())
+
+
+def status_of_call() -> int:
+    """Run the command; say what went wrong on stderr."""
+    try:
+        # Commands that end with another status than 0 return it.
+        status = cli.main(prog_name="tritongen", standalone_mode=False)
+    except TritongenError as error:
+        complain(str(error), error.hint)
+        return error.exit_code
+    except click.ClickException as error:
+        ctx = getattr(error, "ctx", None)
+        complain(error.format_message(), f"`{ctx.command_path} --help`" if ctx else None)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted", None)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output is gone; keep Python from complaining again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,65 @@
+"""`tritongen infer`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from generator.commands.options import json_option, repository_option, url_option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@click.command(name="infer", short_help="Classify images.")
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--model", "-m", required=True, metavar="NAME", help="The model that classifies.")
+@click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many classes to print.")
+@url_option
+@repository_option("What is served where no Triton runs.")
+@json_option
+def command(
+    *, images: tuple[Path, ...], model: str, top: int, url: str | None, repository: Path, as_json: bool
+) -> None:
+    r"""Classify images: resize, crop, normalise, ask the server, print the top labels.
+
+    \b
+    Example:
+      tritongen infer cat.jpg --model densenet121
+    """
+    from generator import client, console
+    from generator.image import load
+    from generator.server import probe
+    from generator.server.connect import connected
+
+    for path in images:
+        load(path)  # a broken file is refused before a server is started
+    name = model.lower()
+    with connected(url, repository, models=[name], say=console.say) as address:
+        served = probe.served_model(address, name)
+        preprocessing = client.preprocessing_of(served.parameters)
+        answers = {path: client.classify(address, name, path, preprocessing, top) for path in images}
+    weights = served.parameters.get("tritongen.weights", "not stated")
+    if as_json:
+        print_json(answers, name, weights)
+        return
+    for path, guesses in answers.items():
+        console.out().print(f"{path}")
+        rows = [(f"{guess.logit:9.4f}", f"{guess.index:5}", guess.label) for guess in guesses]
+        console.out().print(console.table((" Logit", "Class", "Label"), rows, left=3))
+    if weights.startswith("random"):
+        console.say(f"{name} has {weights} weights: these labels mean nothing")
+
+
+def print_json(answers: Mapping[Path, tuple[object, ...]], model: str, weights: str) -> None:
+    """The answers for a program."""
+    import dataclasses
+    import json
+
+    images = [
+        {"image": str(path), "classes": [dataclasses.asdict(guess) for guess in guesses]}  # type: ignore[call-overload]
+        for path, guesses in answers.items()
+    ]
+    click.echo(json.dumps({"model": model, "weights": weights, "images": images}, indent=2))

@@ -1,0 +1,50 @@
+"""Option types and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+REPOSITORY = Path("model_repository")
+
+
+def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Lists take commas and may be repeated."""
+    return tuple(name for value in values for name in map(str.strip, value.split(",")) if name)
+
+
+def models_option(help_text: str) -> Decorator:
+    """`--models`."""
+    return click.option(
+        "--models", "-m", multiple=True, default=("all",), show_default="all", callback=split, metavar="NAMES",
+        help=help_text,
+    )  # fmt: skip
+
+
+def repository_option(help_text: str) -> Decorator:
+    """`--repository`."""
+    return click.option(
+        "--repository", type=click.Path(path_type=Path), default=REPOSITORY, show_default=True, metavar="DIR",
+        help=help_text,
+    )  # fmt: skip
+
+
+def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--url`."""
+    return click.option(
+        "--url", metavar="HOST:PORT",
+        help="gRPC address of a running Triton. Without it: the one at localhost:8001, else one is started "
+        "for this command.",
+    )(command)  # fmt: skip
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)

@@ -1,0 +1,180 @@
+"""What can go wrong, in the user's words.
+
+Every error is one sentence that holds the offending value, and perhaps a hint that says what to do:
+
+- TritongenError             the work failed (exit status 1)
+  - UsageError               the call was wrong (exit status 2)
+    - UnknownName
+    - BadOption
+  - ExportFailed
+  - VerificationFailed
+  - OutputFailed
+  - RepositoryNotFound
+  - ImageUnreadable
+  - EngineMissing
+  - PortInUse
+  - ServerFailed
+  - ServerUnreachable
+  - ModelNotServed
+  - InferenceFailed
+  - WrongDevice
+  - AnalyzerFailed
+
+The one error boundary, in `cli.py`, prints them as `error: …` and `hint: …`. Anything else is a bug and
+keeps its traceback.
+"""
+
+import difflib
+import errno
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+class TritongenError(Exception):
+    """The work failed; `str()` is the sentence, `hint` what may help."""
+
+    exit_code = 1
+
+    def __init__(self, sentence: str, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+
+
+class UsageError(TritongenError):
+    """The call was wrong: nothing was done."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is in no table, with the nearest one that is."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"there is no {kind} named {name!r}", hint)
+
+
+class BadOption(UsageError):
+    """An option's value that cannot be used."""
+
+    def __init__(self, option: str, value: object, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{option} {value}: {why}", hint)
+
+
+class ExportFailed(TritongenError):
+    """A network that did not become an ONNX file."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} could not be exported to ONNX: {why}")
+
+
+class VerificationFailed(TritongenError):
+    """An ONNX file whose answers are not those of the torch network."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"{name} was not published: {what}",
+            "the exported graph does not compute what the torch network computes",
+        )
+
+
+class OutputFailed(TritongenError):
+    """A file or folder that could not be written."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        hint = {
+            errno.ENOSPC: "free some space or choose another disk; ten models take about 1.6 GB",
+            errno.EDQUOT: "the quota of this user is used up; choose another disk",
+            errno.EACCES: "choose a folder that you may write to",
+            errno.EPERM: "choose a folder that you may write to",
+            errno.EROFS: "choose a folder on a disk that is not mounted read-only",
+            errno.ENOTDIR: "name a folder, not a file",
+        }.get(error.errno or 0)
+        super().__init__(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint)
+
+
+class RepositoryNotFound(TritongenError):
+    """No model repository where one was named."""
+
+    def __init__(self, path: Path, why: str = "there is no such folder") -> None:
+        super().__init__(f"{path} is not a model repository: {why}", "`tritongen build` makes one")
+
+
+class ImageUnreadable(TritongenError):
+    """A file that Pillow cannot decode."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is not a readable image: {why}")
+
+
+class EngineMissing(TritongenError):
+    """A server that this machine cannot start."""
+
+    def __init__(self, engine: str, why: str, hint: str | None = None) -> None:
+        super().__init__(
+            f"the {engine} engine cannot start here: {why}",
+            hint or "`tritongen doctor` lists what is missing",
+        )
+
+
+class PortInUse(TritongenError):
+    """A port that somebody else listens on."""
+
+    def __init__(self, port: int, option: str) -> None:
+        super().__init__(
+            f"port {port} is in use on 127.0.0.1",
+            f"stop what listens there, or give another port with {option}",
+        )
+
+
+class ServerFailed(TritongenError):
+    """A server that ended, with the models it refused and why."""
+
+    def __init__(self, why: str, refused: Mapping[str, str] | None = None, log: str | None = None) -> None:
+        if refused:
+            count = "1 model" if len(refused) == 1 else f"{len(refused)} models"
+            why = f"Triton refused {count}: " + "; ".join(f"{name}: {text}" for name, text in refused.items())
+        super().__init__(why, log)
+
+
+class ServerUnreachable(TritongenError):
+    """No Triton where one was named."""
+
+    def __init__(self, url: str, why: str = "nothing answers there") -> None:
+        super().__init__(
+            f"no Triton at {url}: {why}", "`tritongen serve` starts one; without --url one is started for you"
+        )
+
+
+class ModelNotServed(TritongenError):
+    """A model that the server does not have ready."""
+
+    def __init__(self, name: str, url: str, ready: Iterable[str]) -> None:
+        listed = ", ".join(ready) or "none"
+        super().__init__(f"the server at {url} has no model {name!r} ready", f"ready there: {listed}")
+
+
+class InferenceFailed(TritongenError):
+    """A request that the server answered with an error."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} did not answer: {why}")
+
+
+class WrongDevice(TritongenError):
+    """A measurement asked for on a GPU that the server does not run on."""
+
+    def __init__(self, asked: str, found: str) -> None:
+        super().__init__(
+            f"--gpu {asked}: {found}, so there is no {asked.upper()} table to measure",
+            "--gpu cpu measures this machine's CPU; --url names a server that has the GPU",
+        )
+
+
+class AnalyzerFailed(TritongenError):
+    """A perf_analyzer that cannot start."""
+
+    def __init__(self, why: str, hint: str | None = None) -> None:
+        super().__init__(f"perf_analyzer cannot start: {why}", hint)

@@ -1,0 +1,71 @@
+"""The networks tritongen knows, one row each, and how to choose among them.
+
+Hyper-parameters: Huang et al. 2017 (DenseNet), Chen et al. 2017 (DPN). Published figures: the PaddleClas page
+on DPN and DenseNet. Importing this loads no torch: the modules behind the rows are imported when one is made.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING
+
+from generator.errors import UnknownName
+from generator.spec import DenseNetShape, DPNShape, Network, Published
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import nn
+
+# ruff: noqa: E501 (a row a line)
+# fmt: off
+NETWORKS: tuple[Network, ...] = (
+    #                                      stem  k   layers a block                top-1  top-5  GFLOPs  M params
+    Network("densenet121", "DenseNet121", DenseNetShape(64, 32, (6, 12, 24, 16)), Published(0.757, 0.926, 5.69, 7.98)),
+    Network("densenet161", "DenseNet161", DenseNetShape(96, 48, (6, 12, 36, 24)), Published(0.786, 0.941, 15.49, 28.68)),
+    Network("densenet169", "DenseNet169", DenseNetShape(64, 32, (6, 12, 32, 32)), Published(0.768, 0.933, 6.74, 14.15)),
+    Network("densenet201", "DenseNet201", DenseNetShape(64, 32, (6, 12, 48, 32)), Published(0.776, 0.937, 8.61, 20.01)),
+    Network("densenet264", "DenseNet264", DenseNetShape(64, 32, (6, 12, 64, 48)), Published(0.780, 0.939, 11.54, 33.37)),
+    #                            stem  w    r   G   blocks         growth
+    Network("dpn68",  "DPN68",  DPNShape(10, 3,  64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64)),  Published(0.768, 0.934, 4.03, 10.78)),
+    Network("dpn92",  "DPN92",  DPNShape(64, 7, 256,  96, 32, (3, 4, 20, 3), (16, 32, 24, 128)), Published(0.799, 0.948, 12.54, 36.29)),
+    Network("dpn98",  "DPN98",  DPNShape(96, 7, 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128)), Published(0.806, 0.951, 22.22, 58.46)),
+    Network("dpn107", "DPN107", DPNShape(128, 7, 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128)), Published(0.809, 0.953, 35.06, 82.97)),
+    Network("dpn131", "DPN131", DPNShape(128, 7, 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128)), Published(0.807, 0.951, 30.51, 75.36)),
+)
+# fmt: on
+
+INPUT_DIMS = (3, 224, 224)
+CLASSES = 1000
+
+
+def select(patterns: Iterable[str]) -> tuple[Network, ...]:
+    """The networks that names, glob patterns or `all` stand for, in the table's order, each once.
+
+    Raises:
+        UnknownName: a pattern matches no network.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        wanted = "*" if pattern.lower() == "all" else pattern.lower()
+        matched = fnmatch.filter((network.name for network in NETWORKS), wanted)
+        if not matched:
+            raise UnknownName("network", pattern, (network.name for network in NETWORKS))
+        chosen.update(matched)
+    return tuple(network for network in NETWORKS if network.name in chosen)
+
+
+def create(network: Network, *, bn_eps: float = 1e-5) -> nn.Module:
+    """The torch module of a row, its parameters on the meta device (shapes only), in evaluation mode."""
+    import torch
+
+    from generator.networks.densenet import DenseNet
+    from generator.networks.dpn import DPN
+
+    with torch.device("meta"):
+        match network.shape:
+            case DenseNetShape():
+                module: nn.Module = DenseNet(network.shape, classes=CLASSES, bn_eps=bn_eps)
+            case DPNShape():
+                module = DPN(network.shape, classes=CLASSES, bn_eps=bn_eps)
+    return module.eval()

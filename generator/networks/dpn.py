@@ -1,0 +1,126 @@
+"""Dual path networks in torch, under timm's attribute names so that its state dicts load with strict=True.
+
+Two paths run side by side, kept as one tensor `[residual | dense]`: a block adds its first channels to the
+residual path (as ResNeXt does) and appends its last ones to the dense path (as DenseNet does)
+(Chen et al. 2017, arXiv:1707.01629, section 4).
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, relu
+
+from generator.spec import DPNShape
+
+
+class ConvBNReLU(nn.Module):
+    """The stem: convolution, batch norm, ReLU; half the height and width."""
+
+    def __init__(self, channels: int, kernel: int, bn_eps: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, kernel, stride=2, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(channels, eps=bn_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,3,H,W] -> [N,channels,H/2,W/2]."""
+        return relu(self.bn(self.conv(x)))
+
+
+class BNReLU(nn.Module):
+    """The end of the last stage: batch norm, ReLU."""
+
+    def __init__(self, channels: int, bn_eps: float) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels, eps=bn_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape."""
+        return relu(self.bn(x))
+
+
+class BNReLUConv(nn.Module):
+    """Batch norm, ReLU, convolution: what every convolution after the stem is."""
+
+    def __init__(
+        self, channels: int, out: int, kernel: int, *, bn_eps: float, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels, eps=bn_eps)
+        self.conv = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N,channels,H,W] -> [N,out,H/stride,W/stride]."""
+        out: Tensor = self.conv(relu(self.bn(x)))
+        return out
+
+
+class DualPathBlock(nn.Module):
+    """1x1, grouped 3x3, 1x1; the first block of a stage also projects its input.
+
+    [N,channels,H,W] -> [N,residual+dense+growth,H/stride,W/stride].
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        bottleneck: int,
+        residual: int,
+        growth: int,
+        *,
+        groups: int,
+        projection_stride: int | None,
+        bn_eps: float,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        stride = projection_stride or 1
+        # timm names the projection after its stride.
+        self.projection = f"c1x1_w_s{projection_stride}" if projection_stride else None
+        if self.projection:
+            width = residual + 2 * growth
+            self.add_module(self.projection, BNReLUConv(channels, width, 1, stride=stride, bn_eps=bn_eps))
+        self.c1x1_a = BNReLUConv(channels, bottleneck, 1, bn_eps=bn_eps)
+        self.c3x3_b = BNReLUConv(bottleneck, bottleneck, 3, stride=stride, groups=groups, bn_eps=bn_eps)
+        self.c1x1_c = BNReLUConv(bottleneck, residual + growth, 1, bn_eps=bn_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[residual + new residual | dense | new dense]`."""
+        path = self.get_submodule(self.projection)(x) if self.projection else x
+        new = self.c1x1_c(self.c3x3_b(self.c1x1_a(x)))
+        split = self.residual
+        return torch.cat([path[:, :split] + new[:, :split], path[:, split:], new[:, split:]], dim=1)
+
+
+class DPN(nn.Module):
+    """[N,3,224,224] -> [N,classes] logits."""
+
+    def __init__(self, shape: DPNShape, classes: int, bn_eps: float) -> None:
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1_1=ConvBNReLU(shape.stem, shape.stem_kernel, bn_eps),
+            conv1_pool=nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        channels = shape.stem
+        for stage, (blocks, growth) in enumerate(zip(shape.blocks, shape.growth, strict=True)):
+            residual = shape.width * 2**stage
+            for block in range(blocks):
+                projection_stride = None if block else (2 if stage else 1)
+                layers[f"conv{stage + 2}_{block + 1}"] = DualPathBlock(
+                    channels,
+                    shape.bottleneck * 2**stage,
+                    residual,
+                    growth,
+                    groups=shape.groups,
+                    projection_stride=projection_stride,
+                    bn_eps=bn_eps,
+                )
+                channels = (residual + 3 * growth) if projection_stride else (channels + growth)
+        layers["conv5_bn_ac"] = BNReLU(channels, bn_eps)
+        self.features = nn.Sequential(layers)
+        self.classifier = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of normalised images."""
+        x = adaptive_avg_pool2d(self.features(x), 1)
+        return torch.flatten(self.classifier(x), 1)

@@ -1,0 +1,126 @@
+"""The model repository on disk: its paths, and the one place that writes it.
+
+A model appears whole or not at all. It is staged beside the repository, never in it (Triton takes every folder
+there for a model), on the same filesystem, and moved in by one rename.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from generator.errors import OutputFailed, TritongenError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MODEL_FILE = "1/model.onnx"
+CONFIG_FILE = "config.pbtxt"
+PROVENANCE_FILE = "provenance.json"
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+@contextmanager
+def staging(repository: Path) -> Iterator[Path]:
+    """An empty folder beside the repository, gone when the context ends; so is what a killed build left there.
+
+    Raises:
+        OutputFailed: the folder or the repository cannot be made.
+    """
+    repository = repository.resolve()
+    root = repository.parent / f".{repository.name}.staging"
+    folder = root / str(os.getpid())
+    with reporting(repository):
+        repository.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(root)
+        folder.mkdir(parents=True)
+        if folder.stat().st_dev != repository.stat().st_dev:
+            raise OSError(
+                errno.EXDEV,
+                f"it is the root of a filesystem; choose a folder in it, such as {repository / 'models'}",
+            )
+        if not os.access(repository, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what builds that no longer run have staged."""
+    for folder in root.glob("*"):
+        try:
+            os.kill(int(folder.name), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder)
+        except PermissionError:  # somebody else's build, still running
+            continue
+
+
+def write_model(staged: Path, files: Mapping[str, bytes]) -> None:
+    """Write a model's files, named relative to its folder."""
+    for name, content in files.items():
+        path = staged / name
+        with reporting(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def publish(staged: Path, repository: Path) -> Path:
+    """Move a staged model into the repository, in place of the one that it replaces.
+
+    Raises:
+        TritongenError: a folder of that name is there that tritongen did not make.
+        OutputFailed: the move failed; the repository holds what it held before.
+    """
+    target = repository.resolve() / staged.name
+    check_replaceable(target)
+    with reporting(target):
+        if target.exists():
+            exchange(staged, target)
+            shutil.rmtree(staged)
+        else:
+            staged.rename(target)
+    return target
+
+
+def check_replaceable(target: Path) -> None:
+    """Refuse to replace what somebody else put there."""
+    if target.exists() and not (target / PROVENANCE_FILE).is_file():
+        raise TritongenError(
+            f"{target} was not made by tritongen and would be replaced",
+            "move it away, or choose another --output",
+        )
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two folders: in one step where the filesystem can (Linux, renameat2), else in two."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(code, os.strerror(code))
+    aside = one.with_name(f"{one.name}.replaced")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+@contextmanager
+def reporting(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a write into OutputFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputFailed(path, error) from error

@@ -1,0 +1,1 @@
+"""What a server accepts, one small function a rule, with the words of the server."""

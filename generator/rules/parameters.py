@@ -1,0 +1,90 @@
+"""The config's settings for an ONNX Runtime session, as onnxruntime_backend reads them.
+
+Source: onnxruntime_backend, constructor of `ModelState` and `LoadModel` (src/onnxruntime.cc); `ParseIntValue` and
+`ParseBoolValue` (backend, src/backend_common.cc). Keys that the backend does not know are ignored, by it and here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from generator.rules.refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Config = Mapping[str, Any]
+
+# graph { level }: -1 basic, 1 extended, 2 none; anything else, 0 among it, all.
+GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """What the config says of the session; 0 threads means that it says nothing."""
+
+    graph_level: str
+    parallel: bool
+    intra_op_threads: int
+    inter_op_threads: int
+    mem_arena: bool
+    mem_pattern: bool
+
+
+def session_settings(config: Config) -> SessionSettings:
+    """Read them, or raise Refused with the backend's sentence."""
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    execution_mode = integer(config, "execution_mode", 0)
+    if execution_mode not in (0, 1):
+        raise Refused(
+            "Invalid configuration value provided. Expected values for  execution_mode are 0 or 1 but got "
+            f"{execution_mode} ."
+        )
+    settings = SessionSettings(
+        graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
+        parallel=execution_mode == 1,
+        intra_op_threads=max(0, integer(config, "intra_op_thread_count", 0)),
+        inter_op_threads=max(0, integer(config, "inter_op_thread_count", 0)),
+        mem_arena=boolean(config, "enable_mem_arena"),
+        mem_pattern=boolean(config, "enable_mem_pattern"),
+    )
+    check_cpu_accelerators(config)
+    return settings
+
+
+def check_cpu_accelerators(config: Config) -> None:
+    """The CPU side knows `openvino` only, and only in a build that has it; the GPU side is not read on a CPU."""
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    for accelerator in accelerators.get("cpu_execution_accelerator", []):
+        raise Refused(f"unknown Execution Accelerator '{accelerator.get('name', '')}' is requested")
+
+
+def text(config: Config, key: str) -> str | None:
+    """A model parameter's string, or None where it is not set."""
+    entry = config.get("parameters", {}).get(key)
+    return None if entry is None else entry.get("string_value", "")
+
+
+def integer(config: Config, key: str, default: int) -> int:
+    """Read a number as C's stoi does: leading blanks and trailing text are let pass."""
+    value = text(config, key)
+    if value is None:
+        return default
+    number = re.match(r"\s*[+-]?\d+", value)
+    if number is None:
+        raise Refused(f"failed to convert '{value}' to integral number")
+    return int(number.group())
+
+
+def boolean(config: Config, key: str, *, default: bool = True) -> bool:
+    """true, on, 1 or false, off, 0, in any letter case."""
+    value = text(config, key)
+    if value is None:
+        return default
+    if value.lower() in ("true", "on", "1"):
+        return True
+    if value.lower() in ("false", "off", "0"):
+        return False
+    raise Refused(f"failed to convert '{value}' to boolean")

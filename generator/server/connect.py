@@ -1,0 +1,46 @@
+"""The server that `infer` and `perf` talk to: one that runs already, else one of their own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from generator.server import engines, probe
+from generator.server.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from generator.server.docker import DockerOptions
+
+DEFAULT_URL = "localhost:8001"
+
+
+@contextmanager
+def connected(
+    url: str | None,
+    repository: Path,
+    *,
+    models: Sequence[str],
+    say: Callable[[str], None],
+    options: DockerOptions | None = None,
+) -> Iterator[str]:
+    """`host:port` of the server at `url`, of the one at localhost:8001, or of one started for the context.
+
+    Raises:
+        ServerUnreachable: nothing answers at the `url` that was given.
+        TritongenError: a server had to be started and did not start.
+    """
+    if url is not None:
+        probe.check_answers(url)
+        yield url
+    elif probe.answers(DEFAULT_URL):
+        say(f"attached to the Triton at {DEFAULT_URL}")
+        yield DEFAULT_URL
+    else:
+        engine = engines.choose("auto")
+        ports = free_ports()
+        say(f"no Triton at {DEFAULT_URL}: starting one of {repository} ({engine} engine) for this command")
+        with engines.start(engine, repository, ports=ports, models=models, options=options) as server:
+            yield server.grpc_url

@@ -1,0 +1,94 @@
+"""The embedded engine: the pip-installed tritonserver on this machine's CPU, reachable from loopback only."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from generator.errors import RepositoryNotFound
+from generator.server.lifecycle import running
+from generator.server.ports import LOOPBACK, check_free
+from generator.server.runtime import runtime
+from generator.spec import Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from generator.server.lifecycle import Server
+    from generator.server.runtime import Runtime
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where the Python backend keeps its tensors)
+
+
+@contextmanager
+def serve(
+    repository: str | Path = "model_repository",
+    *,
+    models: Sequence[str] = (),
+    ports: Ports | None = None,
+    model_config_name: str | None = None,
+) -> Iterator[Server]:
+    """Run Triton on a repository for as long as the context lasts; every model is READY when it begins.
+
+    Args:
+        repository: the model repository's folder.
+        models: which models to load; all where none is named.
+        ports: 8000, 8001 and 8002 where none are given.
+        model_config_name: the variant in `configs/` that is served, without `.pbtxt`.
+
+    Raises:
+        RepositoryNotFound: no such folder, or no model in it.
+        PortInUse: another program listens on one of the ports.
+        EngineMissing: Triton is not installed, or not for this Python.
+        ServerFailed: Triton ended; the models that it refused are named, with its reasons.
+    """
+    repository, ports = Path(repository), ports or Ports()
+    check_repository(repository)
+    check_free(ports)
+    parts = runtime()
+    region = f"tritongen_{os.getpid()}_{ports.grpc}_"
+    line = command(parts, repository, ports, models=models, model_config_name=model_config_name)
+    line.append(f"--backend-config=python,shm-region-prefix-name={region}")
+    try:
+        with running("embedded", line, ports, parts.env) as server:
+            yield server
+    finally:
+        for leftover in SHARED_MEMORY.glob(f"{region}*"):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def command(
+    parts: Runtime,
+    repository: Path,
+    ports: Ports,
+    *,
+    models: Sequence[str] = (),
+    model_config_name: str | None = None,
+) -> list[str]:
+    """The line that starts tritonserver."""
+    line = [
+        str(parts.tritonserver),
+        f"--model-repository={repository.resolve()}",
+        f"--backend-directory={parts.backends}",
+        f"--cache-directory={parts.caches}",
+        "--strict-readiness=true",
+        "--exit-on-error=true",
+    ]
+    for service in ("http", "grpc", "metrics"):
+        line += [f"--{service}-address={LOOPBACK}", f"--{service}-port={getattr(ports, service)}"]
+    if models:
+        line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
+    if model_config_name:
+        line.append(f"--model-config-name={model_config_name}")
+    return line
+
+
+def check_repository(repository: Path) -> None:
+    """Raise RepositoryNotFound unless it is a folder with a model in it."""
+    if not repository.is_dir():
+        raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
+    if not any(entry.is_dir() for entry in repository.iterdir()):
+        raise RepositoryNotFound(repository, "it holds no models")

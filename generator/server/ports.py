@@ -1,0 +1,33 @@
+"""Ports on loopback: are they free, and which are."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+
+from generator.errors import PortInUse
+from generator.spec import Ports
+
+LOOPBACK = "127.0.0.1"
+
+
+def check_free(ports: Ports) -> None:
+    """Raise PortInUse for the first port that somebody listens on."""
+    for service in ("http", "grpc", "metrics"):
+        port = getattr(ports, service)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError as error:
+                raise PortInUse(port, f"--{service}-port") from error
+
+
+def free_ports() -> Ports:
+    """Three ports that nobody listens on now."""
+    with ExitStack() as open_together:
+        probes = [open_together.enter_context(socket.socket()) for _ in range(3)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        http, grpc, metrics = (probe.getsockname()[1] for probe in probes)
+    return Ports(http, grpc, metrics)

@@ -1,0 +1,79 @@
+"""What a running Triton says of itself: is it there, which models, on what, in which precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tritonclient.grpc as triton
+from tritonclient.grpc.model_config_pb2 import DataType
+
+from generator.errors import ModelNotServed, ServerUnreachable
+from generator.spec import ServedModel, TensorSpec
+
+if TYPE_CHECKING:
+    from generator.spec import Precision
+
+TIMEOUT_S = 5.0
+
+
+def answers(url: str) -> bool:
+    """Whether a live Triton is at `host:port`."""
+    try:
+        with triton.InferenceServerClient(url) as client:
+            return bool(client.is_server_live(client_timeout=TIMEOUT_S))
+    except triton.InferenceServerException:
+        return False
+
+
+def check_answers(url: str) -> None:
+    """Raise ServerUnreachable unless a live Triton is at `host:port`."""
+    if not answers(url):
+        raise ServerUnreachable(url)
+
+
+def ready_models(url: str) -> tuple[str, ...]:
+    """Names of the models that are READY, sorted.
+
+    Raises:
+        ServerUnreachable: the server does not answer, or not this question.
+    """
+    try:
+        with triton.InferenceServerClient(url) as client:
+            index = client.get_model_repository_index(client_timeout=TIMEOUT_S)
+    except triton.InferenceServerException as error:
+        raise ServerUnreachable(url, error.message()) from error
+    return tuple(sorted({entry.name for entry in index.models if entry.state == "READY"}))
+
+
+def served_model(url: str, name: str) -> ServedModel:
+    """How the server runs a model.
+
+    Raises:
+        ModelNotServed: it has no such model ready.
+    """
+    try:
+        with triton.InferenceServerClient(url) as client:
+            config = client.get_model_config(name, client_timeout=TIMEOUT_S).config
+            metadata = client.get_model_metadata(name, client_timeout=TIMEOUT_S)
+    except triton.InferenceServerException as error:
+        raise ModelNotServed(name, url, ready_models(url)) from error
+    # Core has resolved KIND_AUTO by now: 1 is KIND_GPU (model_config.proto).
+    on_gpu = any(group.kind == 1 for group in config.instance_group)
+    return ServedModel(
+        name=name,
+        version=max(metadata.versions, key=int),
+        max_batch_size=config.max_batch_size,
+        device="gpu" if on_gpu else "cpu",
+        precision=served_precision(config) if on_gpu else "fp32",
+        inputs=tuple(
+            TensorSpec(entry.name, DataType.Name(entry.data_type), tuple(entry.dims)) for entry in config.input
+        ),
+        parameters={key: value.string_value for key, value in config.parameters.items()},
+    )
+
+
+def served_precision(config: Any) -> Precision:  # noqa: ANN401 (a protobuf message)
+    """FP16 where the TensorRT accelerator is told so; else the graph's own FP32."""
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    modes = [entry.parameters.get("precision_mode") for entry in accelerators if entry.name == "tensorrt"]
+    return "fp16" if "FP16" in modes else "fp32"
