@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -65,6 +66,7 @@ def main() -> None:
 
 def status_of_call() -> int:
     """Run the command; say what went wrong on stderr."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     try:
         # Commands that end with another status than 0 return it.
         status = cli.main(prog_name="tritongen", standalone_mode=False)

@@ -51,7 +51,7 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = list(known)
-        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.75)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         super().__init__(f"there is no {kind} named {name!r}", hint)
 
@@ -91,6 +91,7 @@ class OutputFailed(TritongenError):
             errno.EPERM: "choose a folder that you may write to",
             errno.EROFS: "choose a folder on a disk that is not mounted read-only",
             errno.ENOTDIR: "name a folder, not a file",
+            errno.EEXIST: "name a folder, not a file",
         }.get(error.errno or 0)
         super().__init__(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint)
 
@@ -132,11 +133,14 @@ class PortInUse(TritongenError):
 class ServerFailed(TritongenError):
     """A server that ended, with the models it refused and why."""
 
-    def __init__(self, why: str, refused: Mapping[str, str] | None = None, log: str | None = None) -> None:
-        if refused:
-            count = "1 model" if len(refused) == 1 else f"{len(refused)} models"
-            why = f"Triton refused {count}: " + "; ".join(f"{name}: {text}" for name, text in refused.items())
-        super().__init__(why, log)
+    def __init__(self, why: str, refused: Mapping[str, str] | None = None) -> None:
+        refused = refused or {}
+        if len(refused) == 1:
+            why = "Triton refused " + ": ".join(*refused.items())
+        elif refused:
+            lines = [f"\n  {name}: {text}" for name, text in refused.items()]
+            why = f"Triton refused {len(refused)} models:" + "".join(lines)
+        super().__init__(why)
 
 
 class ServerUnreachable(TritongenError):

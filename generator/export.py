@@ -37,17 +37,23 @@ def export(name: str, module: nn.Module) -> Exported:
     """
     # The current exporter takes a batch of 1 for a constant; 2 stays dynamic in both.
     example = torch.zeros(2, *INPUT_DIMS)
-    with quiet(), torch.no_grad():
-        try:
-            model, exporter = torchscript(module, example), "torchscript"
-        except TypeError:  # dynamo=False is gone
-            model, exporter = dynamo(module, example), "dynamo"
-        except Exception as error:
-            raise ExportFailed(name, str(error).strip().splitlines()[0]) from error
+    try:
+        model, exporter = first_that_works(module, example)
+    except Exception as error:
+        raise ExportFailed(name, str(error).strip().splitlines()[0]) from error
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     if opset != OPSET:
         raise ExportFailed(name, f"the exporter wrote opset {opset} instead of {OPSET}")
     return Exported(model, exporter)
+
+
+def first_that_works(module: nn.Module, example: torch.Tensor) -> tuple[onnx.ModelProto, str]:
+    """The graph and the exporter's name; the error is that of the exporter that is here to stay."""
+    with quiet(), torch.no_grad():
+        try:
+            return torchscript(module, example), "torchscript"
+        except Exception:  # noqa: BLE001 (dynamo=False is gone, or cannot do this module)
+            return dynamo(module, example), "dynamo"
 
 
 def torchscript(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
@@ -76,6 +82,7 @@ def dynamo(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
         output_names=[OUTPUT],
         dynamic_shapes=({0: torch.export.Dim(BATCH, min=1, max=4096)},),
         dynamo=True,
+        verbose=False,
     )
     assert program is not None  # it returns the program when it is given no file  # noqa: S101
     return program.model_proto

@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from generator.errors import OutputFailed, TritongenError
@@ -37,23 +37,26 @@ def staging(repository: Path) -> Iterator[Path]:
     repository = repository.resolve()
     root = repository.parent / f".{repository.name}.staging"
     folder = root / str(os.getpid())
-    with reporting(repository):
-        repository.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(root)
-        folder.mkdir(parents=True)
-        if folder.stat().st_dev != repository.stat().st_dev:
-            raise OSError(
-                errno.EXDEV,
-                f"it is the root of a filesystem; choose a folder in it, such as {repository / 'models'}",
-            )
-        if not os.access(repository, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
+        with reporting(repository):
+            repository.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(root)
+            folder.mkdir(parents=True)
+            check_movable(folder, repository)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if root.is_dir() and not any(root.iterdir()):
+        with suppress(OSError):  # another build stages there, or it was never made
             root.rmdir()
+
+
+def check_movable(folder: Path, repository: Path) -> None:
+    """Raise OSError unless a model can be renamed from one to the other."""
+    if not os.access(repository, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if folder.stat().st_dev != repository.stat().st_dev:
+        inside = repository / "models"
+        raise OSError(errno.EXDEV, f"a model cannot be staged beside the root of a filesystem; choose {inside}")
 
 
 def remove_leftovers(root: Path) -> None:

@@ -80,12 +80,14 @@ class Child:
 
     def stop(self, grace_s: float = 30) -> None:
         """Ask it to end, and end the whole group after `grace_s`."""
-        if self.status() is None:
-            self._process.send_signal(signal.SIGINT)
-            self.wait(grace_s)
-        with suppress(ProcessLookupError):  # nobody of the group is left
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            if self.status() is None:
+                self._process.send_signal(signal.SIGINT)
+                self.wait(grace_s)
+        finally:  # a second Ctrl-C does not wait
+            with suppress(ProcessLookupError):  # nobody of the group is left
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 def environment(changes: Mapping[str, str] | None) -> dict[str, str] | None:

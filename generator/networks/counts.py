@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from generator.networks import INPUT_DIMS, create
 
@@ -16,15 +16,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """Parameters, and FLOPs of one image; a multiplication and its addition are two."""
+    """Parameters, and FLOPs of one image in convolutions and the classifier; a multiply-add is two."""
 
     parameters: int
     flops: int
 
 
 def count(network: Network) -> Counts:
-    """Count on the meta device: shapes flow, no arithmetic is done."""
+    """Count while shapes flow on the meta device; no arithmetic is done.
+
+    A fraction of the time that torch.utils.flop_counter takes, which gives the same.
+    """
     module = create(network)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    flops: list[int] = []
+
+    def add(layer: nn.Module, _inputs: object, output: Tensor) -> None:
+        # Each output is one dot product with a filter: [Cout, Cin/groups, kh, kw] or [out, in].
+        flops.append(2 * output.numel() * layer.get_parameter("weight")[0].numel())
+
+    for layer in list(module.modules()):
+        for name, child in layer.named_children():
+            if isinstance(child, nn.BatchNorm2d):  # changes no shape, and takes most of the time on the meta device
+                setattr(layer, name, nn.Identity())
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(add)
+    with torch.no_grad():
         module(torch.empty(1, *INPUT_DIMS, device="meta"))
-    return Counts(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops())
+    return Counts(parameters, sum(flops))

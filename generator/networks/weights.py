@@ -40,8 +40,8 @@ def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
     batch norm really normalises. PyTorch's own defaults give logits that hardly depend on the image, and
     random running statistics explode in the deepest nets; so the running statistics are measured.
     """
-    # Each network its own stream: the seed of one says nothing about another.
-    generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(network.name.encode()))
+    # Each network its own stream. torch's CPU generator uses 32 bits of the seed, so these are all in it.
+    generator = torch.Generator().manual_seed(zlib.crc32(f"{network.name} {seed}".encode()))
     module = create(network).to_empty(device="cpu")
     with torch.no_grad(), torch_threads(1):
         initialise(module, generator)

@@ -41,7 +41,9 @@ def plain(why: str) -> str:
     """The sentence without the Python backend's frame around it."""
     why = why.strip().removesuffix(";").strip()
     match = FROM_PYTHON.match(why)
-    return match["text"].strip() if match else why
+    text = match["text"].strip() if match else why
+    # A failed warm-up says the same of each request in its batch.
+    return re.sub(r"([^;]+)(?:; \1)+$", r"\1", text.removesuffix(";"))
 
 
 def last_error(log: str) -> str:

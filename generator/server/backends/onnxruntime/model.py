@@ -110,7 +110,8 @@ class TritonPythonModel:
         fed = [self.arrays(request) for request in requests]
         counts = [len(next(iter(arrays.values()))) for arrays in fed] if self.max_batch_size else [1]
         try:
-            results = self.run(fed, sum(counts))
+            batch = fed[0] if len(fed) == 1 else self.gather(fed, sum(counts))
+            results = self.session.run(self.outputs, batch)
         except Exception as error:  # noqa: BLE001 (whatever went wrong, the clients must hear of it)
             failure = pb_utils.TritonError(backend_words(error))
             return [pb_utils.InferenceResponse(output_tensors=[], error=failure) for _ in requests]
@@ -120,13 +121,6 @@ class TritonPythonModel:
             ends = np.cumsum(counts)
             parts = [[result[end - n : end] for result in results] for n, end in zip(counts, ends, strict=True)]
         return [self.response(request, part) for request, part in zip(requests, parts, strict=True)]
-
-    def run(self, fed: Sequence[Arrays], total: int) -> list[Array]:
-        """One run of the model for all requests, `total` rows."""
-        if self.max_batch_size and total > self.max_batch_size:
-            raise Refused(f"batch size {total} for '{self.name}', max allowed is {self.max_batch_size}")
-        results: list[Array] = self.session.run(self.outputs, fed[0] if len(fed) == 1 else self.gather(fed, total))
-        return results
 
     def arrays(self, request: Any) -> Arrays:  # noqa: ANN401
         """The request's inputs, as views of the memory that Triton shares with this process."""

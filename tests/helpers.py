@@ -1,0 +1,151 @@
+"""What tests share: the program as a user runs it, small ONNX models, real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from generator.server.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from generator.spec import Ports
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A call of the program: exit status and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> object:
+        """Its data."""
+        return json.loads(self.stdout)
+
+
+def run_program(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Ran:
+    """Call tritongen in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "generator", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def small_onnx(*, batch: int | str = "N", classes: int = 1000, datatype: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    """[batch,3,224,224] -> [batch,classes]: an average pool and a matrix, in 24 kB."""
+    weight = np.random.default_rng(0).standard_normal((3, classes)).astype(helper.tensor_dtype_to_np_dtype(datatype))
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weight"], ["output"]),
+        ],
+        "small",
+        [helper.make_tensor_value_info("input", datatype, [batch, 3, 224, 224])],
+        [helper.make_tensor_value_info("output", datatype, [batch, classes])],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+SMALL_CONFIG = """
+backend: "onnxruntime"
+max_batch_size: 8
+input { name: "input" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }
+output { name: "output" data_type: TYPE_FP32 dims: [ 1000 ] }
+instance_group { count: 1 }
+dynamic_batching { preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 100 }
+"""
+
+
+def write_model(repository: Path, name: str, config: str = SMALL_CONFIG, model: onnx.ModelProto | None = None) -> Path:
+    """A model folder written by hand."""
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "model.onnx").write_bytes((model or small_onnx()).SerializeToString())
+    (folder / "config.pbtxt").write_text(config)
+    return folder
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A `tritongen serve` that runs."""
+
+    ports: Ports
+    repository: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        """Its gRPC address."""
+        return self.ports.grpc_url
+
+
+@contextmanager
+def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
+    """Run `tritongen serve` as a user does, until the context ends; then Ctrl-C."""
+    ports = free_ports()
+    command = [sys.executable, "-m", "generator", "serve", str(repository), *arguments]
+    command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        said = []
+        try:
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("Ctrl-C"):
+                    break
+            else:
+                pytest.fail(f"tritongen serve ended: {''.join(said)}")
+            yield Serving(ports, repository, process)
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def processes_of(needle: str) -> list[str]:
+    """Command lines of the processes that run and have this text in theirs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            continue
+        if needle in line and state != "Z" and int(folder.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it becomes true; it is asked ten times a second."""
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False

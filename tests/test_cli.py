@@ -1,0 +1,149 @@
+"""The program from outside: exit status, stdout and stderr of each kind of call."""
+
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+from generator.cli import COMMANDS
+
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient")
+LOADED = """
+import sys
+from generator.cli import status_of_call
+sys.argv = ["tritongen", *sys.argv[1:]]
+status = status_of_call()
+loaded = [name for name in {heavy} if name in sys.modules]
+sys.exit(f"loaded {{loaded}}" if loaded else status)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    """Help of the program and of every command, without torch, onnx, numpy and the like."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(heavy=HEAVY), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: tritongen ")
+
+
+def test_help_names_every_command(tritongen):
+    """In the order of the user's story."""
+    listed = tritongen("--help").stdout.partition("Commands:")[2].split("\n")
+    assert [line.split()[0] for line in listed if line] == ["list", "build", "serve", "infer", "perf", "doctor"]
+
+
+def test_the_api_is_light_until_used():
+    """`import generator` loads no torch; what is not there is an AttributeError."""
+    code = (
+        "import generator, sys; assert 'torch' not in sys.modules; print(generator.__all__, hasattr(generator, 'nope'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "['build', 'serve'] False\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "hint"),
+    [
+        ("biuld", "there is no command named 'biuld'", "did you mean 'build'?"),
+        ("build --models nosuch", "there is no network named 'nosuch'", "known: densenet121, densenet161,"),
+        ("build -m densenet12", "there is no network named 'densenet12'", "did you mean 'densenet121'?"),
+        ("build --precision fp8", "there is no precision named 'fp8'", "known: fp16, fp32"),
+        ("build --gpu v10", "there is no GPU named 'v10'", "did you mean 'v100'?"),
+        ("build --max-batch-size 0", "--max-batch-size 0: it must be from 1 to 1024", ""),
+        ("build --max-batch-size x", "Invalid value for '--max-batch-size'", "`tritongen build --help`"),
+        ("build --nope", "No such option", "`tritongen build --help`"),
+        ("list -m resnet50", "there is no network named 'resnet50'", "known: "),
+        ("serve --engine kubernetes", "Invalid value for '--engine'", "`tritongen serve --help`"),
+        ("serve --engine embedded --gpu t4", "--gpu t4: it is for the docker engine", "add --engine docker"),
+        ("serve --engine docker --precision fp16", "--precision fp16: it needs --gpu", "add --gpu v100 or --gpu t4"),
+        (
+            "serve --engine docker --gpu v100 --image-tag 24.11",
+            "--image-tag 24.11: it cannot run FP16 on a V100",
+            "use 24.09",
+        ),
+        ("infer", "Missing argument 'IMAGE...'", "`tritongen infer --help`"),
+        ("infer a.jpg -m densenet121 --top 0", "Invalid value for '--top'", "`tritongen infer --help`"),
+        ("perf --gpu cpu --precision fp16", "--precision fp16: the CPU serves FP32 only", "leave --precision out"),
+        ("perf --gpu a100", "there is no GPU named 'a100'", "did you mean 'v100'?"),
+        (
+            "perf --batch-sizes 1,x",
+            "Invalid value for '--batch-sizes' / '-b': 'x' is not a whole number",
+            "`tritongen perf",
+        ),
+        ("perf --batch-sizes 0", "'0' is not a whole number from 1", "`tritongen perf --help`"),
+    ],
+)
+def test_a_wrong_call_is_refused(tritongen, tmp_path, arguments, sentence, hint):
+    """Exit status 2, one sentence and a hint on stderr, nothing on stdout, nothing written."""
+    ran = tritongen(*arguments.split())
+    assert (ran.status, ran.stdout) == (2, "")
+    error, *rest = ran.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert sentence in error
+    assert [line for line in rest if line] == (
+        [line for line in rest if line.startswith(f"hint: {hint}")] if hint else []
+    )
+    assert bool(hint) == bool(rest)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("serve --engine embedded", "model_repository is not a model repository: there is no such folder"),
+        ("serve --engine embedded empty", "empty is not a model repository: it holds no models"),
+        ("serve --engine embedded file", "file is not a model repository: it is a file"),
+        ("serve --engine docker empty", "the docker engine cannot start here: no Docker engine answers"),
+        ("infer missing.jpg -m densenet121", "missing.jpg is not a readable image: there is no such file"),
+        ("infer file -m densenet121", "file is not a readable image: Pillow knows no such format"),
+        ("perf --gpu v100 --url localhost:1", "no Triton at localhost:1: nothing answers there"),
+        ("build -m densenet121 --output file", "cannot write"),
+    ],
+)
+def test_work_that_cannot_be_done(tritongen, tmp_path, arguments, sentence):
+    """Exit status 1, one sentence, no traceback."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("no image, no folder")
+    ran = tritongen(*arguments.split(), env={"PATH": "/usr/bin:/bin", "DOCKER_HOST": "unix:///nowhere"})
+    assert (ran.status, ran.stdout) == (1, "")
+    assert f"error: {sentence}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_list(tritongen):
+    """Ten rows, counted and published; JSON has the same."""
+    ran = tritongen("list")
+    rows = [line.split() for line in ran.stdout.splitlines()[1:]]
+    assert ran.status == 0
+    assert len(rows) == 10
+    assert rows[6] == ["dpn92", "37.67", "36.29", "13.00", "12.54", "0.799", "0.948"]
+    assert "Random weights" in ran.stderr or "random weights" in ran.stderr
+    record = tritongen("list", "-m", "dpn92", "--json").json[0]
+    assert (record["parameters"], record["published_parameters_m"]) == (37668392, 36.29)
+
+
+def test_no_colour_where_nobody_sees_it(tritongen):
+    """No escape sequences in a pipe."""
+    ran = tritongen("build", "-m", "nosuch")
+    assert "\x1b" not in ran.stderr
+
+
+def test_a_reader_that_leaves():
+    """A pipe whose reader has gone ends without a traceback."""
+    done = subprocess.run(
+        f"{sys.executable} -m generator list -m dpn68 | true",
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr

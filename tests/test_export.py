@@ -1,0 +1,112 @@
+"""From a torch module to a simplified ONNX graph."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from helpers import ROOT
+
+from generator import export as exporting
+from generator.errors import ExportFailed
+from generator.export import export
+from generator.networks.densenet import DenseNet
+from generator.networks.dpn import DPN
+from generator.networks.weights import initialise
+from generator.simplify import simplify
+from generator.spec import DenseNetShape, DPNShape
+
+SMALL = {
+    "densenet": lambda: DenseNet(DenseNetShape(8, 4, (2, 2, 2, 2)), classes=1000, bn_eps=1e-5),
+    "dpn": lambda: DPN(DPNShape(8, 3, 16, 8, 4, (2, 2, 2, 2), (4, 4, 4, 4)), classes=1000, bn_eps=1e-5),
+}
+
+
+@pytest.fixture(name="module", params=SMALL)
+def _module(request):
+    """A small network of each family, its weights random."""
+    module = SMALL[request.param]()
+    with torch.no_grad():
+        initialise(module, torch.Generator().manual_seed(0))
+    return module.eval()
+
+
+def answers(model, batch):
+    """What ONNX Runtime says."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"input": batch})[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_batch_is_dynamic(module, batch_size):
+    """One graph answers every batch size as torch does."""
+    simplified = simplify("small", export("small", module))
+    batch = np.random.default_rng(0).standard_normal((batch_size, 3, 224, 224), dtype=np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(batch)).numpy()
+    assert np.abs(answers(simplified.model, batch) - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_the_graph_is_one_that_old_runtimes_read(module):
+    """Opset 18 and IR 8, named tensors, a symbolic batch, no Constant or Identity nodes left."""
+    model = simplify("small", export("small", module)).model
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert model.ir_version == 8
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"input": ["N", 3, 224, 224], "output": ["N", 1000]}
+    assert not {"Constant", "Identity", "Shape"} & {node.op_type for node in model.graph.node}
+
+
+def test_nothing_of_this_machine_is_left(module):
+    """No path, no stack trace and no metadata."""
+    exported = export("small", module)
+    assert exported.exporter == "torchscript"
+    check_no_traces(simplify("small", exported).model)
+
+
+def check_no_traces(model):
+    """Nothing that tells where, or by what, it was made."""
+    content = model.SerializeToString()
+    for text in (str(ROOT), "site-packages", "/usr/", "/root", "/home", "stack_trace", "onnxsim", ".py"):
+        assert text.encode() not in content
+    assert not model.metadata_props
+
+
+def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch, capsys):
+    """The current exporter's graph simplifies to the same operators, computes the same, tells nothing, and is quiet."""
+    batch = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)
+    fast = simplify("small", export("small", module)).model
+    monkeypatch.setattr(exporting, "torchscript", refuse)
+    exported = export("small", module)
+    slow = simplify("small", exported).model
+    assert exported.exporter == "dynamo"
+    assert operators(slow) == operators(fast)
+    np.testing.assert_allclose(answers(slow, batch), answers(fast, batch), rtol=0, atol=1e-5)
+    check_no_traces(slow)
+    assert capsys.readouterr().out == ""
+
+
+def refuse(*_arguments):
+    """As torch.onnx.export will, once it has no `dynamo=False`."""
+    raise TypeError("export() got an unexpected keyword argument 'dynamo'")
+
+
+def operators(model):
+    """How many nodes of each operator."""
+    same = {"ReduceMean": "GlobalAveragePool", "Reshape": "Flatten"}
+    kinds = [same.get(node.op_type, node.op_type) for node in model.graph.node]
+    return {kind: kinds.count(kind) for kind in kinds}
+
+
+def test_what_cannot_be_exported_is_one_sentence():
+    """The exporter's own error, without its traceback."""
+
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return torch.linalg.eig(x[..., :224, :224])[0]
+
+    with pytest.raises(ExportFailed, match=r"^odd could not be exported to ONNX: .+") as caught:
+        export("odd", Odd())
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,87 @@
+"""The table of networks, and the modules it makes."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from helpers import DATA
+
+from generator.errors import UnknownName
+from generator.networks import NETWORKS, create, select
+from generator.networks.counts import count
+
+# Parameters and 2·MACs by independent counts: PaddleClas, timm and torchvision agree on them.
+TRUE_COUNTS = {
+    "densenet121": (7.979, 5.668),
+    "densenet161": (28.681, 15.456),
+    "densenet169": (14.149, 6.720),
+    "densenet201": (20.014, 8.583),
+    "densenet264": (33.338, 11.503),
+    "dpn68": (12.612, 4.652),
+    "dpn92": (37.668, 13.003),
+    "dpn98": (61.571, 23.342),
+    "dpn107": (86.918, 36.598),
+    "dpn131": (79.255, 32.027),
+}
+STATE_DICTS = json.loads((DATA / "state_dicts.json").read_text())
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_counts_are_the_true_ones(network):
+    """Each network has the parameters and FLOPs of its definition elsewhere."""
+    counts = count(network)
+    assert (round(counts.parameters / 1e6, 3), round(counts.flops / 1e9, 3)) == TRUE_COUNTS[network.name]
+
+
+@pytest.mark.parametrize("name", STATE_DICTS)
+def test_state_dicts_of_the_sources_fit(name):
+    """Names, shapes and order are those of torchvision's (DenseNet) and timm's (DPN) state dicts."""
+    lines = state_dict_lines(create(*select([name])))
+    if (DATA / f"{name}-state-dict.txt").exists():
+        assert lines == (DATA / f"{name}-state-dict.txt").read_text()
+    assert hashlib.sha256(lines.encode()).hexdigest() == STATE_DICTS[name]["sha256"]
+
+
+def state_dict_lines(module):
+    """A line a tensor: its name and shape."""
+    return "".join(f"{key} {'x'.join(map(str, value.shape))}\n" for key, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_shapes_flow(network):
+    """[2,3,224,224] becomes [2,1000], on the meta device."""
+    assert create(network)(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 1000)
+
+
+def test_a_state_dict_loads_strictly():
+    """A module takes another's state dict with strict=True and then answers the same."""
+    network = select(["dpn68"])[0]
+    one, other = (create(network).to_empty(device="cpu") for _ in range(2))
+    for value in one.state_dict().values():
+        value.copy_(torch.rand_like(value, dtype=torch.float32).add(0.5))
+    other.load_state_dict(one.state_dict(), strict=True)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(one(image), other(image))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["all"], [network.name for network in NETWORKS]),
+        (["DPN92"], ["dpn92"]),
+        (["dpn9*", "DenseNet121", "dpn92"], ["densenet121", "dpn92", "dpn98"]),
+        (["densenet1?1"], ["densenet121", "densenet161"]),
+    ],
+)
+def test_selection(patterns, names):
+    """Names in any case, globs and `all`; the table's order, each once."""
+    assert [network.name for network in select(patterns)] == names
+
+
+def test_an_unknown_name_names_the_nearest():
+    """A typo is answered with what was meant."""
+    with pytest.raises(UnknownName, match="there is no network named 'densnet121'") as caught:
+        select(["densnet121"])
+    assert caught.value.hint == "did you mean 'densenet121'?"

@@ -1,0 +1,135 @@
+"""build(): what it does when a step fails, and what it refuses before the first step."""
+
+import json
+
+import pytest
+import torch
+from onnx import numpy_helper
+
+import generator
+from generator import pipeline, simplify, verify
+from generator.errors import BadOption, OutputFailed, UnknownName
+from generator.spec import DenseNetShape, DPNShape, Network, Published
+
+PUBLISHED = Published(0.5, 0.9, 1.0, 1.0)
+TINY = (
+    Network("tiny-densenet", "TinyDenseNet", DenseNetShape(8, 4, (1, 1, 1, 1)), PUBLISHED),
+    Network("tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), PUBLISHED),
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_networks(monkeypatch):
+    """The table with two networks that build in a second."""
+    monkeypatch.setattr("generator.networks.NETWORKS", TINY)
+
+
+def test_a_build(tmp_path):
+    """Both models whole, certified, in the order of the table, and every step told."""
+    told = []
+    report = generator.build(output=tmp_path / "repo", on_step=lambda network, step: told.append((network.name, step)))
+    assert [model.network.name for model in report.built] == ["tiny-densenet", "tiny-dpn"]
+    assert report.failed == {}
+    assert told == [(name.name, step) for name in TINY for step in (*pipeline.STEPS, "published")]
+    for model in report.built:
+        assert sorted(str(path.relative_to(model.folder)) for path in model.folder.rglob("*") if path.is_file()) == [
+            "1/model.onnx",
+            "config.pbtxt",
+            "configs/t4-fp16.pbtxt",
+            "configs/t4-fp32.pbtxt",
+            "configs/v100-fp16.pbtxt",
+            "configs/v100-fp32.pbtxt",
+            "labels.txt",
+            "provenance.json",
+        ]
+        assert len((model.folder / "labels.txt").read_text().splitlines()) == 1000
+
+
+def test_two_builds_are_the_same_bytes(tmp_path):
+    """Nothing of the hour, the folder or the machine is in a repository."""
+    contents = []
+    for name in ("one", "two"):
+        generator.build(output=tmp_path / name)
+        contents.append(
+            {
+                path.relative_to(tmp_path / name): path.read_bytes()
+                for path in (tmp_path / name).rglob("*.*")
+                if path.is_file()
+            }
+        )
+    assert contents[0] == contents[1]
+
+
+def test_provenance(tmp_path):
+    """It says what made the model, that its weights are random, and what was compared."""
+    generator.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
+    record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
+    assert record["weights"] == {"trained": False, "source": "random", "seed": 5}
+    assert record["options"] == {"precision": "fp32", "gpus": ["t4"], "seed": 5, "max_batch_size": 4}
+    assert record["graph"]["opset"] == {"ai.onnx": 18}
+    assert record["certificate"]["tolerance"] == 1e-4
+    assert [batch["batch_size"] for batch in record["certificate"]["batches"]] == [1, 4, 8]
+    assert all(0 < batch["relative_error"] < 1e-4 for batch in record["certificate"]["batches"])
+    assert set(record["sha256"]) == {
+        "1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp32.pbtxt", "labels.txt",
+    }  # fmt: skip
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def damaged(name, exported, simplified=simplify.simplify):
+    """onnxsim, with one weight of one network damaged after it."""
+    result = simplified(name, exported)
+    if name == "tiny-densenet":
+        tensor = next(t for t in result.model.graph.initializer if t.name == "classifier.weight")
+        weight = numpy_helper.to_array(tensor).copy()
+        weight[3] += 0.5
+        tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
+    return result
+
+
+def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
+    """The old one stays, the other model is built, the report says why."""
+    generator.build(output=tmp_path, seed=1)
+    before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
+    monkeypatch.setattr(simplify, "simplify", damaged)
+    report = generator.build(output=tmp_path, seed=2)
+    assert [model.network.name for model in report.built] == ["tiny-dpn"]
+    assert "tiny-densenet was not published: at batch 1 its logits differ" in str(report.failed["tiny-densenet"])
+    assert (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes() == before
+
+
+def test_verification_leaves_the_thread_count_alone(tmp_path):
+    """Fixed counts inside, the user's outside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(verify.THREADS + 1)
+    try:
+        generator.build(["tiny-dpn"], output=tmp_path)
+        assert torch.get_num_threads() == verify.THREADS + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"models": "nosuch"}, UnknownName, "there is no network named 'nosuch'"),
+        ({"precision": "fp8"}, UnknownName, "there is no precision named 'fp8'"),
+        ({"gpus": ["h100"]}, UnknownName, "there is no GPU named 'h100'"),
+        ({"max_batch_size": 0}, BadOption, "--max-batch-size 0: it must be from 1 to 1024"),
+        ({"seed": -1}, BadOption, "--seed -1: it must be from 0"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, error, sentence):
+    """No folder is made."""
+    with pytest.raises(error, match=sentence):
+        generator.build(output=tmp_path / "repo", **options)
+    assert not (tmp_path / "repo").exists()
+
+
+def test_an_output_that_is_a_file(tmp_path):
+    """One sentence; the file stays."""
+    (tmp_path / "repo").write_text("a file")
+    with pytest.raises(OutputFailed, match=r"^cannot write .+/repo: file exists$"):
+        generator.build(output=tmp_path / "repo")
+    assert (tmp_path / "repo").read_text() == "a file"
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]

@@ -1,0 +1,339 @@
+"""A real Triton: all ten networks READY and true to torch, and what a server says when it cannot start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from helpers import SMALL_CONFIG, eventually, processes_of, run_program, serving, small_onnx, write_model
+
+import generator
+from generator import image
+from generator.errors import PortInUse, ServerFailed
+from generator.networks import NETWORKS, select
+from generator.networks.weights import random_network
+from generator.server import probe
+from generator.server.ports import free_ports
+from generator.spec import Preprocessing
+from generator.verify import TOLERANCE, sample_images, torch_logits
+
+pytestmark = pytest.mark.server
+
+LISTENING = "0A"  # the state in /proc/net/tcp
+NAMES = [network.name for network in NETWORKS]
+
+
+def ask(url, model, batch):
+    """The server's answer to a batch of images."""
+    request = triton.InferInput("input", list(batch.shape), "FP32")
+    request.set_data_from_numpy(batch)
+    with triton.InferenceServerClient(url) as client:
+        return client.infer(model, [request]).as_numpy("output")
+
+
+def test_all_ten_are_ready(server):
+    """`build --models all`, `serve`: ten models READY in the real server."""
+    assert list(probe.ready_models(server.url)) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_served_answer_is_torchs(server, name):
+    """At batch 1, 4 and 8: within the bound of the certificate."""
+    module, _ = random_network(select([name])[0], seed=0)
+    images = sample_images(8, Preprocessing())
+    reference = torch_logits(module, images)
+    for size in (1, 4, 8):
+        answer = ask(server.url, name, images[:size])
+        assert answer.shape == (size, 1000)
+        assert np.abs(answer - reference[:size]).max() <= TOLERANCE * np.abs(reference[:size]).max()
+
+
+def test_the_server_listens_on_loopback_only(server):
+    """No socket of it is open to other hosts."""
+    wanted = {f"{port:04X}" for port in (server.ports.http, server.ports.grpc, server.ports.metrics)}
+    found = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for row in map(str.split, Path(table).read_text().splitlines()[1:]):
+            address, port = row[1].split(":")
+            if row[3] == LISTENING and port in wanted:
+                found[port] = address
+    assert set(found) == wanted
+    assert set(found.values()) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as IPv6 maps it
+
+
+def test_several_requests_run_as_one_batch(tmp_path):
+    """Requests that wait together are answered by one execution, each with its own rows."""
+    delay = SMALL_CONFIG.replace("max_queue_delay_microseconds: 100", "max_queue_delay_microseconds: 500000")
+    write_model(tmp_path / "repo", "small", delay)
+    images = np.random.default_rng(0).standard_normal((8, 3, 224, 224), dtype=np.float32)
+    with serving(tmp_path / "repo") as server, triton.InferenceServerClient(server.url) as client:
+        whole = ask(server.url, "small", images)
+        before = client.get_inference_statistics("small").model_stats[0]
+        requests = []
+        for rows in (slice(0, 1), slice(1, 3), slice(3, 8)):  # 1 + 2 + 5 = the preferred batch of 8
+            asked = triton.InferInput("input", [rows.stop - rows.start, 3, 224, 224], "FP32")
+            asked.set_data_from_numpy(images[rows])
+            answers = []
+            client.async_infer("small", [asked], lambda result, error, into=answers: into.append(result or error))
+            requests.append((rows, answers))
+        assert eventually(lambda: all(answers for _, answers in requests))
+        after = client.get_inference_statistics("small").model_stats[0]
+    assert after.execution_count - before.execution_count == 1
+    assert after.inference_count - before.inference_count == 8
+    for rows, answers in requests:
+        np.testing.assert_allclose(answers[0].as_numpy("output"), whole[rows], rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_config_leaves_out_is_filled_in(tmp_path):
+    """Inputs, outputs and batch as the C++ backend fills them: batches of 4 where the model's is open."""
+    write_model(tmp_path / "repo", "open", 'backend: "onnxruntime"\n')
+    write_model(tmp_path / "repo", "fixed", 'platform: "onnxruntime_onnx"\n', small_onnx(batch=1))
+    with serving(tmp_path / "repo") as server, triton.InferenceServerClient(server.url) as client:
+        opened, fixed = (client.get_model_config(name).config for name in ("open", "fixed"))
+        answer = ask(server.url, "fixed", np.ones((1, 3, 224, 224), np.float32))
+    assert (opened.max_batch_size, list(opened.dynamic_batching.preferred_batch_size)) == (4, [4])
+    assert (list(opened.input[0].dims), list(opened.output[0].dims)) == ([3, 224, 224], [1000])
+    assert (fixed.max_batch_size, list(fixed.input[0].dims)) == (0, [1, 3, 224, 224])
+    assert answer.shape == (1, 1000)
+
+
+def test_settings_reach_the_session(tmp_path):
+    """Two instances, a graph level and threads of the user's own load and answer."""
+    config = SMALL_CONFIG.replace("count: 1", "count: 2") + (
+        'optimization { graph { level: -1 } } parameters { key: "intra_op_thread_count" value { string_value: "1" } }'
+        ' parameters { key: "execution_mode" value { string_value: "1" } }'
+    )
+    write_model(tmp_path / "repo", "small", config)
+    with serving(tmp_path / "repo") as server:
+        assert ask(server.url, "small", np.ones((2, 3, 224, 224), np.float32)).shape == (2, 1000)
+        assert len([line for line in processes_of("triton_python_backend_stub") if str(tmp_path) in line]) == 2
+
+
+BROKEN = {
+    "dims": (SMALL_CONFIG.replace("[ 1000 ]", "[ 1001 ]"), "the model expects 2 dimensions (shape [-1,1000])"),
+    "output": (
+        SMALL_CONFIG.replace('"output"', '"prob"'),
+        "unexpected inference output 'prob', allowed outputs are: output",
+    ),
+    "dtype": (
+        SMALL_CONFIG.replace("FP32 dims: [ 1000 ]", "INT64 dims: [ 1000 ]"),
+        "configuration expects datatype TYPE_INT64",
+    ),
+    "threads": (
+        SMALL_CONFIG + 'parameters { key: "intra_op_thread_count" value { string_value: "abc" } }',
+        "failed to convert 'abc' to integral number",
+    ),
+    "typo": (SMALL_CONFIG.replace("max_batch_size", "max_batchsize"), 'no field named "max_batchsize"'),
+    "preferred": (
+        SMALL_CONFIG.replace("[ 4, 8 ]", "[ 4, 16 ]"),
+        "dynamic batching preferred size must be <= max batch size",
+    ),
+    "labels": (
+        SMALL_CONFIG.replace("[ 1000 ]", '[ 1000 ] label_filename: "no.txt"'),
+        "failed to open text file for read",
+    ),
+}
+
+
+def test_models_that_do_not_load(tmp_path):
+    """Each is named with the server's sentence; exit status 1; no process is left."""
+    for name, (config, _) in BROKEN.items():
+        write_model(tmp_path / "repo", name, config)
+    write_model(tmp_path / "repo", "good")
+    ports = free_ports()
+    arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    ran = run_program("serve", "repo", *arguments, cwd=tmp_path)
+    assert ran.status == 1
+    assert f"error: Triton refused {len(BROKEN)} models:" in ran.stderr
+    lines = ran.stderr.splitlines()
+    for name, (_, sentence) in BROKEN.items():
+        assert [line for line in lines if line.startswith(f"  {name}: ") and sentence in line], name
+    assert "good" not in ran.stderr
+    assert processes_of(str(tmp_path)) == []
+
+
+def test_a_taken_port(server, all_models):
+    """Said before anything is started, with the option that mends it."""
+    taken = server.ports
+    ran = run_program("serve", all_models, f"--http-port={taken.http}", cwd=all_models.parent)
+    assert ran.status == 1
+    assert ran.stderr.splitlines()[-2:] == [
+        f"error: port {taken.http} is in use on 127.0.0.1",
+        "hint: stop what listens there, or give another port with --http-port",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_cleanly(tmp_path, number):
+    """Ctrl-C, or SIGTERM: status 0, no process, no port, no shared memory left."""
+    write_model(tmp_path / "repo", "small")
+    with serving(tmp_path / "repo") as server:
+        assert processes_of(str(tmp_path))
+        server.process.send_signal(number)
+        assert server.process.wait() == 0
+    assert processes_of(str(tmp_path)) == []
+    assert not list_shared_memory(server.process.pid)
+    with serving(tmp_path / "repo"):
+        pass  # its ports and folders can be had again
+
+
+def test_a_killed_serve_leaves_no_server(tmp_path):
+    """SIGKILL gives no chance to stop anything: the kernel ends the server."""
+    write_model(tmp_path / "repo", "small")
+    with serving(tmp_path / "repo") as server:
+        server.process.kill()
+        server.process.wait()
+        assert eventually(lambda: processes_of(str(tmp_path)) == [])
+
+
+def test_ctrl_c_while_it_starts(tmp_path):
+    """Before the models are ready too."""
+    write_model(tmp_path / "repo", "small")
+    ports = free_ports()
+    command = [sys.executable, "-m", "generator", "serve", "repo"]
+    command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert eventually(lambda: bool(processes_of(f"--model-repository={tmp_path}")))
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read().endswith("error: interrupted\n")
+    assert processes_of(str(tmp_path)) == []
+
+
+def list_shared_memory(pid):
+    """What a server of ours left in /dev/shm."""
+    return list(Path("/dev/shm").glob(f"tritongen_{pid}_*"))
+
+
+def test_a_server_that_dies_is_noticed(tmp_path):
+    """Somebody kills tritonserver: `serve` says so and ends with 1."""
+    write_model(tmp_path / "repo", "small")
+    with serving(tmp_path / "repo") as server:
+        (pid,) = [folder.name for folder in Path("/proc").glob("[0-9]*") if is_tritonserver(folder.name, tmp_path)]
+        os.kill(int(pid), signal.SIGKILL)
+        assert server.process.wait() == 1
+        assert "error: Triton ended by itself with status -9" in server.process.stderr.read()
+
+
+def is_tritonserver(pid, repository):
+    """Whether a process is the tritonserver of a repository."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+    return "bin/tritonserver\0" in line and str(repository) in line
+
+
+def test_the_printed_command_runs(tmp_path):
+    """`serve --print` gives a line that a shell runs as it stands."""
+    write_model(tmp_path / "repo", "small")
+    ports = free_ports()
+    arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    line = run_program("serve", "--print", "repo", *arguments, cwd=tmp_path).stdout
+    with subprocess.Popen(f"exec {line}", shell=True, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert eventually(
+                lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("small",)
+            )
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def test_a_variant_by_name(all_models, tmp_path):
+    """--model-config-name serves a target's config on the CPU too: that is how it is proved to load."""
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "dpn68").symlink_to(all_models / "dpn68")
+    with (
+        serving(tmp_path / "repo", "--model-config-name=t4-fp32") as server,
+        triton.InferenceServerClient(server.url) as client,
+    ):
+        config = client.get_model_config("dpn68").config
+    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.parameters["trt_engine_cache_path"] == "/cache/dpn68-fp32"
+
+
+def test_the_api(tmp_path):
+    """`from generator import serve`: a context with the models chosen; errors are exceptions."""
+    write_model(tmp_path / "repo", "small")
+    write_model(tmp_path / "repo", "other")
+    ports = free_ports()
+    with generator.serve(tmp_path / "repo", models=["small"], ports=ports) as server:
+        assert probe.ready_models(server.grpc_url) == ("small",)
+        with pytest.raises(PortInUse), generator.serve(tmp_path / "repo", ports=ports):
+            pytest.fail("the port is taken")
+        with urllib.request.urlopen(f"http://{ports.http_url}/v2/models/small/config") as answer:
+            assert json.load(answer)["name"] == "small"
+    (tmp_path / "repo" / "other" / "1" / "model.onnx").write_bytes(b"nonsense")
+    with (
+        pytest.raises(ServerFailed, match=r"^Triton refused other: onnx runtime error"),
+        generator.serve(tmp_path / "repo", ports=free_ports()),
+    ):
+        pytest.fail("a broken model")
+
+
+def test_classification_labels_come_from_the_server(server):
+    """The classification extension gives ImageNet's names."""
+    answer = run_program(
+        "infer", image.PHOTOGRAPHS[0], "--model", "DPN68", "--url", server.url, "--json", cwd=server.repository
+    )
+    assert answer.status == 0, answer.stderr
+    (photograph,) = answer.json["images"]
+    labels = (server.repository / "dpn68" / "labels.txt").read_text().splitlines()
+    module, _ = random_network(select(["dpn68"])[0], seed=0)
+    logits = torch_logits(module, image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing())[np.newaxis])[0]
+    best = np.argsort(-logits)[:5]
+    assert [guess["index"] for guess in photograph["classes"]] == list(best)
+    assert [guess["label"] for guess in photograph["classes"]] == [labels[index] for index in best]
+    assert answer.json["weights"] == "random (seed 0)"
+
+
+def test_infer_says_what_is_wrong(server, tmp_path):
+    """A broken file, a model that is not served, and that random weights mean nothing."""
+    (tmp_path / "cut.jpg").write_bytes(image.PHOTOGRAPHS[0].read_bytes()[:5000])
+    cut = run_program("infer", "cut.jpg", "-m", "dpn68", "--url", server.url, cwd=tmp_path)
+    assert (cut.status, cut.stdout) == (1, "")
+    assert cut.stderr.startswith("error: cut.jpg is not a readable image: image file is truncated")
+    absent = run_program("infer", image.PHOTOGRAPHS[0], "-m", "resnet50", "--url", server.url, cwd=tmp_path)
+    assert absent.status == 1
+    assert (
+        f"error: the server at {server.url} has no model 'resnet50' ready\nhint: ready there: densenet121,"
+        in absent.stderr
+    )
+    good = run_program("infer", *image.PHOTOGRAPHS, "-m", "dpn68", "--top", "3", "--url", server.url, cwd=tmp_path)
+    assert good.status == 0
+    assert good.stdout.count("Label") == 2
+    assert "dpn68 has random (seed 0) weights: these labels mean nothing" in good.stderr
+
+
+def test_a_running_server_never_sees_half_a_model(tmp_path):
+    """A polling Triton keeps answering while the model under it is replaced again and again."""
+    generator.build(["dpn68"], output=tmp_path / "repo")
+    ports = free_ports()
+    line = run_program("serve", "--print", "repo", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",
+                       f"--metrics-port={ports.metrics}", cwd=tmp_path).stdout.strip()  # fmt: skip
+    log = tmp_path / "log"
+    with (
+        log.open("w") as sink,
+        subprocess.Popen(
+            f"exec {line} --model-control-mode=poll --repository-poll-secs=1", shell=True, cwd=tmp_path, stderr=sink
+        ) as process,
+    ):
+        try:
+            assert eventually(
+                lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("dpn68",)
+            )
+            for seed in (1, 2):
+                generator.build(["dpn68"], output=tmp_path / "repo", seed=seed)
+                time.sleep(2)
+                assert ask(ports.grpc_url, "dpn68", np.zeros((1, 3, 224, 224), np.float32)).shape == (1, 1000)
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert "failed to load" not in log.read_text()
+    assert "Poll failed" not in log.read_text()
