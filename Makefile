@@ -11,7 +11,7 @@ help:  ## Show what there is
 
 install: $(INSTALLED)  ## Make .venv with tritongen, its dependencies and the development tools
 
-# torch first and by number: where the package index has a CPU build of it, pip takes that one.
+# torch first and by number: an index that has a CPU build of it gives that one.
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==2.13.0
@@ -19,8 +19,7 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
-	$(BIN)/tritongen build --models all --output $(REPOSITORY)
-	bench/demo.sh $(BIN)/tritongen $(REPOSITORY)
+	examples/demo.sh $(BIN)/tritongen $(REPOSITORY)
 
 test: $(INSTALLED)  ## All tests, with the real tritonserver and perf_analyzer
 	$(BIN)/pytest

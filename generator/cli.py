@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tritongen", prog_name="tritongen")
 def cli() -> None:
-    r"""Make a Triton model repository of image-classification networks, verify it, serve it, measure it.
+    """Make a Triton model repository of image-classification networks, verify it, serve it, measure it.
 
     \b
       tritongen build --models all --precision fp16

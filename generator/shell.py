@@ -82,7 +82,7 @@ class Child:
         """Ask it to end, and end the whole group after `grace_s`."""
         try:
             if self.status() is None:
-                self._process.send_signal(signal.SIGINT)
+                self._process.terminate()
                 self.wait(grace_s)
         finally:  # a second Ctrl-C does not wait
             with suppress(ProcessLookupError):  # nobody of the group is left

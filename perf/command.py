@@ -69,7 +69,7 @@ def command(
     repository: Path,
     as_json: bool,
 ) -> int:
-    r"""Measure served models with perf_analyzer and print the latency table.
+    """Measure served models with perf_analyzer and print the latency table.
 
     \b
     Example:

@@ -1,5 +1,6 @@
 """The program from outside: exit status, stdout and stderr of each kind of call."""
 
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 from helpers import ROOT
 
 from generator.cli import COMMANDS
+from generator.commands.list import command as list_command
 
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient")
 LOADED = """
@@ -118,14 +120,19 @@ def test_work_that_cannot_be_done(tritongen, tmp_path, arguments, sentence):
 
 
 def test_list(tritongen):
-    """Ten rows, counted and published; JSON has the same."""
+    """A row a network, counted and published, and what the weights are."""
     ran = tritongen("list")
     rows = [line.split() for line in ran.stdout.splitlines()[1:]]
     assert ran.status == 0
     assert len(rows) == 10
     assert rows[6] == ["dpn92", "37.67", "36.29", "13.00", "12.54", "0.799", "0.948"]
-    assert "Random weights" in ran.stderr or "random weights" in ran.stderr
-    record = tritongen("list", "-m", "dpn92", "--json").json[0]
+    assert "random weights: latency is real, labels mean nothing" in ran.stderr
+
+
+def test_list_for_a_program(capsys):
+    """JSON has the same figures, unrounded."""
+    list_command.main(["-m", "DPN92", "--json"], standalone_mode=False)
+    (record,) = json.loads(capsys.readouterr().out)
     assert (record["parameters"], record["published_parameters_m"]) == (37668392, 36.29)
 
 

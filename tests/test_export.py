@@ -74,6 +74,7 @@ def check_no_traces(model):
     assert not model.metadata_props
 
 
+@pytest.mark.parametrize("module", ["dpn"], indirect=True)
 def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch, capsys):
     """The current exporter's graph simplifies to the same operators, computes the same, tells nothing, and is quiet."""
     batch = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)

@@ -43,7 +43,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> int:
-    r"""Export, simplify, verify and configure networks into a Triton model repository.
+    """Export, simplify, verify and configure networks into a Triton model repository.
 
     A model whose ONNX answers differ from torch's is not published.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def command(
     *, images: tuple[Path, ...], model: str, top: int, url: str | None, repository: Path, as_json: bool
 ) -> None:
-    r"""Classify images: resize, crop, normalise, ask the server, print the top labels.
+    """Classify images: resize, crop, normalise, ask the server, print the top labels.
 
     \b
     Example:

@@ -11,7 +11,7 @@ from generator.commands.options import json_option, models_option
 @models_option("Networks to list.")
 @json_option
 def command(*, models: tuple[str, ...], as_json: bool) -> None:
-    r"""List the networks: parameters and FLOPs as counted, beside the published figures.
+    """List the networks: parameters and FLOPs as counted, beside the published figures.
 
     \b
     Example:

@@ -43,7 +43,7 @@ def command(
     print_only: bool,
     verbose: bool,
 ) -> int:
-    r"""Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 only.
+    """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 only.
 
     \b
     Examples:

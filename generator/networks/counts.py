@@ -1,17 +1,23 @@
-"""Parameters and FLOPs of a network, counted from the module itself."""
+"""Parameters and FLOPs of a network, counted while shapes flow through the module itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from generator.networks import INPUT_DIMS, create
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from generator.spec import Network
+
+# They change no shape, and take most of the time on the meta device.
+SAME_SHAPE = (functional.relu, functional.batch_norm)
 
 
 @dataclass(frozen=True)
@@ -22,25 +28,34 @@ class Counts:
     flops: int
 
 
-def count(network: Network) -> Counts:
-    """Count while shapes flow on the meta device; no arithmetic is done.
+class Counter(TorchFunctionMode):
+    """Adds up the FLOPs of convolutions and matrix products as they are called.
 
-    A fraction of the time that torch.utils.flop_counter takes, which gives the same.
+    torch.utils.flop_counter gives the same in three times the time.
     """
+
+    flops = 0
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Call the function, or skip it where only its shape matters."""
+        if func in SAME_SHAPE:
+            return args[0]
+        out = func(*args, **(kwargs or {}))
+        if func in (functional.conv2d, functional.linear):
+            # Each output is one dot product with a filter: [Cout, Cin/groups, kh, kw] or [out, in].
+            self.flops += 2 * out.numel() * args[1][0].numel()
+        return out
+
+
+def count(network: Network) -> Counts:
+    """Count on the meta device: no memory for weights, no arithmetic."""
     module = create(network)
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    flops: list[int] = []
-
-    def add(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        # Each output is one dot product with a filter: [Cout, Cin/groups, kh, kw] or [out, in].
-        flops.append(2 * output.numel() * layer.get_parameter("weight")[0].numel())
-
-    for layer in list(module.modules()):
-        for name, child in layer.named_children():
-            if isinstance(child, nn.BatchNorm2d):  # changes no shape, and takes most of the time on the meta device
-                setattr(layer, name, nn.Identity())
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            layer.register_forward_hook(add)
-    with torch.no_grad():
+    with torch.no_grad(), Counter() as counter:
         module(torch.empty(1, *INPUT_DIMS, device="meta"))
-    return Counts(parameters, sum(flops))
+    return Counts(sum(parameter.numel() for parameter in module.parameters()), counter.flops)
