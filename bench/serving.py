@@ -51,6 +51,8 @@ def bare(path: Path) -> onnxruntime.InferenceSession:
     """The session that the backend makes: all processors, every optimisation."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    # Between its runs it must not spin on a processor that the server needs in its turn; within a run nothing changes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
