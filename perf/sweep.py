@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from generator import networks
 from generator.errors import BadOption, TritongenError, UnknownName
 from generator.server import engines, probe
-from generator.server.connect import DEFAULT_URL
+from generator.server.connect import running_server
 from generator.server.docker import docker_options
 from generator.server.embedded import check_repository
 from generator.server.ports import free_ports
@@ -105,15 +105,13 @@ def sweep(request: Request, plan: Plan, *, say: Say, on_point: Callable[[int, in
 @contextmanager
 def variant(request: Request, precision: Precision, say: Say) -> Iterator[Variant]:
     """A server of that precision: the one named or at localhost:8001 if it is one, else one of our own."""
-    url = request.url or (DEFAULT_URL if probe.answers(DEFAULT_URL) else None)
+    url = running_server(request.url)
     if url is not None:
-        probe.check_answers(url)
         names = choose(request.models, probe.ready_models(url), f"the server at {url}")
         models = tuple(probe.served_model(url, name) for name in names)
         label = devices.describe_served(request.device, models[0], url)
         if all(model.precision == precision for model in models):
-            if request.url is None:
-                say(f"attached to the Triton at {url}")
+            say(f"attached to the Triton at {url}")
             yield Variant(url, started=False, models=models, device_label=label)
             return
         if request.url is not None:

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 DEFAULT_URL = "localhost:8001"
 
 
+def running_server(url: str | None) -> str | None:
+    """The server to attach to: the one named, else the one at localhost:8001 where it answers.
+
+    Raises:
+        ServerUnreachable: nothing answers at the `url` that was given.
+    """
+    if url is not None:
+        probe.check_answers(url)
+        return url
+    return DEFAULT_URL if probe.answers(DEFAULT_URL) else None
+
+
 @contextmanager
 def connected(
     url: str | None,
@@ -32,12 +44,10 @@ def connected(
         ServerUnreachable: nothing answers at the `url` that was given.
         TritongenError: a server had to be started and did not start.
     """
-    if url is not None:
-        probe.check_answers(url)
-        yield url
-    elif probe.answers(DEFAULT_URL):
-        say(f"attached to the Triton at {DEFAULT_URL}")
-        yield DEFAULT_URL
+    there = running_server(url)
+    if there is not None:
+        say(f"attached to the Triton at {there}")
+        yield there
     else:
         engine = engines.choose("auto")
         ports = free_ports()
