@@ -1,6 +1,7 @@
 """build(): what it does when a step fails, and what it refuses before the first step."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -124,6 +125,21 @@ def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, err
     with pytest.raises(error, match=sentence):
         generator.build(output=tmp_path / "repo", **options)
     assert not (tmp_path / "repo").exists()
+
+
+def test_a_disk_that_refuses_in_the_middle(tmp_path):
+    """The system lets no file grow past 50 kB: one sentence, the model that was there whole, nothing staged."""
+    generator.build(["tiny-densenet"], output=tmp_path / "repo", seed=1)
+    before = {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OutputFailed, match=r"^cannot write .+/tiny-densenet/1/model.onnx: file too large$"):
+            generator.build(output=tmp_path / "repo", seed=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
 
 def test_an_output_that_is_a_file(tmp_path):
