@@ -6,6 +6,9 @@ import pytest
 from helpers import SMALL_CONFIG, run_program, serving, write_model
 from onnx import TensorProto, helper
 
+from generator.server import probe
+from generator.server.connect import DEFAULT_URL
+
 pytestmark = pytest.mark.server
 
 
@@ -53,6 +56,7 @@ def test_batches_that_the_model_does_not_take(server, tmp_path):
 
 def test_a_server_of_its_own(tmp_path):
     """Where no Triton runs one is started, said so, and stopped; JSON keeps every part in microseconds."""
+    assert not probe.answers(DEFAULT_URL), f"this test wants no Triton at {DEFAULT_URL}"
     write_model(tmp_path / "model_repository", "small")
     ran = run_program("perf", "-b", "1,8", "--measurement", "quick", "--json", cwd=tmp_path)
     assert ran.status == 0, ran.stderr
