@@ -5,7 +5,7 @@ set -euo pipefail
 tritongen=$1
 repository=$2
 
-step() { printf '\n\033[1m$ tritongen %s\033[0m\n' "$*"; }
+step() { printf '\n$ tritongen %s\n' "$*"; }
 
 step build --models all --precision fp16
 "$tritongen" build --models all --precision fp16 --output "$repository"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -64,15 +65,19 @@ def main() -> None:
     sys.exit(status_of_call())
 
 
-def status_of_call() -> int:
+def status_of_call() -> int:  # noqa: PLR0911 (a return an outcome)
     """Run the command; say what went wrong on stderr."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     try:
         # Commands that end with another status than 0 return it.
         status = cli.main(prog_name="tritongen", standalone_mode=False)
+        sys.stdout.flush()
     except TritongenError as error:
         complain(str(error), error.hint)
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
         complain(error.format_message(), f"`{ctx.command_path} --help`" if ctx else None)
@@ -82,6 +87,12 @@ def status_of_call() -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone; keep Python from complaining again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise  # a bug: every file that is written has its own sentence
+        complain("the output cannot be written: no space left on device", None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status if isinstance(status, int) else 0

@@ -9,7 +9,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from generator import image
-from generator.errors import InferenceFailed
+from generator.errors import InferenceFailed, TritongenError
 from generator.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -54,18 +54,28 @@ def parse(row: bytes) -> Guess:
 
 
 def preprocessing_of(parameters: Mapping[str, str]) -> Preprocessing:
-    """What a model built by tritongen says of its input; ImageNet's for any other."""
+    """What a model built by tritongen says of its input; ImageNet's for any other.
+
+    Raises:
+        TritongenError: the model's parameters are not what tritongen writes.
+    """
     default = Preprocessing()
+    try:
+        return Preprocessing(
+            resize_short_px=int(parameters.get("tritongen.resize_short_px", default.resize_short_px)),
+            crop_px=int(parameters.get("tritongen.crop_px", default.crop_px)),
+            mean=triple(parameters.get("tritongen.mean"), default.mean),
+            std=triple(parameters.get("tritongen.std"), default.std),
+        )
+    except ValueError as error:
+        raise TritongenError(
+            f"the model's tritongen.* parameters say no preprocessing: {error}", "build the model again"
+        ) from error
 
-    def triple(key: str, otherwise: tuple[float, float, float]) -> tuple[float, float, float]:
-        if key not in parameters:
-            return otherwise
-        red, green, blue = map(float, parameters[key].split(","))
-        return red, green, blue
 
-    return Preprocessing(
-        resize_short_px=int(parameters.get("tritongen.resize_short_px", default.resize_short_px)),
-        crop_px=int(parameters.get("tritongen.crop_px", default.crop_px)),
-        mean=triple("tritongen.mean", default.mean),
-        std=triple("tritongen.std", default.std),
-    )
+def triple(text: str | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
+    """`0.485,0.456,0.406`."""
+    if text is None:
+        return default
+    red, green, blue = map(float, text.split(","))
+    return red, green, blue

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-PIPE_WIDTH = 200  # columns where there is no terminal to fit: tables are not cut
+TABLE_WIDTH = 200  # columns: a narrow terminal wraps a table, it does not lose a column of it
 
 
 def out() -> Console:
@@ -33,8 +33,8 @@ def console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     made = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
-    if not made.is_terminal:
-        made.width = PIPE_WIDTH
+    if not stderr or not made.is_terminal:
+        made.width = TABLE_WIDTH
     return made
 
 

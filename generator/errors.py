@@ -51,7 +51,7 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = list(known)
-        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.75)
+        near = difflib.get_close_matches(name.lower(), [k.lower() for k in known], n=1, cutoff=0.8)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
         super().__init__(f"there is no {kind} named {name!r}", hint)
 
@@ -140,15 +140,16 @@ class ServerFailed(TritongenError):
         elif refused:
             lines = [f"\n  {name}: {text}" for name, text in refused.items()]
             why = f"Triton refused {len(refused)} models:" + "".join(lines)
-        super().__init__(why)
+        super().__init__(why, "mend the model's folder, or build the model again" if refused else None)
 
 
 class ServerUnreachable(TritongenError):
     """No Triton where one was named."""
 
-    def __init__(self, url: str, why: str = "nothing answers there") -> None:
+    def __init__(self, url: str, why: str = "nothing there answers Triton's gRPC") -> None:
         super().__init__(
-            f"no Triton at {url}: {why}", "`tritongen serve` starts one; without --url one is started for you"
+            f"no Triton at {url}: {why}",
+            "--url is the gRPC port (8001; 8000 is HTTP's); without --url one is started for you",
         )
 
 

@@ -29,7 +29,10 @@ def load(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit greys, which convert() would clip to white
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
     except FileNotFoundError as error:
         raise ImageUnreadable(path, "there is no such file") from error
     except IsADirectoryError as error:
@@ -43,6 +46,7 @@ def load(path: Path) -> Image.Image:
 
 def tensor(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
     """[3,crop,crop] fp32: the short side resized, the centre cropped, normalised with mean and std."""
+    image = without_far_ends(image)
     width, height = image.size
     scale = preprocessing.resize_short_px / min(width, height)
     crop = preprocessing.crop_px
@@ -53,3 +57,13 @@ def tensor(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.f
     pixels = np.asarray(resized.crop((left, top, left + crop, top + crop)), dtype=np.float32) / 255
     normalised = (pixels - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+
+
+def without_far_ends(image: Image.Image) -> Image.Image:
+    """A sliver cut to its middle, all that the crop can see: resized whole it would take gigabytes."""
+    width, height = image.size
+    longest = 4 * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from generator.errors import BadOption, OutputFailed, TritongenError, UnknownNam
 from generator.spec import PRECISIONS, BuildOptions, BuiltModel, Network, Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     OnStep = Callable[[Network, str], None]
 
@@ -54,6 +56,8 @@ def build(
         OutputFailed: the disk refused; the models published before are whole.
     """
     chosen = networks.select([models] if isinstance(models, str) else models)
+    if not chosen:
+        raise BadOption("--models", "", "it names no network", "--models all is every one")
     options = checked_options(precision, gpus, seed, max_batch_size)
     built: list[BuiltModel] = []
     failed: dict[str, TritongenError] = {}
@@ -74,12 +78,13 @@ def build(
 def build_model(network: Network, options: BuildOptions, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
     """Make one model and publish it."""
     # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
-    from generator.export import export
-    from generator.networks.weights import random_network
-    from generator.provenance import provenance
-    from generator.render import LABELS, config_text, default_config, target_configs
-    from generator.simplify import simplify
-    from generator.verify import verify
+    with uninterrupted():
+        from generator.export import export
+        from generator.networks.weights import random_network
+        from generator.provenance import provenance
+        from generator.render import LABELS, config_text, default_config, target_configs
+        from generator.simplify import simplify
+        from generator.verify import verify
 
     repository.check_replaceable(output.resolve() / network.name)
     preprocessing = Preprocessing()
@@ -126,6 +131,16 @@ def build_model(network: Network, options: BuildOptions, staging: Path, output: 
         nodes=simplified.nodes_after,
         certificate=certificate,
     )
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: torch's native code aborts the process when its import is interrupted."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def checked_options(precision: str, gpus: Iterable[str], seed: int, max_batch_size: int) -> BuildOptions:

@@ -12,6 +12,7 @@ Image tags are Triton releases (`yy.mm`, nvcr.io/nvidia/tritonserver:<tag>-py3).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,12 +60,19 @@ def find(name: str) -> Target:
     raise UnknownName("GPU", name, (target.name for target in TARGETS))
 
 
+def check_release(tag: str) -> None:
+    """Raise BadOption unless a tag has the form of a release."""
+    if not re.fullmatch(r"\d\d\.(0[1-9]|1[0-2])", tag):
+        raise BadOption("--image-tag", tag, "it is no release of Triton", "releases are YY.MM, such as 24.09")
+
+
 def check_tag(target: Target, precision: Precision, tag: str) -> None:
     """Hold an image tag to the target's window.
 
     Raises:
         BadOption: the image cannot run this precision on this GPU; the hint is the nearest that can.
     """
+    check_release(tag)
     first, last = target.tags(precision)
     if first <= tag <= last:
         return

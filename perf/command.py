@@ -152,6 +152,14 @@ def progress() -> Iterator[Callable[[int, int, str], None]]:
         yield lambda done, total, what: console.say(f"[{done + 1}/{total}] {what}") if what else None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("starting")
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
+    bar = Progress(*columns, console=err, transient=True)
+    task = bar.add_task("", total=None)
+
+    def on_point(done: int, total: int, what: str) -> None:
+        bar.start()  # not before: messages about the server come first
+        bar.update(task, completed=done, total=total, description=what)
+
+    try:
+        yield on_point
+    finally:
+        bar.stop()

@@ -133,7 +133,7 @@ def started(request: Request, precision: Precision, say: Say) -> Iterator[Varian
     on_gpu = request.device != devices.CPU
     engine = engines.choose("docker" if on_gpu else "embedded")
     options = docker_options(request.device, precision, None) if on_gpu else None
-    say(f"no such Triton runs: starting one of {request.repository} ({engine} engine) for this command")
+    say(f"no Triton serves what is measured: starting one of {request.repository} ({engine} engine) for this command")
     with engines.start(engine, request.repository, ports=free_ports(), models=names, options=options) as server:
         models = tuple(probe.served_model(server.grpc_url, name) for name in names)
         label = devices.describe_served(request.device, models[0], server.grpc_url)
@@ -167,5 +167,6 @@ def checked_batch_sizes(batch_sizes: Sequence[int], model: ServedModel) -> Seque
     largest = max(1, model.max_batch_size)
     for size in batch_sizes:
         if not 1 <= size <= largest:
-            raise BadOption("--batch-sizes", size, f"{model.name} takes batches of 1 to {largest}")
+            hint = f"`tritongen build --max-batch-size {size}` builds one that takes it"
+            raise BadOption("--batch-sizes", size, f"{model.name} takes batches of 1 to {largest}", hint)
     return batch_sizes

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT
@@ -70,10 +71,20 @@ def test_the_api_is_light_until_used():
             "--image-tag 24.11: it cannot run FP16 on a V100",
             "use 24.09",
         ),
+        ("serve --http-port 0", "Invalid value for '--http-port'", "`tritongen serve --help`"),
+        ("serve --http-port 8001", "--http-port 8001: --grpc-port is 8001 too", "give each service"),
+        (
+            "serve --engine docker --image-tag banana",
+            "--image-tag banana: it is no release of Triton",
+            "releases are YY.MM",
+        ),
+        ("build --models ,", "--models : it names no network", "--models all"),
+        ("build --output=", "name a folder", "`tritongen build --help`"),
+        ("perf --url http://localhost:8001", "is not HOST:PORT, such as localhost:8001", "`tritongen perf --help`"),
         ("infer", "Missing argument 'IMAGE...'", "`tritongen infer --help`"),
         ("infer a.jpg -m densenet121 --top 0", "Invalid value for '--top'", "`tritongen infer --help`"),
         ("perf --gpu cpu --precision fp16", "--precision fp16: the CPU serves FP32 only", "leave --precision out"),
-        ("perf --gpu a100", "there is no GPU named 'a100'", "did you mean 'v100'?"),
+        ("perf --gpu a100", "there is no GPU named 'a100'", "known: v100, t4, cpu"),
         (
             "perf --batch-sizes 1,x",
             "Invalid value for '--batch-sizes' / '-b': 'x' is not a whole number",
@@ -105,7 +116,7 @@ def test_a_wrong_call_is_refused(tritongen, tmp_path, arguments, sentence, hint)
         ("serve --engine docker empty", "the docker engine cannot start here: no Docker engine answers"),
         ("infer missing.jpg -m densenet121", "missing.jpg is not a readable image: there is no such file"),
         ("infer file -m densenet121", "file is not a readable image: Pillow knows no such format"),
-        ("perf --gpu v100 --url localhost:1", "no Triton at localhost:1: nothing answers there"),
+        ("perf --gpu v100 --url localhost:1", "no Triton at localhost:1: nothing there answers Triton's gRPC"),
         ("build -m densenet121 --output file", "cannot write"),
     ],
 )
@@ -134,6 +145,25 @@ def test_list_for_a_program(capsys):
     list_command.main(["-m", "DPN92", "--json"], standalone_mode=False)
     (record,) = json.loads(capsys.readouterr().out)
     assert (record["parameters"], record["published_parameters_m"]) == (37668392, 36.29)
+
+
+def test_without_arguments_help_is_shown(tritongen):
+    """On stderr, as no error."""
+    ran = tritongen()
+    assert (ran.status, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("Usage: tritongen ")
+
+
+def test_an_output_that_is_full():
+    """`tritongen list > /dev/full` is one sentence."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "generator", "list", "-m", "dpn68"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: the output cannot be written: no space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_colour_where_nobody_sees_it(tritongen):

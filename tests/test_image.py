@@ -43,6 +43,20 @@ def test_any_format(tmp_path, kind):
     assert image.load(tmp_path / f"picture.{kind}").mode == "RGB"
 
 
+def test_sixteen_bits_are_scaled(tmp_path):
+    """A 16-bit grey is the same grey in 8 bits, not white."""
+    Image.fromarray(np.full((300, 300), 128 << 8, np.uint16)).save(tmp_path / "deep.png")
+    assert image.load(tmp_path / "deep.png").getpixel((5, 5)) == (128, 128, 128)
+
+
+def test_a_sliver_needs_no_gigabytes():
+    """Only its middle is resized, and the middle is what is seen."""
+    picture = Image.new("RGB", (100_001, 1))
+    picture.putpixel((50_000, 0), (255, 255, 255))
+    assert image.without_far_ends(picture).size[0] <= 5
+    assert image.tensor(picture, Preprocessing())[0, 112, 112] > image.tensor(picture, Preprocessing())[0, 112, 0]
+
+
 def test_the_camera_was_turned(tmp_path):
     """EXIF orientation 6: the picture is stored lying on its side."""
     exif = Image.Exif()

@@ -3,7 +3,8 @@
 import pytest
 from helpers import DATA
 
-from generator.errors import BadOption, UnknownName, WrongDevice
+from generator.client import preprocessing_of
+from generator.errors import BadOption, TritongenError, UnknownName, WrongDevice
 from generator.server import gpus
 from generator.spec import ServedModel, TensorSpec
 from perf import device as devices
@@ -89,6 +90,13 @@ def test_a_golden_table():
         "unstable: densenet121 fp32 batch 8: no three windows agree",
         "failed: mynet fp32 batch 1: perf_analyzer ended with 99: refused",
     ]
+
+
+@pytest.mark.parametrize("mean", ["a,b,c", "1,2", ""])
+def test_a_server_that_talks_nonsense(mean):
+    """A model's parameters come from any server: what cannot be read is one sentence."""
+    with pytest.raises(TritongenError, match=r"the model's tritongen\.\* parameters say no preprocessing"):
+        preprocessing_of({"tritongen.mean": mean})
 
 
 def test_models_are_chosen_among_those_that_are_there():

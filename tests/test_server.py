@@ -259,6 +259,19 @@ def test_a_variant_by_name(all_models, tmp_path):
     assert accelerator.parameters["trt_engine_cache_path"] == "/cache/dpn68-fp32"
 
 
+def test_a_variant_that_nobody_has(tmp_path):
+    """Triton would serve the defaults without a word; the variants that are there are named."""
+    folder = write_model(tmp_path / "repo", "small")
+    (folder / "configs").mkdir()
+    (folder / "configs" / "t4-fp16.pbtxt").write_text(SMALL_CONFIG)
+    ran = run_program("serve", "repo", "--engine=embedded", "--model-config-name=t4-fp61", cwd=tmp_path)
+    assert ran.status == 2
+    assert (
+        "error: --model-config-name t4-fp61: no model in repo has configs/t4-fp61.pbtxt\nhint: there: t4-fp16"
+        in ran.stderr
+    )
+
+
 def test_the_api(tmp_path):
     """`from generator import serve`: a context with the models chosen; errors are exceptions."""
     write_model(tmp_path / "repo", "small")

@@ -54,6 +54,8 @@ def command(
     from generator.commands.progress import build_progress
     from generator.pipeline import build
 
+    if output == Path():  # what an empty string becomes
+        raise click.BadParameter("name a folder", param_hint="'--output'")
     with build_progress() as on_step:
         report = build(
             models, precision=precision, gpus=gpus, output=output, seed=seed, max_batch_size=max_batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,13 @@ REPOSITORY = Path("model_repository")
 def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Lists take commas and may be repeated."""
     return tuple(name for value in values for name in map(str.strip, value.split(",")) if name)
+
+
+def host_and_port(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """An address as gRPC takes it."""
+    if value is not None and not re.fullmatch(r"[^\s/]+:\d{1,5}", value):
+        raise click.BadParameter(f"{value!r} is not HOST:PORT, such as localhost:8001")
+    return value
 
 
 def models_option(help_text: str) -> Decorator:
@@ -39,7 +47,7 @@ def repository_option(help_text: str) -> Decorator:
 def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--url`."""
     return click.option(
-        "--url", metavar="HOST:PORT",
+        "--url", metavar="HOST:PORT", callback=host_and_port,
         help="gRPC address of a running Triton. Without it: the one at localhost:8001, else one is started "
         "for this command.",
     )(command)  # fmt: skip

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @click.option("--precision", type=click.Choice(["fp16", "fp32"], case_sensitive=False), help="docker, with --gpu.")
 @click.option("--image-tag", metavar="YY.MM", help="docker: release of the tritonserver image.  [default: 24.09]")
 @click.option("--model-config-name", metavar="NAME", help="embedded: serve configs/NAME.pbtxt where it is.")
-@click.option("--http-port", type=int, default=8000, show_default=True)
-@click.option("--grpc-port", type=int, default=8001, show_default=True)
-@click.option("--metrics-port", type=int, default=8002, show_default=True)
+@click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
 @click.option("--print", "print_only", is_flag=True, help="Print the command and do not run it.")
 @click.option("--verbose", "-v", is_flag=True, help="Show Triton's log.")
 def command(
@@ -53,16 +53,20 @@ def command(
     from generator.console import say
     from generator.errors import BadOption
     from generator.server import docker, embedded, engines
+    from generator.server.ports import check_distinct
     from generator.server.runtime import runtime
     from generator.spec import Ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
+    check_distinct(ports)
     chosen = engines.choose(engine.lower())
     if chosen == "embedded":
         for option, value in (("--gpu", gpu), ("--precision", precision), ("--image-tag", image_tag)):
             if value is not None:
                 raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
         if print_only:
+            embedded.check_repository(repository)
+            embedded.check_variant(repository, model_config_name)
             parts = runtime()
             line = embedded.command(parts, repository, ports, model_config_name=model_config_name)
             click.echo(shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line]))
@@ -75,12 +79,15 @@ def command(
             raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100 or --gpu t4")
         options = docker.docker_options(gpu, precision, image_tag)
         if print_only:
+            embedded.check_repository(repository)
             cache = docker.cache_folder(options)
             click.echo(shlex.join(docker.command(repository, cache, ports, options)))
             return 0
+        docker.check_engine()
         say("the first start of an image on a GPU builds TensorRT engines, which takes minutes")
         serving = docker.serve(repository, options=options, ports=ports)
-    say(f"starting Triton ({chosen} engine) on {repository}")
+    if repository.is_dir():
+        say(f"starting Triton ({chosen} engine) on {repository}")
     with serving as server:
         return follow(server, verbose=verbose)
 

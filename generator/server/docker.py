@@ -44,7 +44,9 @@ def docker_options(gpu: str | None, precision: str | None, tag: str | None) -> D
         UsageError: an unknown GPU, or an image that cannot run this precision on it.
     """
     if gpu is None:
-        return DockerOptions(tag=tag or targets.DEFAULT_TAG)
+        tag = tag or targets.DEFAULT_TAG
+        targets.check_release(tag)
+        return DockerOptions(tag=tag)
     target = targets.find(gpu)
     chosen: Precision = "fp32" if precision == "fp32" else "fp16"
     tag = tag or target.default_tag

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.errors import RepositoryNotFound
+from generator.errors import BadOption, RepositoryNotFound
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
@@ -46,6 +46,7 @@ def serve(
     """
     repository, ports = Path(repository), ports or Ports()
     check_repository(repository)
+    check_variant(repository, model_config_name)
     check_free(ports)
     parts = runtime()
     region = f"tritongen_{os.getpid()}_{ports.grpc}_"
@@ -84,6 +85,16 @@ def command(
     if model_config_name:
         line.append(f"--model-config-name={model_config_name}")
     return line
+
+
+def check_variant(repository: Path, name: str | None) -> None:
+    """Raise BadOption where no model has the variant: Triton would serve every default without a word."""
+    if name is None:
+        return
+    there = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    if name not in there:
+        known = f"there: {', '.join(there)}" if there else "no model has a configs/ folder"
+        raise BadOption("--model-config-name", name, f"no model in {repository} has configs/{name}.pbtxt", known)
 
 
 def check_repository(repository: Path) -> None:

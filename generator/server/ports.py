@@ -5,20 +5,33 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack
 
-from generator.errors import PortInUse
+from generator.errors import BadOption, PortInUse
 from generator.spec import Ports
 
 LOOPBACK = "127.0.0.1"
 
 
+def check_distinct(ports: Ports) -> None:
+    """Raise BadOption where two services were given one port."""
+    given = {"--http-port": ports.http, "--grpc-port": ports.grpc, "--metrics-port": ports.metrics}
+    for option, port in given.items():
+        other = next((name for name, number in given.items() if number == port and name != option), None)
+        if other:
+            raise BadOption(option, port, f"{other} is {port} too", "give each service a port of its own")
+
+
 def check_free(ports: Ports) -> None:
-    """Raise PortInUse for the first port that somebody listens on."""
+    """Raise PortInUse for the first port that somebody listens on, or that this user may not have."""
     for service in ("http", "grpc", "metrics"):
         port = getattr(ports, service)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((LOOPBACK, port))
+            except PermissionError as error:
+                raise BadOption(
+                    f"--{service}-port", port, "this user may not have it", "choose one above 1023"
+                ) from error
             except OSError as error:
                 raise PortInUse(port, f"--{service}-port") from error
 
