@@ -1,6 +1,7 @@
-"""How much the embedded server adds: client p50 through Triton over gRPC against bare ONNX Runtime in this process.
+"""How much the embedded server adds: client p50 by perf_analyzer over gRPC against bare ONNX Runtime in this process.
 
-Same model file, same thread count, five requests of each in turn, so that a machine that slows down slows both.
+Same model file, same thread count, the same photograph; ten requests of each in turn, after one that is not counted, so
+that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -11,39 +12,43 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-import tritonclient.grpc as triton
 
 from generator import build, serve
+from generator.server import probe
 from generator.server.ports import free_ports
-from generator.spec import Preprocessing
-from generator.verify import sample_images
+from perf.analyzer import PLANS, input_row, measure
+from perf.results import PerfPoint
+
+if TYPE_CHECKING:
+    from generator.spec import ServedModel
 
 MODELS = ("densenet121", "dpn92")
-ROUNDS = {1: 16, 8: 6}  # by batch size
-BLOCK = 5  # requests of one way before the other's turn
+ROUNDS = {1: 9, 8: 5}  # by batch size
+REQUESTS = 10  # a round, as in PLANS["quick"]
 
 
 def main() -> None:
     """Build the two models in a folder of its own, serve them, print a row a model and batch."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=float, default=1.0, help="factor on the number of requests")
-    factor = parser.parse_args().rounds
-    print(f"{'model':<12} {'batch':>5} {'served ms':>10} {'bare ms':>10} {'ratio':>6}   (p50 of each, in turn)")
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    print(f"{'model':<12} {'batch':>5} {'served ms':>10} {'bare ms':>10} {'ratio':>6} {'rounds from':>12} {'to':>6}")
     with tempfile.TemporaryDirectory() as folder:
         build(MODELS, output=Path(folder) / "models")
         with serve(Path(folder) / "models", ports=free_ports()) as server:
-            for model in MODELS:
-                session = bare(Path(folder) / "models" / model / "1" / "model.onnx")
+            for name in MODELS:
+                session = bare(Path(folder) / "models" / name / "1" / "model.onnx")
+                model = probe.served_model(server.grpc_url, name)
                 for batch_size, rounds in ROUNDS.items():
-                    served_s, bare_s = in_turn(
-                        server.grpc_url, model, session, batch_size, max(2, int(rounds * factor))
-                    )
+                    pairs = [one_round(server.grpc_url, model, session, batch_size) for _ in range(rounds)]
+                    served_s, bare_s = (statistics.median(way) for way in zip(*pairs, strict=True))
+                    ratios = [served / alone for served, alone in pairs]
                     print(
-                        f"{model:<12} {batch_size:>5} {served_s * 1e3:>10.1f} {bare_s * 1e3:>10.1f} "
-                        f"{served_s / bare_s:>6.3f}"
+                        f"{name:<12} {batch_size:>5} {served_s * 1e3:>10.1f} {bare_s * 1e3:>10.1f} "
+                        f"{statistics.median(ratios):>6.3f} {min(ratios):>12.3f} {max(ratios):>6.3f}",
+                        flush=True,
                     )
 
 
@@ -56,28 +61,21 @@ def bare(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def in_turn(
-    url: str, model: str, session: onnxruntime.InferenceSession, batch_size: int, rounds: int
+def one_round(
+    url: str, model: ServedModel, session: onnxruntime.InferenceSession, batch_size: int
 ) -> tuple[float, float]:
-    """Median seconds through the server and without it, in turn; their answers must be the same."""
-    images = sample_images(8, Preprocessing())[:batch_size]
-    request = triton.InferInput("input", list(images.shape), "FP32")
-    request.set_data_from_numpy(images)
-    with triton.InferenceServerClient(url) as client:
-        ways = {
-            "served": lambda: client.infer(model, [request]).as_numpy("output"),
-            "bare": lambda: session.run(None, {"input": images})[0],
-        }
-        np.testing.assert_allclose(ways["served"](), ways["bare"](), rtol=0, atol=1e-4)
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(rounds):
-            for way, ask in ways.items():
-                ask()  # not counted: the other's threads still spin, and have taken the caches
-                for _ in range(BLOCK):
-                    begin = time.perf_counter()
-                    ask()
-                    seconds[way].append(time.perf_counter() - begin)
-    return statistics.median(seconds["served"]), statistics.median(seconds["bare"])
+    """Median seconds of ten requests through the server, then of ten runs without it."""
+    measured = measure(PerfPoint(model.name, "fp32", batch_size), model, url, PLANS["quick"])
+    if measured.latency is None:
+        raise SystemExit(f"{model.name} batch {batch_size}: {measured.status}: {measured.reason}")
+    images = np.repeat(input_row(model)[np.newaxis], batch_size, axis=0)
+    session.run(None, {"input": images})
+    seconds = []
+    for _ in range(REQUESTS):
+        begin = time.perf_counter()
+        session.run(None, {"input": images})
+        seconds.append(time.perf_counter() - begin)
+    return measured.latency.p50_us / 1e6, statistics.median(seconds)
 
 
 if __name__ == "__main__":
