@@ -31,7 +31,7 @@ class Counts:
 class Counter(TorchFunctionMode):
     """Adds up the FLOPs of convolutions and matrix products as they are called.
 
-    torch.utils.flop_counter gives the same in three times the time.
+    torch.utils.flop_counter gives the same and takes several times as long.
     """
 
     flops = 0
