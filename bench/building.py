@@ -21,7 +21,7 @@ import onnxsim
 import torch
 
 from generator import build, networks
-from generator.networks.weights import random_network
+from generator.weights.random import random_network
 
 
 def main() -> None:

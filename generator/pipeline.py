@@ -80,11 +80,11 @@ def build_model(network: Network, options: BuildOptions, staging: Path, output: 
     # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
     with uninterrupted():
         from generator.export import export
-        from generator.networks.weights import random_network
         from generator.provenance import provenance
         from generator.render import LABELS, config_text, default_config, target_configs
         from generator.simplify import simplify
         from generator.verify import verify
+        from generator.weights.random import random_network
 
     repository.check_replaceable(output.resolve() / network.name)
     preprocessing = Preprocessing()

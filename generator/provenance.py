@@ -39,7 +39,7 @@ def provenance(
     model = simplified.model
     record = {
         "network": {"name": network.name, **dataclasses.asdict(network.shape)},
-        "weights": {"trained": weights.trained, **dataclasses.asdict(weights)},
+        "weights": {"trained": weights.trained, **stated(weights)},
         "preprocessing": dataclasses.asdict(preprocessing),
         "options": dataclasses.asdict(options),
         "graph": {
@@ -54,6 +54,11 @@ def provenance(
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
     }
     return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def stated(weights: Weights) -> dict[str, Any]:
+    """The fields that these weights have."""
+    return {key: value for key, value in dataclasses.asdict(weights).items() if value is not None}
 
 
 def certificate_record(certificate: Certificate) -> dict[str, Any]:

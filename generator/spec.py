@@ -72,15 +72,19 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's parameters come from."""
+    """Where a network's parameters come from; `bn_eps` is the epsilon of their batch norms."""
 
     source: str
     seed: int | None = None
+    file: str | None = None
+    sha256: str | None = None
+    bn_eps: float | None = None
 
     @property
     def label(self) -> str:
-        """As it is written everywhere: `random (seed 0)`."""
-        return self.source if self.seed is None else f"{self.source} (seed {self.seed})"
+        """As it is written everywhere: `random (seed 0)`, `timm (dpn92.safetensors)`."""
+        of = f"seed {self.seed}" if self.seed is not None else self.file
+        return self.source if of is None else f"{self.source} ({of})"
 
     @property
     def trained(self) -> bool:

@@ -11,8 +11,8 @@ import torch
 from generator import image
 from generator.errors import VerificationFailed
 from generator.networks import INPUT_DIMS
-from generator.networks.weights import torch_threads
 from generator.spec import BatchError, Certificate, Preprocessing
+from generator.threads import torch_threads
 
 if TYPE_CHECKING:
     import numpy.typing as npt

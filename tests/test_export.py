@@ -11,9 +11,9 @@ from generator.errors import ExportFailed
 from generator.export import export
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
-from generator.networks.weights import initialise
 from generator.simplify import simplify
 from generator.spec import DenseNetShape, DPNShape
+from generator.weights.random import initialise
 
 SMALL = {
     "densenet": lambda: DenseNet(DenseNetShape(8, 4, (2, 2, 2, 2)), classes=1000, bn_eps=1e-5),

@@ -8,8 +8,8 @@ from helpers import ROOT
 
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
-    ("generator.errors", "generator.spec", "generator.shell", "generator.guard"),
-    ("generator.networks", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console"),
+    ("generator.errors", "generator.spec", "generator.shell", "generator.guard", "generator.threads"),
+    ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console"),
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules",
      "generator.client", "generator.server"),
     ("generator.pipeline", "generator.doctor", "perf"),

@@ -18,11 +18,11 @@ import generator
 from generator import image
 from generator.errors import PortInUse, ServerFailed
 from generator.networks import NETWORKS, select
-from generator.networks.weights import random_network
 from generator.server import probe
 from generator.server.ports import free_ports
 from generator.spec import Preprocessing
 from generator.verify import TOLERANCE, sample_images, torch_logits
+from generator.weights.random import random_network
 
 pytestmark = pytest.mark.server
 

@@ -1,9 +1,8 @@
-"""Parameters for a network: seeded random ones, calibrated so that activations keep a trained net's scale."""
+"""Seeded random parameters, calibrated so that activations keep a trained net's scale."""
 
 from __future__ import annotations
 
 import zlib
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,26 +10,15 @@ from torch import nn
 
 from generator.networks import INPUT_DIMS, create
 from generator.spec import Weights
+from generator.threads import torch_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from generator.spec import Network
 
+BN_EPS = 1e-5
 CALIBRATION_BATCH = 4
 CALIBRATION_SIDES_PX = (7, 14, 28, 56, 112, 224)
 STATISTICS_BITS = 12  # mantissa bits kept of a running mean or variance
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run torch on `count` threads, then on as many as before: sums come out the same on every machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
@@ -42,11 +30,11 @@ def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
     """
     # Each network its own stream. torch's CPU generator uses 32 bits of the seed, so these are all in it.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{network.name} {seed}".encode()))
-    module = create(network).to_empty(device="cpu")
+    module = create(network, bn_eps=BN_EPS).to_empty(device="cpu")
     with torch.no_grad(), torch_threads(1):
         initialise(module, generator)
         calibrate(module, pink_noise(CALIBRATION_BATCH, generator))
-    return module.eval(), Weights("random", seed)
+    return module.eval(), Weights("random", seed=seed, bn_eps=BN_EPS)
 
 
 def pink_noise(batch_size: int, generator: torch.Generator) -> torch.Tensor:
