@@ -6,6 +6,10 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - UsageError               the call was wrong (exit status 2)
     - UnknownName
     - BadOption
+  - OnnxUnreadable
+  - NotServable
+  - NetworkUnusable
+  - LabelsUnusable
   - ExportFailed
   - VerificationFailed
   - OutputFailed
@@ -19,6 +23,8 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - InferenceFailed
   - WrongDevice
   - AnalyzerFailed
+  - WeightsUnusable
+  - FetchFailed
 
 The one error boundary, in `cli.py`, prints them as `error: …` and `hint: …`. Anything else is a bug and
 keeps its traceback.
@@ -28,6 +34,19 @@ import difflib
 import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+QUOTED_CHARACTERS = 60
+
+
+def quoted(text: str) -> str:
+    """Text out of a file, for a sentence: in quotes, short, and nothing in it that a terminal obeys."""
+    shown = repr(text[: QUOTED_CHARACTERS + 1])
+    return shown if len(shown) <= QUOTED_CHARACTERS + 2 else f"{shown[:QUOTED_CHARACTERS]}…{shown[0]}"
+
+
+def printable(path: Path) -> str:
+    """A path as it is, or in quotes if a terminal would obey something in it."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 class TritongenError(Exception):
@@ -63,6 +82,34 @@ class BadOption(UsageError):
         super().__init__(f"{option} {value}: {why}", hint)
 
 
+class OnnxUnreadable(TritongenError):
+    """A file that is not an ONNX model that can be served."""
+
+    def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{path} cannot be used: {why}", hint)
+
+
+class NotServable(TritongenError):
+    """A graph with tensors that Triton's ONNX Runtime backend does not serve."""
+
+    def __init__(self, name: str, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{name} cannot be served: {why}", hint)
+
+
+class NetworkUnusable(TritongenError):
+    """A function or plugin that gives no torch network."""
+
+    def __init__(self, target: str, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{target} gives no network: {why}", hint)
+
+
+class LabelsUnusable(TritongenError):
+    """A file that does not name the classes of an output."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be used as labels: {why}", "one class a line, in the order of the output")
+
+
 class ExportFailed(TritongenError):
     """A network that did not become an ONNX file."""
 
@@ -76,7 +123,7 @@ class VerificationFailed(TritongenError):
     def __init__(self, name: str, what: str) -> None:
         super().__init__(
             f"{name} was not published: {what}",
-            "the exported graph does not compute what the torch network computes",
+            "the graph that would be served does not compute what the network computes",
         )
 
 
@@ -183,3 +230,17 @@ class AnalyzerFailed(TritongenError):
 
     def __init__(self, why: str, hint: str | None = None) -> None:
         super().__init__(f"perf_analyzer cannot start: {why}", hint)
+
+
+class WeightsUnusable(TritongenError):
+    """A file that does not hold a network's parameters, or holds more than that."""
+
+    def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{printable(path)} cannot be used as weights: {why}", hint)
+
+
+class FetchFailed(TritongenError):
+    """A file that a publisher keeps and that could not be had, or is not the one it should be."""
+
+    def __init__(self, what: str, why: str, hint: str | None = None) -> None:
+        super().__init__(f"{what} could not be fetched: {why}", hint)

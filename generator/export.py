@@ -8,79 +8,101 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 import torch
 
+from generator.datatypes import numpy_type
 from generator.errors import ExportFailed
-from generator.networks import INPUT_DIMS
 from generator.spec import Exported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
+
+    from generator.spec import TensorSpec
 
 # Opset 18 (IR 8) is the lowest that torch's current exporter writes, and every ONNX Runtime of Triton 24.05
 # and later (1.18 reads opset 21, IR 10) reads it.
 OPSET = 18
-INPUT, OUTPUT, BATCH = "input", "output", "N"
+BATCH = "N"
+ROWS = 2  # of the example: the current exporter takes a batch of 1 for a constant; 2 stays dynamic in both
 
 
-def export(name: str, module: nn.Module) -> Exported:
-    """Export an evaluation-mode module, [N,3,224,224] -> [N,classes], with input `input` and output `output`.
+def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Exported:
+    """Export an evaluation-mode module with a dynamic batch.
 
     The TorchScript exporter is deprecated but several times faster; a torch that no longer has it falls back
     to the current exporter, whose graph simplifies to the same nodes.
 
+    Args:
+        name: the model's, for the error.
+        module: takes one tensor [N,*dims] an input, in order.
+        inputs: their names, types and dims without the batch.
+        outputs: names of what the module returns: a tensor, or a sequence of tensors.
+
     Raises:
         ExportFailed: the exporter refused, or wrote another opset than asked.
     """
-    # The current exporter takes a batch of 1 for a constant; 2 stays dynamic in both.
-    example = torch.zeros(2, *INPUT_DIMS)
     try:
-        model, exporter = first_that_works(module, example)
+        model, exporter = first_that_works(module, inputs, outputs)
     except Exception as error:
-        raise ExportFailed(name, str(error).strip().splitlines()[0]) from error
+        raise ExportFailed(name, first_line(error)) from error
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     if opset != OPSET:
         raise ExportFailed(name, f"the exporter wrote opset {opset} instead of {OPSET}")
     return Exported(model, exporter)
 
 
-def first_that_works(module: nn.Module, example: torch.Tensor) -> tuple[onnx.ModelProto, str]:
+def example(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+    """Zeros, which are a value of every type and an index into every table."""
+    return tuple(torch.from_numpy(np.zeros((ROWS, *spec.dims), numpy_type(spec.datatype))) for spec in inputs)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, without what follows it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def first_that_works(
+    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]
+) -> tuple[onnx.ModelProto, str]:
     """The graph and the exporter's name; the error is that of the exporter that is here to stay."""
     with quiet(), torch.no_grad():
         try:
-            return torchscript(module, example), "torchscript"
+            return torchscript(module, inputs, outputs), "torchscript"
         except Exception:  # noqa: BLE001 (dynamo=False is gone, or cannot do this module)
-            return dynamo(module, example), "dynamo"
+            return dynamo(module, inputs, outputs), "dynamo"
 
 
-def torchscript(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
     """By tracing."""
+    names = [spec.name for spec in inputs]
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
-        (example,),
+        example(inputs),
         buffer,  # type: ignore[arg-type]  # a file object is what the TorchScript exporter takes
         opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}},
+        input_names=names,
+        output_names=list(outputs),
+        dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
         dynamo=False,
     )
     return onnx.load_model_from_string(buffer.getvalue())
 
 
-def dynamo(module: nn.Module, example: torch.Tensor) -> onnx.ModelProto:
+def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
     """By torch.export."""
+    batch = torch.export.Dim(BATCH, min=1, max=4096)
     program = torch.onnx.export(
         module,
-        (example,),
+        example(inputs),
         opset_version=OPSET,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim(BATCH, min=1, max=4096)},),
+        input_names=[spec.name for spec in inputs],
+        output_names=list(outputs),
+        dynamic_shapes=tuple({0: batch} for _ in inputs),
         dynamo=True,
         verbose=False,
     )

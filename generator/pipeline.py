@@ -8,18 +8,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator import image, networks, repository, targets
+from generator import networks, repository, targets
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName
-from generator.spec import PRECISIONS, BuildOptions, BuiltModel, Network, Preprocessing
+from generator.labels import read_labels
+from generator.spec import (
+    PRECISIONS,
+    REWRITES,
+    BuildOptions,
+    BuiltModel,
+    DenseNetShape,
+    Described,
+    DPNShape,
+    Network,
+    Preprocessing,
+)
+from generator.weights.fetch import fetch
+from generator.weights.find import find
+from generator.weights.publishers import PUBLISHERS, remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch import nn
+
+    from generator.spec import Weights
 
     OnStep = Callable[[Network, str], None]
+    LoadWeights = Callable[[Network], tuple[nn.Module, Weights, Preprocessing]]
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "failed")
 LARGEST_BATCH_SIZE = 1024
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -31,40 +51,59 @@ class BuildReport:
 
 
 def build(
-    models: str | Iterable[str] = "all",
+    models: str | Network | Iterable[str | Network] = "all",
     *,
     precision: str = "fp16",
     gpus: Iterable[str] = ("v100", "t4"),
     output: str | Path = "model_repository",
+    weights: str | Path = RANDOM,
     seed: int = 0,
     max_batch_size: int = 8,
+    tolerance: float = 1e-4,
+    rewrites: Iterable[str] = REWRITES,
+    labels: str | Path | None = None,
     on_step: OnStep = lambda _network, _step: None,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> BuildReport:
-    """Build models into the repository `output`, one after the other; one that fails does not stop the rest.
+    """Build models into a repository, each published as soon as it is verified.
+
+    A model that fails is left out and the others are built; what was there under its name stays.
 
     Args:
-        models: names, glob patterns, or "all".
-        precision: "fp16" or "fp32", which variant `config.pbtxt` is.
-        gpus: for which GPUs `configs/<gpu>-fp16.pbtxt` and `-fp32.pbtxt` are written.
-        output: the repository's folder; it is made where it is missing.
+        models: names, glob patterns or `all`; networks of one's own, by `onnx_network` and `torch_network`.
+        precision: which variant `config.pbtxt` is, fp16 or fp32.
+        gpus: for which GPUs the variants in `configs/` are written.
+        output: the repository.
+        weights: `random`, a publisher (torchvision, timm, paddleclas), or a file or folder of theirs.
         seed: of the random weights.
-        max_batch_size: the largest batch that the server forms.
-        on_step: told of every step of every model as it begins, and of its outcome.
+        max_batch_size: the largest batch the server may form.
+        tolerance: the largest error that is published, relative to the largest logit; 1e-4 at most.
+        rewrites: which of our rewrites are applied.
+        labels: a file with a class a line, for one network; ImageNet's for the ten.
+        on_step: called with the network and the step that begins, then with `published` or `failed`.
+        say: told what takes long.
 
     Raises:
-        UsageError: a name or value that cannot be used; nothing was written.
-        OutputFailed: the disk refused; the models published before are whole.
+        UsageError: an unknown name or a value out of range; nothing was written.
+        OutputFailed: the repository cannot be written; models published before that stay.
     """
-    chosen = networks.select([models] if isinstance(models, str) else models)
-    if not chosen:
-        raise BadOption("--models", "", "it names no network", "--models all is every one")
-    options = checked_options(precision, gpus, seed, max_batch_size)
+    models = [models] if isinstance(models, str | Network) else list(models)
+    chosen = [
+        *networks.select([model for model in models if isinstance(model, str)]),
+        *(model for model in models if isinstance(model, Network)),
+    ]
+    options = checked_options(precision, gpus, max_batch_size, tolerance, rewrites)
+    load_weights = weights_loader(weights, seed, chosen, say)
+    if labels is not None and len(chosen) > 1:
+        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
+    output = Path(output)
     built: list[BuiltModel] = []
     failed: dict[str, TritongenError] = {}
-    with repository.staging(Path(output)) as staging:
+    with repository.staging(output) as staging:
         for network in chosen:
+            job = Job(network, options, load_weights, Path(labels) if labels is not None else None)
             try:
-                built.append(build_model(network, options, staging, Path(output), on_step))
+                built.append(build_model(job, staging, output, on_step))
             except OutputFailed:
                 raise  # the next model would meet the same disk
             except TritongenError as error:
@@ -75,62 +114,112 @@ def build(
     return BuildReport(tuple(built), failed)
 
 
-def build_model(network: Network, options: BuildOptions, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
+@dataclass(frozen=True)
+class Job:
+    """One model that is to be made."""
+
+    network: Network
+    options: BuildOptions
+    load_weights: LoadWeights
+    labels: Path | None
+
+
+def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
     """Make one model and publish it."""
     # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
     with uninterrupted():
-        from generator.export import export
+        from generator.prepare import prepare
         from generator.provenance import provenance
         from generator.render import LABELS, config_text, default_config, target_configs
-        from generator.simplify import simplify
         from generator.verify import verify
-        from generator.weights.random import random_network
 
+    network, options = job.network, job.options
     repository.check_replaceable(output.resolve() / network.name)
-    preprocessing = Preprocessing()
+    staged = staging / network.name
 
-    on_step(network, "weights")
-    module, weights = random_network(network, options.seed)
-
-    on_step(network, "export")
-    exported = export(network.name, module)
-
-    on_step(network, "simplify")
-    simplified = simplify(network.name, exported)
-    onnx_bytes = simplified.model.SerializeToString(deterministic=True)
+    prepared = prepare(network, options, job.load_weights, lambda step: on_step(network, step))
+    signature, simplified = prepared.signature, prepared.simplified
+    graph: dict[str, bytes | Path] = {
+        repository.MODEL_FILE: simplified.model.SerializeToString(deterministic=True),
+        **{f"{repository.VERSION}/{name}": path for name, path in simplified.sidecars.items()},
+    }
+    repository.write_model(staged, graph)
 
     on_step(network, "verify")
-    certificate = verify(network.name, module, onnx_bytes, preprocessing)
+    certificate = verify(
+        network.name,
+        staged / repository.MODEL_FILE,
+        prepared.reference,
+        signature,
+        preprocessing=prepared.preprocessing,
+        tolerance=options.tolerance,
+    )
 
     on_step(network, "publish")
-    config = default_config(network, weights, preprocessing, options)
-    variants = target_configs(network, weights, preprocessing, options)
-    files = {
-        repository.MODEL_FILE: onnx_bytes,
-        repository.CONFIG_FILE: config_text(config).encode(),
-        **{f"configs/{name}": config_text(variant).encode() for name, variant in variants.items()},
-        LABELS: (image.ASSETS / "imagenet_classes.txt").read_bytes(),
-    }
-    files[repository.PROVENANCE_FILE] = provenance(
-        network=network,
-        weights=weights,
-        preprocessing=preprocessing,
-        options=options,
-        exported=exported,
-        simplified=simplified,
-        certificate=certificate,
-        files=files,
+    labels_file = job.labels or prepared.labels
+    described = Described(
+        network.name, signature, prepared.weights, prepared.preprocessing, labelled=labels_file is not None
     )
-    staged = staging / network.name
-    repository.write_model(staged, files)
+    texts = {
+        repository.CONFIG_FILE: config_text(default_config(described, options)).encode(),
+        **{
+            f"configs/{name}": config_text(variant).encode()
+            for name, variant in target_configs(described, options).items()
+        },
+    }
+    if labels_file:
+        texts[LABELS] = read_labels(labels_file, signature.classes)
+    texts[repository.PROVENANCE_FILE] = provenance(network, prepared, options, certificate, {**graph, **texts})
+    repository.write_model(staged, texts)
     return BuiltModel(
         network=network,
-        weights=weights,
+        weights=prepared.weights,
         folder=repository.publish(staged, output),
-        size_bytes=len(onnx_bytes),
+        size_bytes=sum(map(size_of, graph.values())),
         nodes=simplified.nodes_after,
+        signature=signature,
+        rewrites=simplified.rewrites,
         certificate=certificate,
     )
+
+
+def size_of(content: bytes | Path) -> int:
+    """In bytes."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def weights_loader(
+    weights: str | Path, seed: int, chosen: Sequence[Network], say: Callable[[str], None]
+) -> LoadWeights:
+    """A function from one of the ten networks to its module with these weights.
+
+    Raises:
+        BadOption: no file for a network, or weights for a network that has its own.
+    """
+    if weights == RANDOM:
+        return lambda network: random_weights(network, seed)
+    own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
+    if own:
+        raise BadOption("--weights", weights, f"{own[0]} brings its own")
+    if weights in PUBLISHERS:
+        remotes = {network.name: remote(str(weights), network) for network in chosen}
+        return lambda network: file_weights(network, fetch(str(weights), remotes[network.name], say))
+    files = find(Path(weights), chosen)
+    return lambda network: file_weights(network, files[network.name])
+
+
+def random_weights(network: Network, seed: int) -> tuple[nn.Module, Weights, Preprocessing]:
+    """Seeded ones; images are taken ImageNet's way."""
+    from generator.weights.random import random_network
+
+    return (*random_network(network, seed), Preprocessing())
+
+
+def file_weights(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessing]:
+    """Those of a file."""
+    from generator.weights.load import load
+
+    return load(network, path)
 
 
 @contextmanager
@@ -143,14 +232,33 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def checked_options(precision: str, gpus: Iterable[str], seed: int, max_batch_size: int) -> BuildOptions:
+def checked_options(
+    precision: str, gpus: Iterable[str], max_batch_size: int, tolerance: float, rewrites: Iterable[str]
+) -> BuildOptions:
     """The options, each held to what it may be."""
     wanted = precision.lower()
     if wanted not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if not 1 <= max_batch_size <= LARGEST_BATCH_SIZE:
         raise BadOption("--max-batch-size", max_batch_size, f"it must be from 1 to {LARGEST_BATCH_SIZE}")
-    if not 0 <= seed < 2**31:
-        raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
-    names = tuple(dict.fromkeys(targets.find(gpu).name for gpu in gpus))
-    return BuildOptions(precision=wanted, gpus=names, seed=seed, max_batch_size=max_batch_size)
+    if not 0 < tolerance <= BuildOptions.tolerance:
+        raise BadOption(
+            "--tolerance", tolerance, f"it can be tightened only: above 0, {BuildOptions.tolerance} at most"
+        )
+    return BuildOptions(
+        precision=wanted,
+        gpus=tuple(dict.fromkeys(targets.find(gpu).name for gpu in gpus)),
+        max_batch_size=max_batch_size,
+        tolerance=tolerance,
+        rewrites=chosen_rewrites(rewrites),
+    )
+
+
+def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
+    """The rewrites, in the order in which they are applied; `all` and `none` are names too."""
+    wanted = {name.lower() for name in names}
+    for name in wanted - {"all", "none", *REWRITES}:
+        raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
+    if "none" in wanted and len(wanted) > 1:
+        raise BadOption("--rewrites", ",".join(sorted(wanted)), "none goes with no other")
+    return tuple(name for name in REWRITES if wanted & {name, "all"})

@@ -5,55 +5,64 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from generator.spec import DenseNetShape, DPNShape, OnnxFile, Plugin, TorchNetwork
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from generator.spec import (
-        BuildOptions,
-        Certificate,
-        Exported,
-        Network,
-        Preprocessing,
-        Simplified,
-        Weights,
-    )
+    from generator.prepare import Prepared
+    from generator.spec import BatchError, BuildOptions, Certificate, Network, Weights
 
 PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy", "jinja2")
 
 
 def provenance(
-    *,
     network: Network,
-    weights: Weights,
-    preprocessing: Preprocessing,
+    prepared: Prepared,
     options: BuildOptions,
-    exported: Exported,
-    simplified: Simplified,
     certificate: Certificate,
-    files: Mapping[str, bytes],
+    files: Mapping[str, bytes | Path],
 ) -> bytes:
     """The text of the file; nothing of the machine or the hour is in it."""
+    simplified, signature = prepared.simplified, prepared.signature
     model = simplified.model
     record = {
-        "network": {"name": network.name, **dataclasses.asdict(network.shape)},
-        "weights": {"trained": weights.trained, **stated(weights)},
-        "preprocessing": dataclasses.asdict(preprocessing),
+        "network": {"name": network.name, **made_of(network)},
+        "weights": {"trained": prepared.weights.trained, **stated(prepared.weights)},
+        "preprocessing": dataclasses.asdict(prepared.preprocessing) if prepared.preprocessing else None,
         "options": dataclasses.asdict(options),
         "graph": {
-            "exporter": exported.exporter,
+            "exporter": prepared.exported.exporter,
             "ir_version": model.ir_version,
             "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
             "nodes_exported": simplified.nodes_before,
             "nodes": simplified.nodes_after,
+            "rewrites": dict(simplified.rewrites),
+            "unbatched": signature.unbatched,
         },
         "certificate": certificate_record(certificate),
         "versions": {package: version(package) for package in PACKAGES},
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        "sha256": {name: sha256(content) for name, content in sorted(files.items())},
     }
     return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def made_of(network: Network) -> dict[str, Any]:
+    """The hyper-parameters, or the function, plugin or file of a network of the user's own."""
+    match network.shape:
+        case DenseNetShape() | DPNShape():
+            return dataclasses.asdict(network.shape)
+        case TorchNetwork():
+            return {"torch": network.shape.target, "inputs": list(map(dataclasses.asdict, network.shape.inputs))}
+        case Plugin():
+            return {"plugin": network.shape.value}
+        case OnnxFile():
+            return {"onnx": network.shape.path.name, "dims": dict(network.shape.dims)}
 
 
 def stated(weights: Weights) -> dict[str, Any]:
@@ -62,11 +71,37 @@ def stated(weights: Weights) -> dict[str, Any]:
 
 
 def certificate_record(certificate: Certificate) -> dict[str, Any]:
-    """The certificate with the figure that it was judged by."""
+    """The certificate with the figures that it was judged by."""
     return {
-        "compared": "ONNX Runtime on the CPU with torch, fp32 logits",
+        "compared": f"ONNX Runtime on the CPU with {certificate.reference}, fp32",
         "tolerance": certificate.tolerance,
-        "batches": [
-            {**dataclasses.asdict(batch), "relative_error": batch.relative_error} for batch in certificate.batches
-        ],
+        "batches": [error_record(batch) for batch in certificate.batches],
+        "fp64": error_record(certificate.fp64, f"{certificate.reference} in fp32 with itself in fp64"),
+        "fp16_estimate": error_record(
+            certificate.fp16, f"an FP16 cast of the graph, by ONNX Runtime on the CPU, with {certificate.reference}"
+        ),
     }
+
+
+def error_record(error: BatchError | None, compared: str | None = None) -> dict[str, Any] | None:
+    """One comparison; a figure that is not finite is written as text, since JSON has none."""
+    if error is None:
+        return None
+    figures = {
+        **dataclasses.asdict(error),
+        "relative_error": error.relative_error,
+        "relative_rms": error.relative_rms,
+    }
+    finite = {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in figures.items()
+    }
+    return {"compared": compared, **finite} if compared else finite
+
+
+def sha256(content: bytes | Path) -> str:
+    """Of bytes or of a file, in hex."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

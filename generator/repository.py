@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-MODEL_FILE = "1/model.onnx"
+VERSION = "1"
+MODEL_FILE = f"{VERSION}/model.onnx"
 CONFIG_FILE = "config.pbtxt"
 PROVENANCE_FILE = "provenance.json"
 
@@ -31,12 +32,15 @@ RENAME_EXCHANGE = 2  # linux/fs.h
 def staging(repository: Path) -> Iterator[Path]:
     """An empty folder beside the repository, gone when the context ends; so is what a killed build left there.
 
+    A repository that was made for this and got no model goes too.
+
     Raises:
         OutputFailed: the folder or the repository cannot be made.
     """
     repository = repository.resolve()
     root = repository.parent / f".{repository.name}.staging"
     folder = root / str(os.getpid())
+    new = not repository.exists()
     try:
         with reporting(repository):
             repository.mkdir(parents=True, exist_ok=True)
@@ -48,6 +52,9 @@ def staging(repository: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another build stages there, or it was never made
             root.rmdir()
+        if new:
+            with suppress(OSError):  # it has models, or was never made
+                repository.rmdir()
 
 
 def check_movable(folder: Path, repository: Path) -> None:
@@ -70,13 +77,16 @@ def remove_leftovers(root: Path) -> None:
             continue
 
 
-def write_model(staged: Path, files: Mapping[str, bytes]) -> None:
-    """Write a model's files, named relative to its folder."""
+def write_model(staged: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Write a model's files, named relative to its folder; a path is a file that is copied."""
     for name, content in files.items():
         path = staged / name
         with reporting(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                shutil.copyfile(content, path)
 
 
 def publish(staged: Path, repository: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A smaller graph that computes the same: onnxsim, then nothing left of the machine that exported it."""
+"""A smaller graph that computes the same: onnxsim, our rewrites, then nothing left of the machine that exported it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, Any
 import onnxsim
 
 from generator.errors import ExportFailed
-from generator.spec import Exported, Simplified
+from generator.rewrites import rewrite
+from generator.spec import REWRITES, Exported, Simplified
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx
 
 
-def simplify(name: str, exported: Exported) -> Simplified:
-    """Fold constants and infer shapes.
+def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:
+    """Fold constants, infer shapes, rewrite; a graph whose constants are not in memory is left as it is.
 
-    onnxsim's own check compares ONNX with ONNX; `verify` compares with torch, so it is left out here.
+    onnxsim's own check compares ONNX with ONNX; `verify` compares with the network, so it is left out here.
 
     Raises:
         ExportFailed: onnxsim could not read or simplify the graph.
     """
     before = len(exported.model.graph.node)
+    if exported.sidecars:
+        return Simplified(exported.model, before, before, sidecars=exported.sidecars)
     try:
         model, _ = onnxsim.simplify(exported.model)
     except Exception as error:
         raise ExportFailed(name, f"onnxsim: {error}") from error
-    return Simplified(without_traces(model), before, len(model.graph.node))
+    model, applied = rewrite(model, rewrites)
+    return Simplified(without_traces(model), before, len(model.graph.node), applied)
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import onnx
 
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+# Names of generator.rewrites.
+REWRITES = ("slice-of-conv", "slice-of-concat", "concat-of-concat")
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,65 @@ class DPNShape:
 
 
 @dataclass(frozen=True)
+class ImageInput:
+    """What is said of a network that takes one image; None is ImageNet's way. The crop is the input's size."""
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize_short_px: int | None = None
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A torch network of the user's own: a function that returns the module, and its inputs without the batch.
+
+    `labels` is a file with a class a line, `target` how the function is called in messages.
+    """
+
+    create: Callable[[], Any]
+    inputs: tuple[TensorSpec, ...]
+    image: ImageInput = field(default_factory=ImageInput)
+    labels: Path | None = None
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point of the group `tritongen.networks`; `load` imports it and gives a TorchNetwork."""
+
+    value: str
+    load: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file of the user's own, and the dims of inputs that it leaves open."""
+
+    path: Path
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    image: ImageInput = field(default_factory=ImageInput)
+
+
+@dataclass(frozen=True)
 class Published:
     """What the PaddleClas page on DPN and DenseNet prints of a network."""
 
     top1: float
     top5: float
+    reference_top1: float
+    reference_top5: float | None
     flops_g: float
     params_m: float
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network: its folder's name, its published title, and what it is made of."""
+    """One network: its folder's name, its title, what it is made of, and its row of the page, where it has one."""
 
     name: str
     title: str
-    shape: DenseNetShape | DPNShape
-    published: Published
+    shape: DenseNetShape | DPNShape | TorchNetwork | Plugin | OnnxFile
+    published: Published | None
 
 
 @dataclass(frozen=True)
@@ -103,47 +148,110 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Exported:
-    """A torch network as ONNX, and which exporter wrote it."""
+    """A network as ONNX, and what wrote it.
+
+    `sidecars` are files of external data, by the location that the graph names, of a model too large to be read
+    into memory; such a graph is served as it is.
+    """
 
     model: onnx.ModelProto
     exporter: str
+    sidecars: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Simplified:
-    """The graph after onnxsim; node counts before and after."""
+    """The graph after onnxsim and our rewrites; node counts before and after, and what each rewrite replaced."""
 
     model: onnx.ModelProto
     nodes_before: int
     nodes_after: int
+    rewrites: Mapping[str, int] = field(default_factory=dict)
+    sidecars: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The tensors of a graph. Their dims are without the batch, unless `unbatched` says why there is none."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    unbatched: str | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes it tells apart: the length of its only output, where that is a vector of floats."""
+        if len(self.outputs) != 1 or self.unbatched:
+            return None
+        (output,) = self.outputs
+        vector = len(output.dims) == 1 and output.datatype in ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64")
+        return output.dims[0] if vector and output.dims[0] > 1 else None
 
 
 @dataclass(frozen=True)
 class BatchError:
-    """ONNX Runtime against torch on one batch; logits have no unit."""
+    """An answer against its reference on one batch; the outputs have no unit.
+
+    The `top` counts are of images whose first class, or whose set of first five, is the reference's, and of those
+    where it is another although the reference's own margin exceeds the error; None where the output is no classes.
+    """
 
     batch_size: int
     max_abs_error: float
+    rms_error: float
     max_abs_logit: float
-    top1_flips: int
+    top1_agree: int | None = None
+    top5_agree: int | None = None
+    top1_flips: int = 0
+    top5_flips: int = 0
 
     @property
     def relative_error(self) -> float:
-        """Largest difference over largest logit, both absolute."""
-        return self.max_abs_error / self.max_abs_logit
+        """Largest difference over largest value, both absolute."""
+        return ratio(self.max_abs_error, self.max_abs_logit)
+
+    @property
+    def relative_rms(self) -> float:
+        """Root of the mean square of the differences over the largest absolute value."""
+        return ratio(self.rms_error, self.max_abs_logit)
+
+
+def ratio(error: float, scale: float) -> float:
+    """An error relative to a scale; no error is none on any scale."""
+    if error == 0:
+        return 0.0
+    return error / scale if scale else float("inf")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared before a model was published, and the bound it was held to."""
+    """What was compared before a model was published, and the bound it was held to.
 
+    `fp64` is the reference's own distance from itself in fp64, `fp16` the distance of an FP16 cast of the graph,
+    run by ONNX Runtime on the CPU: an estimate of TensorRT's. Both at batch 1, and held to nothing.
+    """
+
+    reference: str
     tolerance: float
     batches: tuple[BatchError, ...]
+    fp64: BatchError | None = None
+    fp16: BatchError | None = None
 
     @property
     def worst(self) -> BatchError:
         """The batch with the largest relative error."""
         return max(self.batches, key=lambda batch: batch.relative_error)
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model as its configs describe it; `preprocessing` is of networks that take one image."""
+
+    name: str
+    signature: Signature
+    weights: Weights
+    preprocessing: Preprocessing | None
+    labelled: bool
 
 
 @dataclass(frozen=True)
@@ -153,7 +261,6 @@ class TensorRT:
     precision: Precision
     cache_path: str
     workspace_bytes: int
-    opt_batch_size: int
 
 
 @dataclass(frozen=True)
@@ -167,7 +274,7 @@ class ModelConfig:
     preferred_batch_sizes: tuple[int, ...]
     max_queue_delay_us: int
     instance_count: int
-    label_filename: str
+    label_filename: str | None
     tensorrt: TensorRT
     warmup_batch_sizes: tuple[int, ...]
     parameters: tuple[tuple[str, str], ...]
@@ -179,8 +286,9 @@ class BuildOptions:
 
     precision: Precision = "fp16"
     gpus: tuple[str, ...] = ("v100", "t4")
-    seed: int = 0
     max_batch_size: int = 8
+    tolerance: float = 1e-4
+    rewrites: tuple[str, ...] = REWRITES
 
 
 @dataclass(frozen=True)
@@ -192,6 +300,8 @@ class BuiltModel:
     folder: Path
     size_bytes: int
     nodes: int
+    signature: Signature
+    rewrites: Mapping[str, int]
     certificate: Certificate
 
 

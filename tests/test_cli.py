@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import ROOT
 
 from generator.cli import COMMANDS
+from generator.commands.list import RULE, cells, markdown, record
 from generator.commands.list import command as list_command
+from generator.networks import NETWORKS
+from generator.networks.counts import Counts
 
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient")
 LOADED = """
@@ -63,6 +67,7 @@ def test_the_api_is_light_until_used():
         ("build --max-batch-size x", "Invalid value for '--max-batch-size'", "`tritongen build --help`"),
         ("build --nope", "No such option", "`tritongen build --help`"),
         ("list -m resnet50", "there is no network named 'resnet50'", "known: "),
+        ("list --json --table", "--table and --json cannot go together", "leave one of them out"),
         ("serve --engine kubernetes", "Invalid value for '--engine'", "`tritongen serve --help`"),
         ("serve --engine embedded --gpu t4", "--gpu t4: it is for the docker engine", "add --engine docker"),
         ("serve --engine docker --precision fp16", "--precision fp16: it needs --gpu", "add --gpu v100 or --gpu t4"),
@@ -130,21 +135,69 @@ def test_work_that_cannot_be_done(tritongen, tmp_path, arguments, sentence):
     assert "Traceback" not in ran.stderr
 
 
-def test_list(tritongen):
-    """A row a network, counted and published, and what the weights are."""
-    ran = tritongen("list")
-    rows = [line.split() for line in ran.stdout.splitlines()[1:]]
-    assert ran.status == 0
-    assert len(rows) == 10
-    assert rows[6] == ["dpn92", "37.67", "36.29", "13.00", "12.54", "0.799", "0.948"]
+def test_list():
+    """A row a network, counted by both rules and published, in 80 columns; nothing of torch's compiler is loaded."""
+    slow = LOADED.format(heavy=("sympy", "torch._dynamo"))
+    ran = subprocess.run([sys.executable, "-c", slow, "list"], cwd=ROOT, capture_output=True, text=True, check=True)
+    _, *lines = ran.stdout.splitlines()
+    assert [len(line) <= 80 for line in lines] == [True] * 10
+    assert lines[6].split() == ["dpn92", "37.668", "36.291", "36.29", "13.003", "12.536", "12.54", "0.799", "0.948"]
+    assert "DenseNet264's 33.37 M" in ran.stderr
     assert "random weights: latency is real, labels mean nothing" in ran.stderr
 
 
 def test_list_for_a_program(capsys):
-    """JSON has the same figures, unrounded."""
-    list_command.main(["-m", "DPN92", "--json"], standalone_mode=False)
-    (record,) = json.loads(capsys.readouterr().out)
-    assert (record["parameters"], record["published_parameters_m"]) == (37668392, 36.29)
+    """JSON has everything, unrounded."""
+    list_command.main(["-m", "DPN92,densenet264", "--json"], standalone_mode=False)
+    densenet, dpn = json.loads(capsys.readouterr().out)
+    assert densenet["reference_top5"] is None
+    assert dpn == {
+        "model": "dpn92",
+        "title": "DPN92",
+        "parameters": 37668392,
+        "flops": 13003368448,
+        "published_parameters_m": 36.29,
+        "published_flops_g": 12.54,
+        "recomputed_parameters": 36291041,
+        "recomputed_flops": 12535693184,
+        "published_top1": 0.799,
+        "published_top5": 0.948,
+        "reference_top1": 0.793,
+        "reference_top5": 0.946,
+    }
+
+
+ACCURACY = """\
+| Models | Top1 | Top5 | Reference top1 | Reference top5 | FLOPS (G) | Parameters (M) |
+| --- | --- | --- | --- | --- | --- | --- |
+| DenseNet121 | 0.757 | 0.926 | 0.750 |  | 5.690 | 7.980 |
+| DenseNet161 | 0.786 | 0.941 | 0.778 |  | 15.490 | 28.680 |
+| DenseNet169 | 0.768 | 0.933 | 0.764 |  | 6.740 | 14.150 |
+| DenseNet201 | 0.776 | 0.937 | 0.775 |  | 8.610 | 20.010 |
+| DenseNet264 | 0.780 | 0.939 | 0.779 |  | 11.540 | 33.370 |
+| DPN68 | 0.768 | 0.934 | 0.764 | 0.931 | 4.030 | 10.780 |
+| DPN92 | 0.799 | 0.948 | 0.793 | 0.946 | 12.540 | 36.290 |
+| DPN98 | 0.806 | 0.951 | 0.799 | 0.949 | 22.220 | 58.460 |
+| DPN107 | 0.809 | 0.953 | 0.802 | 0.951 | 35.060 | 82.970 |
+| DPN131 | 0.807 | 0.951 | 0.801 | 0.949 | 30.510 | 75.360 |
+"""
+
+
+def test_the_accuracy_table(tritongen):
+    """The page's table as it is published; how two of its columns were counted goes to stderr."""
+    ran = tritongen("list", "--table")
+    assert (ran.status, ran.stdout) == (0, ACCURACY)
+    assert ran.stderr == f"\n{RULE}\n"
+
+
+def test_a_network_that_is_not_on_the_page():
+    """A dash in the list, null for a program, no row in the published table."""
+    network = replace(NETWORKS[0], published=None)
+    counts = Counts(7_978_856, 5_668_323_328)
+    assert cells(network, counts, None) == ("densenet121", "7.979", "-", "-", "5.668", "-", "-", "-", "-")
+    known = {key for key, value in record(network, counts, None).items() if value is not None}
+    assert known == {"model", "title", "parameters", "flops"}
+    assert markdown([network, NETWORKS[1]]).count("\n") == 2
 
 
 def test_without_arguments_help_is_shown(tritongen):

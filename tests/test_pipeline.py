@@ -12,7 +12,7 @@ from generator import pipeline, simplify, verify
 from generator.errors import BadOption, OutputFailed, UnknownName
 from generator.spec import DenseNetShape, DPNShape, Network, Published
 
-PUBLISHED = Published(0.5, 0.9, 1.0, 1.0)
+PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)
 TINY = (
     Network("tiny-densenet", "TinyDenseNet", DenseNetShape(8, 4, (1, 1, 1, 1)), PUBLISHED),
     Network("tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), PUBLISHED),

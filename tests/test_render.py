@@ -12,8 +12,11 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from generator import render
 from generator.networks import NETWORKS, select
 from generator.render import config_text, default_config, quote, target_configs
-from generator.spec import BuildOptions, Preprocessing, Weights
+from generator.spec import BuildOptions, Described, Preprocessing, Signature, TensorSpec, Weights
 
+SIGNATURE = Signature(
+    (TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (TensorSpec("output", "TYPE_FP32", (1000,)),)
+)
 GOLDEN = ROOT / "tests" / "golden"
 # onnxruntime_backend r24.04 (src/onnxruntime.cc) knows these and more; the configs use no others.
 ACCELERATOR_KEYS = {
@@ -31,7 +34,8 @@ ACCELERATOR_KEYS = {
 
 def configs(network, **options):
     """Every config of a network by its path in the model's folder."""
-    arguments = (network, Weights("random", 0), Preprocessing(), BuildOptions(**options))
+    described = Described(network.name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True)
+    arguments = (described, BuildOptions(**options))
     variants = {f"configs/{name}": variant for name, variant in target_configs(*arguments).items()}
     return {"config.pbtxt": default_config(*arguments), **variants}
 

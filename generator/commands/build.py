@@ -7,14 +7,42 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import REPOSITORY, json_option, models_option, split
+from generator.commands.options import REPOSITORY, colours, json_option, split
+from generator.errors import BadOption
+from generator.spec import REWRITES
 
 if TYPE_CHECKING:
+    from generator.commands.options import Colours
     from generator.pipeline import BuildReport
+    from generator.spec import BuiltModel, ImageInput, Network
 
 
 @click.command(name="build", short_help="Make a verified model repository.")
-@models_option("Networks to build: names in any case, glob patterns, or all; commas, or repeat the option.")
+@click.option(
+    "--models", "-m", multiple=True, show_default="all", callback=split, metavar="NAMES",
+    help="Networks to build: names in any case, glob patterns, or all; commas, or repeat the option.",
+)  # fmt: skip
+@click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE", help="Build an ONNX file of your own instead.")
+@click.option("--torch", metavar="PACKAGE.MODULE:FUNCTION", help="Build the torch module that your function returns.")
+@click.option("--name", metavar="NAME", help="The model's name, with --onnx and --torch.  [default: the file's]")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="[NAME:]DIMS[:TYPE]",
+    help="--torch: an input without the batch, such as 3x224x224 or ids:128:int64; repeat it for more. --onnx: dims "
+    "of an input that the file leaves open.",
+)  # fmt: skip
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Names of the classes, one a line.")
+@click.option(
+    "--mean", callback=colours, metavar="R,G,B", help="--onnx, --torch: of images in 0..1.  [default: ImageNet's]"
+)
+@click.option("--std", callback=colours, metavar="R,G,B", help="The same: standard deviation.")
+@click.option(
+    "--resize", type=click.IntRange(1), metavar="PX", help="The same: short side before the crop.  [default: 8/7 of it]"
+)
+@click.option(
+    "--weights", default="random", show_default=True, metavar="SOURCE",
+    help="random; torchvision, timm or paddleclas, which are fetched; or a file or folder of theirs.",
+)  # fmt: skip
+@click.option("--seed", type=int, help="Seed of random weights.  [default: 0]")
 @click.option(
     "--precision",
     default="fp16",
@@ -31,35 +59,64 @@ if TYPE_CHECKING:
     help="The model repository to write.",
 )  # fmt: skip
 @click.option("--max-batch-size", type=int, default=8, show_default=True, help="Largest batch the server forms.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random weights.")
+@click.option(
+    "--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
+    help="Tighten what is published: max |difference| / max |logit|.",
+)  # fmt: skip
+@click.option(
+    "--rewrites", multiple=True, default=("all",), show_default="all", callback=split, metavar="NAMES",
+    help=f"Graph rewrites, all, none, or some of: {', '.join(REWRITES)}.",
+)  # fmt: skip
 @json_option
 def command(
     *,
     models: tuple[str, ...],
+    onnx: Path | None,
+    torch: str | None,
+    name: str | None,
+    inputs: tuple[str, ...],
+    labels: Path | None,
+    mean: Colours | None,
+    std: Colours | None,
+    resize: int | None,
+    weights: str,
+    seed: int | None,
     precision: str,
     gpus: tuple[str, ...],
     output: Path,
     max_batch_size: int,
-    seed: int,
+    tolerance: float,
+    rewrites: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Export, simplify, verify and configure networks into a Triton model repository.
 
-    A model whose ONNX answers differ from torch's is not published.
+    A model whose ONNX answers differ from the network's is not published.
 
     \b
-    Example:
+    Examples:
       tritongen build --models densenet121,dpn92 --precision fp16
+      tritongen build --models dpn92 --weights dpn92.mx_in1k.safetensors
+      tritongen build --onnx model.onnx --name mynet --labels classes.txt
+      tritongen build --torch mypackage.nets:small --input 3x224x224
     """
+    from generator import console
     from generator.commands.progress import build_progress
-    from generator.pipeline import build
+    from generator.pipeline import RANDOM, build
+    from generator.spec import ImageInput
 
     if output == Path():  # what an empty string becomes
         raise click.BadParameter("name a folder", param_hint="'--output'")
+    if seed is not None and weights != RANDOM:
+        raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
+    own = own_network(onnx, torch, name, inputs, ImageInput(mean, std, resize))
+    if own and models:
+        raise BadOption("--models", ",".join(models), f"{own.name} is built alone", "leave --models out")
     with build_progress() as on_step:
         report = build(
-            models, precision=precision, gpus=gpus, output=output, seed=seed, max_batch_size=max_batch_size,
-            on_step=on_step,
+            own or models or "all", precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
+            max_batch_size=max_batch_size, tolerance=tolerance, rewrites=rewrites, labels=labels,
+            on_step=on_step, say=console.say,
         )  # fmt: skip
     if as_json:
         print_json(report)
@@ -68,9 +125,32 @@ def command(
     return 1 if report.failed else 0
 
 
+def own_network(
+    onnx: Path | None, torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
+) -> Network | None:
+    """The network of --onnx or --torch, or None where neither is given."""
+    from generator.networks.own import onnx_network, torch_network
+    from generator.spec import ImageInput
+
+    if onnx is not None and torch is not None:
+        raise BadOption("--torch", torch, "--onnx is given too", "build one after the other")
+    if onnx is not None:
+        return onnx_network(onnx, name, inputs, image)
+    if torch is not None:
+        return torch_network(torch, name, inputs, image)
+    for option, value in (("--name", name), ("--input", ",".join(inputs) or None)):
+        if value is not None:
+            raise BadOption(option, value, "it goes with --onnx or --torch")
+    if image != ImageInput():
+        raise BadOption("--mean, --std, --resize", "given", "they go with --onnx or --torch; weights bring their own")
+    return None
+
+
 def print_json(report: BuildReport) -> None:
     """The summary for a program."""
     import json
+
+    from generator.provenance import certificate_record
 
     models = [
         {
@@ -79,8 +159,10 @@ def print_json(report: BuildReport) -> None:
             "size_bytes": model.size_bytes,
             "nodes": model.nodes,
             "weights": model.weights.label,
+            "rewrites": dict(model.rewrites),
+            "unbatched": model.signature.unbatched,
             "relative_error": {batch.batch_size: batch.relative_error for batch in model.certificate.batches},
-            "tolerance": model.certificate.tolerance,
+            "certificate": certificate_record(model.certificate),
         }
         for model in report.built
     ]
@@ -93,25 +175,33 @@ def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple
     from generator import console
 
     if report.built:
-        rows = [
-            (
-                model.network.name,
-                model.weights.label,
-                f"{model.size_bytes / 1e6:.1f}",
-                model.nodes,
-                *(f"{batch.relative_error:.1e}" for batch in model.certificate.batches),
-            )
-            for model in report.built
-        ]
-        heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8")
-        console.out().print(console.table(heads, rows, left=2))
-        bound = report.built[0].certificate.tolerance
+        heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
+        console.out().print(console.table(heads, [row(model) for model in report.built], left=2))
+        certificate = report.built[0].certificate
         console.say(
             f"\n{len(report.built)} verified in {output}: config.pbtxt is {precision}, "
             f"configs/ has fp16 and fp32 for {', '.join(gpus).lower()}.\n"
-            f"Error: max |ONNX Runtime - torch| / max |logit| at batch 1, 4 and 8; bound {bound:.0e}."
+            f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
+            "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
+            "estimate of TensorRT's. Top-1, top-5: images of\nbatch 8 with the same classes. provenance.json has all of it."
         )
+        for model in report.built:
+            if model.signature.unbatched:
+                console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
         if not all(model.weights.trained for model in report.built):
             console.say("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
         console.complain(str(error), error.hint)
+
+
+def row(model: BuiltModel) -> tuple[object, ...]:
+    """One model's line of the table."""
+    certificate = model.certificate
+    last = certificate.batches[-1]
+    errors = [f"{batch.relative_error:.1e}" for batch in certificate.batches]
+    beside = [f"{error.relative_error:.1e}" if error else "-" for error in (certificate.fp64, certificate.fp16)]
+    tops = ["-" if agree is None else f"{agree}/{last.batch_size}" for agree in (last.top1_agree, last.top5_agree)]
+    return (
+        model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.nodes,
+        *errors, *["-"] * (3 - len(errors)), *beside, *tops,
+    )  # fmt: skip

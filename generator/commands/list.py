@@ -2,63 +2,120 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from generator.commands.options import json_option, models_option
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from generator.networks.counts import Counts
+    from generator.spec import Network
+
+    # A network, what it counts, and what the page's rule counts; None for a network that is not on the page.
+    Row = tuple[Network, Counts, Counts | None]
+
+HEADS = ("Model", "Params M", "by rule", "page", "FLOPs G", "by rule", "page", "Top-1", "Top-5")
+MARKDOWN_HEADS = ("Models", "Top1", "Top5", "Reference top1", "Reference top5", "FLOPS (G)", "Parameters (M)")
+
+COUNTED = "Params and FLOPs: counted, for one 224x224 image; a multiply-add is two."
+# tests/test_counts.py holds the figures in it to the counts.
+RULE = """\
+The page is PaddleClas's. Its parameters and FLOPs are by the rule of Paddle
+1.x's model_stat.py under Python 2, where 4 / 40 is 0: it divided a grouped
+convolution's channels by the groups twice, which left out nearly all grouped
+convolutions of the DPNs and understates them: DPN68 has 12.61 M parameters and
+4.65 GFLOPs. The classifier's multiply-add was one; batch norm, ReLU and pools
+counted too. Two cells are not what the rule gives: DenseNet264's 33.37 M
+parameters (33.34) and DPN98's 58.46 M (58.465, which rounds to 58.47)."""
+WEIGHTS = """\
+Accuracy is of PaddleClas's weights. `tritongen build` gives
+random weights: latency is real, labels mean nothing."""
+
 
 @click.command(name="list", short_help="Show the networks, counted and published.")
 @models_option("Networks to list.")
+@click.option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table, in Markdown.")
 @json_option
-def command(*, models: tuple[str, ...], as_json: bool) -> None:
+def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
     """List the networks: parameters and FLOPs as counted, beside the published figures.
+
+    "by rule" is counted again as the published figures were, "page" is what was published.
 
     \b
     Example:
       tritongen list --models 'dpn*'
+      tritongen list --table
     """
     from generator import console, networks
-    from generator.networks.counts import count
+    from generator.errors import UsageError
 
+    if as_markdown and as_json:
+        raise UsageError("--table and --json cannot go together", "leave one of them out")
     chosen = networks.select(models)
-    rows = [(network, network.published, count(network)) for network in chosen]
-    if as_json:
+    if as_markdown:
+        click.echo(markdown(chosen))
+        console.say(f"\n{RULE}")
+    elif as_json:
         import json
 
-        records = [
-            {
-                "model": network.name,
-                "title": network.title,
-                "parameters": counts.parameters,
-                "flops": counts.flops,
-                "published_parameters_m": published.params_m,
-                "published_flops_g": published.flops_g,
-                "published_top1": published.top1,
-                "published_top5": published.top5,
-            }
-            for network, published, counts in rows
-        ]
-        click.echo(json.dumps(records, indent=2))
-        return
-    console.out().print(
-        console.table(
-            ("Model", "Params M", "published", "FLOPs G", "published", "Top-1", "Top-5"),
-            [
-                (
-                    network.name,
-                    f"{counts.parameters / 1e6:.2f}",
-                    f"{published.params_m:.2f}",
-                    f"{counts.flops / 1e9:.2f}",
-                    f"{published.flops_g:.2f}",
-                    f"{published.top1:.3f}",
-                    f"{published.top5:.3f}",
-                )
-                for network, published, counts in rows
-            ],
-        )
+        click.echo(json.dumps([record(*row) for row in counted(chosen)], indent=2))
+    else:
+        console.out().print(console.table(HEADS, [cells(*row) for row in counted(chosen)]))
+        console.say(f"\n{COUNTED}\n{RULE}\n{WEIGHTS}")
+
+
+def counted(chosen: Iterable[Network]) -> list[Row]:
+    """Count each network by both rules."""
+    from generator.networks.counts import count
+    from generator.networks.published_counts import recount
+
+    rows = [(network, count(network)) for network in chosen]
+    return [(network, counts, recount(counts.layers) if network.published else None) for network, counts in rows]
+
+
+def cells(network: Network, counts: Counts, by_rule: Counts | None) -> tuple[str, ...]:
+    """A row under HEADS."""
+    page = network.published
+    return (
+        network.name,
+        f"{counts.parameters / 1e6:.3f}",
+        f"{by_rule.parameters / 1e6:.3f}" if by_rule else "-",
+        f"{page.params_m:.2f}" if page else "-",
+        f"{counts.flops / 1e9:.3f}",
+        f"{by_rule.flops / 1e9:.3f}" if by_rule else "-",
+        f"{page.flops_g:.2f}" if page else "-",
+        f"{page.top1:.3f}" if page else "-",
+        f"{page.top5:.3f}" if page else "-",
     )
-    console.say(
-        "\nFLOPs: two a multiply-add, one 224x224 image. Published: PaddleClas, whose counter of the time left out\n"
-        "nearly all of a grouped convolution, so that it understates the DPNs; accuracy is of PaddleClas's weights.\n"
-        "`tritongen build` gives random weights: latency is real, labels mean nothing."
-    )
+
+
+def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str, object]:
+    """Everything, unrounded; null where there is no such figure."""
+    page = network.published
+    return {
+        "model": network.name,
+        "title": network.title,
+        "parameters": counts.parameters,
+        "flops": counts.flops,
+        "published_parameters_m": page and page.params_m,
+        "published_flops_g": page and page.flops_g,
+        "recomputed_parameters": by_rule and by_rule.parameters,
+        "recomputed_flops": by_rule and by_rule.flops,
+        "published_top1": page and page.top1,
+        "published_top5": page and page.top5,
+        "reference_top1": page and page.reference_top1,
+        "reference_top5": page and page.reference_top5,
+    }
+
+
+def markdown(chosen: Iterable[Network]) -> str:
+    """The page's table, its figures in its own decimals."""
+    rows = [MARKDOWN_HEADS, ("---",) * len(MARKDOWN_HEADS)]
+    for network in chosen:
+        if page := network.published:
+            figures = (page.top1, page.top5, page.reference_top1, page.reference_top5, page.flops_g, page.params_m)
+            rows.append((network.title, *("" if figure is None else f"{figure:.3f}" for figure in figures)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

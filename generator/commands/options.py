@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Colours = tuple[float, float, float]
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 REPOSITORY = Path("model_repository")
@@ -19,6 +20,17 @@ REPOSITORY = Path("model_repository")
 def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Lists take commas and may be repeated."""
     return tuple(name for value in values for name in map(str.strip, value.split(",")) if name)
+
+
+def colours(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Colours | None:
+    """One number a colour."""
+    if value is None:
+        return None
+    try:
+        red, green, blue = map(float, value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not three numbers, such as 0.485,0.456,0.406") from None
+    return red, green, blue
 
 
 def host_and_port(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

@@ -10,7 +10,8 @@ import fnmatch
 from typing import TYPE_CHECKING
 
 from generator.errors import UnknownName
-from generator.spec import DenseNetShape, DPNShape, Network, Published
+from generator.networks.own import plugins
+from generator.spec import DenseNetShape, DPNShape, Network, Published, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,23 +21,30 @@ if TYPE_CHECKING:
 # ruff: noqa: E501 (a row a line)
 # fmt: off
 NETWORKS: tuple[Network, ...] = (
-    #                                      stem  k   layers a block                top-1  top-5  GFLOPs  M params
-    Network("densenet121", "DenseNet121", DenseNetShape(64, 32, (6, 12, 24, 16)), Published(0.757, 0.926, 5.69, 7.98)),
-    Network("densenet161", "DenseNet161", DenseNetShape(96, 48, (6, 12, 36, 24)), Published(0.786, 0.941, 15.49, 28.68)),
-    Network("densenet169", "DenseNet169", DenseNetShape(64, 32, (6, 12, 32, 32)), Published(0.768, 0.933, 6.74, 14.15)),
-    Network("densenet201", "DenseNet201", DenseNetShape(64, 32, (6, 12, 48, 32)), Published(0.776, 0.937, 8.61, 20.01)),
-    Network("densenet264", "DenseNet264", DenseNetShape(64, 32, (6, 12, 64, 48)), Published(0.780, 0.939, 11.54, 33.37)),
+    #                                      stem  k   layers a block                top-1  top-5  reference    GFLOPs  M params
+    Network("densenet121", "DenseNet121", DenseNetShape(64, 32, (6, 12, 24, 16)), Published(0.757, 0.926, 0.750, None, 5.69, 7.98)),
+    Network("densenet161", "DenseNet161", DenseNetShape(96, 48, (6, 12, 36, 24)), Published(0.786, 0.941, 0.778, None, 15.49, 28.68)),
+    Network("densenet169", "DenseNet169", DenseNetShape(64, 32, (6, 12, 32, 32)), Published(0.768, 0.933, 0.764, None, 6.74, 14.15)),
+    Network("densenet201", "DenseNet201", DenseNetShape(64, 32, (6, 12, 48, 32)), Published(0.776, 0.937, 0.775, None, 8.61, 20.01)),
+    Network("densenet264", "DenseNet264", DenseNetShape(64, 32, (6, 12, 64, 48)), Published(0.780, 0.939, 0.779, None, 11.54, 33.37)),
     #                            stem  w    r   G   blocks         growth
-    Network("dpn68",  "DPN68",  DPNShape(10, 3,  64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64)),  Published(0.768, 0.934, 4.03, 10.78)),
-    Network("dpn92",  "DPN92",  DPNShape(64, 7, 256,  96, 32, (3, 4, 20, 3), (16, 32, 24, 128)), Published(0.799, 0.948, 12.54, 36.29)),
-    Network("dpn98",  "DPN98",  DPNShape(96, 7, 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128)), Published(0.806, 0.951, 22.22, 58.46)),
-    Network("dpn107", "DPN107", DPNShape(128, 7, 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128)), Published(0.809, 0.953, 35.06, 82.97)),
-    Network("dpn131", "DPN131", DPNShape(128, 7, 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128)), Published(0.807, 0.951, 30.51, 75.36)),
+    Network("dpn68",  "DPN68",  DPNShape(10, 3,  64, 128, 32, (3, 4, 12, 3), (16, 32, 32, 64)),  Published(0.768, 0.934, 0.764, 0.931, 4.03, 10.78)),
+    Network("dpn92",  "DPN92",  DPNShape(64, 7, 256,  96, 32, (3, 4, 20, 3), (16, 32, 24, 128)), Published(0.799, 0.948, 0.793, 0.946, 12.54, 36.29)),
+    Network("dpn98",  "DPN98",  DPNShape(96, 7, 256, 160, 40, (3, 6, 20, 3), (16, 32, 32, 128)), Published(0.806, 0.951, 0.799, 0.949, 22.22, 58.46)),
+    Network("dpn107", "DPN107", DPNShape(128, 7, 256, 200, 50, (4, 8, 20, 3), (20, 64, 64, 128)), Published(0.809, 0.953, 0.802, 0.951, 35.06, 82.97)),
+    Network("dpn131", "DPN131", DPNShape(128, 7, 256, 160, 40, (4, 8, 28, 3), (16, 32, 32, 128)), Published(0.807, 0.951, 0.801, 0.949, 30.51, 75.36)),
 )
 # fmt: on
 
 INPUT_DIMS = (3, 224, 224)
+INPUT = TensorSpec("input", "TYPE_FP32", INPUT_DIMS)
 CLASSES = 1000
+
+
+def available() -> tuple[Network, ...]:
+    """The ten of the table, then the networks of installed plugins under other names."""
+    taken = {network.name for network in NETWORKS}
+    return (*NETWORKS, *(network for name, network in sorted(plugins().items()) if name not in taken))
 
 
 def select(patterns: Iterable[str]) -> tuple[Network, ...]:
@@ -45,18 +53,23 @@ def select(patterns: Iterable[str]) -> tuple[Network, ...]:
     Raises:
         UnknownName: a pattern matches no network.
     """
+    there = available()
     chosen: set[str] = set()
     for pattern in patterns:
         wanted = "*" if pattern.lower() == "all" else pattern.lower()
-        matched = fnmatch.filter((network.name for network in NETWORKS), wanted)
+        matched = [network.name for network in there if fnmatch.fnmatchcase(network.name.lower(), wanted)]
         if not matched:
-            raise UnknownName("network", pattern, (network.name for network in NETWORKS))
+            raise UnknownName("network", pattern, (network.name for network in there))
         chosen.update(matched)
-    return tuple(network for network in NETWORKS if network.name in chosen)
+    return tuple(network for network in there if network.name in chosen)
 
 
 def create(network: Network, *, bn_eps: float = 1e-5) -> nn.Module:
-    """The torch module of a row, its parameters on the meta device (shapes only), in evaluation mode."""
+    """The torch module of a row, its parameters on the meta device (shapes only), in evaluation mode.
+
+    Raises:
+        TypeError: the network is not one of the table's.
+    """
     import torch
 
     from generator.networks.densenet import DenseNet
@@ -68,4 +81,6 @@ def create(network: Network, *, bn_eps: float = 1e-5) -> nn.Module:
                 module: nn.Module = DenseNet(network.shape, classes=CLASSES, bn_eps=bn_eps)
             case DPNShape():
                 module = DPN(network.shape, classes=CLASSES, bn_eps=bn_eps)
+            case _:
+                raise TypeError(network)
     return module.eval()

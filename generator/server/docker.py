@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import targets
+from generator.cache import cache_home
 from generator.errors import EngineMissing, OutputFailed
 from generator.server.embedded import check_repository
 from generator.server.lifecycle import running
@@ -112,8 +112,7 @@ def serve(
 
 def cache_folder(options: DockerOptions) -> Path:
     """Where engines are kept: an engine is valid for one TensorRT and one kind of GPU."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "tritongen" / "tensorrt" / f"{options.tag}-{options.target.name if options.target else 'gpu'}"
+    return cache_home() / "tensorrt" / f"{options.tag}-{options.target.name if options.target else 'gpu'}"
 
 
 def engine_version() -> str | None:

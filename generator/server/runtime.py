@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from generator.cache import cache_home
 from generator.errors import EngineMissing
 
 # Libraries that perf_analyzer asks for by their plain names; pip's copies have a hash in theirs.
@@ -97,9 +98,8 @@ def installed_package() -> Path:
 
 def home_folder(package: Path) -> Path:
     """A folder of this user's for this environment; two environments do not share one."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     key = hashlib.sha256(f"{package}\0{Path(__file__)}\0{PYTHON}".encode()).hexdigest()[:12]
-    home = cache / "tritongen" / f"triton-{key}"
+    home = cache_home() / f"triton-{key}"
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,0 +1,111 @@
+"""What a served graph is compared with: the torch module it was exported from, or the ONNX file as it was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import onnxruntime
+import torch
+
+from generator.threads import torch_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import nn
+
+    Array = npt.NDArray[Any]
+    Feeds = Mapping[str, Array]
+
+THREADS = 2  # fixed: the order of sums, and so the last bits, must not depend on the machine
+
+
+class Reference(Protocol):
+    """A network as it was before it was exported or rewritten."""
+
+    label: str
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """The outputs in order."""
+        ...
+
+    def run_fp64(self, feeds: Feeds) -> list[Array] | None:
+        """The same in double precision, where that can be had."""
+        ...
+
+
+class TorchReference:
+    """A torch module in evaluation mode that returns a tensor or a tuple; its inputs are the feeds in order."""
+
+    label = "torch"
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """By the module."""
+        with torch.no_grad(), torch_threads(THREADS):
+            answer = self.module(*(torch.from_numpy(array) for array in feeds.values()))
+        return [value.numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
+
+    def run_fp64(self, feeds: Feeds) -> list[Array] | None:
+        """By the module in double precision; every fp32 value is one in fp64, so that it is itself again after."""
+        doubled = {
+            name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feeds.items()
+        }
+        self.module.double()
+        try:
+            return self.run(doubled)
+        finally:
+            self.module.float()
+
+
+class OnnxReference:
+    """An ONNX file as it was given, by ONNX Runtime without any optimisation.
+
+    `rows` is the fixed number of rows that it takes at once, where it has one.
+    """
+
+    label = "the file as given"
+
+    def __init__(self, model: bytes | Path, rows: int | None = None) -> None:
+        self.session = cpu_session(model, optimised=False)
+        self.rows = rows
+
+    def run(self, feeds: Feeds) -> list[Array]:
+        """At once, or as many rows at a time as it takes."""
+        if self.rows is None:
+            return run_session(self.session, feeds)
+        count = len(next(iter(feeds.values())))
+        parts = [self.run_part(feeds, range(begin, begin + self.rows), count) for begin in range(0, count, self.rows)]
+        return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
+
+    def run_part(self, feeds: Feeds, rows: range, count: int) -> list[Array]:
+        """Some rows, the last one repeated where there are too few."""
+        chosen = [min(row, count - 1) for row in rows]
+        return run_session(self.session, {name: array[chosen] for name, array in feeds.items()})
+
+    def run_fp64(self, feeds: Feeds) -> list[Array] | None:
+        """A graph has the precision it was written in."""
+        del feeds
+        return None
+
+
+def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array]:
+    """All outputs in order."""
+    outputs: Sequence[Array] = session.run(None, dict(feeds))
+    return list(outputs)
+
+
+def cpu_session(model: bytes | Path, *, optimised: bool = True) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU with a fixed thread count."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.log_severity_level = 4  # its errors are raised as well
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

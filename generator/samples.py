@@ -1,0 +1,82 @@
+"""Inputs to try a network on: photographs where it takes images, else numbers that such an input may hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from generator import image
+from generator.datatypes import numpy_type
+from generator.spec import Preprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from generator.spec import TensorSpec
+
+    Array = npt.NDArray[Any]
+
+CHANNELS = 3
+
+
+def feeds(inputs: Iterable[TensorSpec], rows: int | None, preprocessing: Preprocessing | None) -> dict[str, Array]:
+    """A value for each input, [rows, *dims], every row another; [*dims] where `rows` is None.
+
+    The same on every call.
+    """
+    rng = np.random.default_rng(0)
+    return {spec.name: sample(spec, rows, preprocessing, rng) for spec in inputs}
+
+
+def sample(spec: TensorSpec, rows: int | None, preprocessing: Preprocessing | None, rng: np.random.Generator) -> Array:
+    """Photographs first and then noise for an image, noise for other floats, small whole numbers for the rest."""
+    if rows is None or preprocessing is None or not takes_image(spec, preprocessing):
+        return noise(spec, spec.dims if rows is None else (rows, *spec.dims), rng)
+    photographs = [photograph(spec, path, preprocessing) for path in image.PHOTOGRAPHS[:rows]]
+    rest = noise(spec, (rows - len(photographs), *spec.dims), rng)
+    return np.concatenate([np.stack(photographs).astype(rest.dtype), rest])
+
+
+def noise(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Unit normal floats; all of a byte; 0 and 1 for wider integers, which may be indices; digits for strings."""
+    match spec.datatype:
+        case "TYPE_FP32":
+            return rng.standard_normal(shape, dtype=np.float32)
+        case "TYPE_FP16" | "TYPE_FP64":
+            return rng.standard_normal(shape).astype(numpy_type(spec.datatype))
+        case "TYPE_UINT8":
+            return rng.integers(0, 256, shape, dtype=np.uint8)
+        case "TYPE_STRING":
+            return rng.integers(0, 10, shape).astype(str).astype(np.object_)
+        case _:
+            return rng.integers(0, 2, shape).astype(numpy_type(spec.datatype))
+
+
+def photograph(spec: TensorSpec, path: Path, preprocessing: Preprocessing) -> Array:
+    """One picture as the input takes it."""
+    pixels = image.tensor(image.load(path), preprocessing)
+    return pixels if spec.dims[0] == CHANNELS else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+
+
+def takes_image(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
+    """Whether an input is a normalised RGB image of that size, channels first or last."""
+    side = preprocessing.crop_px
+    return spec.datatype in ("TYPE_FP16", "TYPE_FP32") and spec.dims in (
+        (CHANNELS, side, side),
+        (side, side, CHANNELS),
+    )
+
+
+def image_preprocessing(inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
+    """ImageNet's preprocessing at the size of the only input, where that may be a square image."""
+    if len(inputs) != 1:
+        return None
+    dims = inputs[0].dims
+    side = max(dims, default=0)
+    # As the published networks have it: 256 to 224.
+    guess = Preprocessing(resize_short_px=round(side * 256 / 224), crop_px=side)
+    return guess if takes_image(inputs[0], guess) else None

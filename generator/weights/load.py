@@ -1,0 +1,113 @@
+"""A network with the parameters of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import torch
+
+from generator.errors import BadOption, WeightsUnusable, printable, quoted
+from generator.networks import NETWORKS, create
+from generator.spec import DenseNetShape, DPNShape, Weights
+from generator.weights import files, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from generator.spec import Network, Preprocessing
+    from generator.weights.sources import Source
+
+COUNTER = ".num_batches_tracked"  # how often a batch norm was trained; nothing depends on it, and files may lack it
+QUOTED_KEYS = 3
+
+
+def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessing]:
+    """The network in evaluation mode with the file's parameters, where they come from, and how it takes images.
+
+    Raises:
+        BadOption: the network is not one of the table's.
+        WeightsUnusable: the file is not one of weights, or not of this network's.
+    """
+    if not isinstance(network.shape, DenseNetShape | DPNShape):
+        raise BadOption("--weights", printable(path), f"{network.name} is a network of your own, and loads its own")
+    data = files.content(path)
+    container, tensors = files.parse(path, data)
+    source = sources.recognise(tensors, container, network)
+    if source is None:
+        raise WeightsUnusable(path, f"it has other names than a DenseNet or DPN: {listed(tensors)}")
+    why = misfit(network, source, tensors)
+    if why:
+        others = (other for other in NETWORKS if other != network)
+        fits = next((other for other in others if not misfit(other, source, tensors)), None)
+        if fits:
+            raise WeightsUnusable(path, f"it fits {fits.name}, not {network.name}", f"--models {fits.name} takes it")
+        raise WeightsUnusable(path, why)
+    why = unusable_values(tensors, {key: source.rename(key, network) for key in tensors})
+    if why:
+        raise WeightsUnusable(path, why)
+    bn_eps = source.bn_eps(network)
+    module = create(network, bn_eps=bn_eps)
+    module.load_state_dict(arranged(module, network, source, tensors), assign=True)
+    weights = Weights(source.name, file=path.name, sha256=hashlib.sha256(data).hexdigest(), bn_eps=bn_eps)
+    return module, weights, source.preprocessing(network)
+
+
+def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """Why the tensors, under the source's names, are not the network's parameters, if they are not."""
+    expected = create(network).state_dict()
+    ours = {key: source.rename(key, network) for key in tensors}
+    if missing := [key for key in expected if key not in set(ours.values()) and not key.endswith(COUNTER)]:
+        return f"it has nothing for {listed(missing)} of {network.name}"
+    if unknown := [key for key, name in ours.items() if name not in expected]:
+        return f"it has {listed(unknown)}, which {network.name} has not"
+    if len(set(ours.values())) != len(ours):
+        return "it has a parameter under two names"
+    for key, name in ours.items():
+        shape, wanted = list(tensors[key].shape), stored_shape(name, expected[name], source)
+        if shape != wanted:
+            return f"its {quoted(key)} has the shape {shape}, and that of {network.name} {wanted}"
+        if tensors[key].is_floating_point() != expected[name].is_floating_point():
+            return f"its {quoted(key)} holds {files.dtype_name(tensors[key])}, not {files.dtype_name(expected[name])}"
+    return None
+
+
+def stored_shape(name: str, ours: torch.Tensor, source: Source) -> list[int]:
+    """The shape that the source keeps one of our parameters in."""
+    return [ours.shape[1], ours.shape[0]] if source.in_out and name == "classifier.weight" else list(ours.shape)
+
+
+def unusable_values(tensors: Mapping[str, torch.Tensor], ours: Mapping[str, str]) -> str | None:
+    """What no trained network has in its parameters, if they have it."""
+    ranges = {key: tensor.aminmax() for key, tensor in tensors.items() if tensor.is_floating_point()}
+    # NaN is the smallest and the largest wherever there is one.
+    if odd := [key for key, ends in ranges.items() if not torch.isfinite(torch.stack(list(ends))).all()]:
+        return f"it has values that are not finite in {listed(odd)}"
+    if negative := [key for key, ends in ranges.items() if ours[key].endswith(".running_var") and ends.min < 0]:
+        return f"it has negative variances in {listed(negative)}"
+    return None
+
+
+def arranged(
+    module: nn.Module, network: Network, source: Source, tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The module's state dict out of the source's tensors."""
+    expected = module.state_dict()
+    state = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith(COUNTER)}
+    for key, tensor in tensors.items():
+        name = source.rename(key, network)
+        state[name] = tensor.to(expected[name].dtype)
+    if source.in_out:
+        weight = state["classifier.weight"].t().contiguous()
+        # A DPN's classifier is a convolution, 1x1.
+        state["classifier.weight"] = weight.reshape(expected["classifier.weight"].shape)
+    return state
+
+
+def listed(keys: Iterable[str]) -> str:
+    """The first keys, and how many more there are."""
+    first, more = list(keys)[:QUOTED_KEYS], len(list(keys)) - QUOTED_KEYS
+    return ", ".join(map(quoted, first)) + (f" and {more} more" if more > 0 else "")

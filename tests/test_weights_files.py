@@ -1,0 +1,312 @@
+"""Weights files come back as they were saved, whoever saved them and however."""
+
+import hashlib
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from weights_samples import (
+    BY_NAME,
+    PADDLE,
+    TINY_DENSENET,
+    TINY_DPN,
+    TORCH,
+    as_old_torchvision,
+    as_paddle,
+    big_endian,
+    paddle_content,
+    paddle_names,
+    state_dict,
+    write,
+)
+
+from generator.errors import BadOption
+from generator.networks import NETWORKS, create, select
+from generator.spec import DPNShape, Preprocessing
+from generator.weights import files
+from generator.weights.find import find
+from generator.weights.load import load
+from generator.weights.sources import PADDLECLAS
+
+TRANSFORMED = Preprocessing(mean=(124 / 255, 117 / 255, 104 / 255), std=(1 / (0.0167 * 255),) * 3)
+EVERY_WAY = [("torch", container) for container in TORCH] + [("paddleclas", container) for container in PADDLE]
+# The two smallest of the ten in every way, the others in one way each; the tiny ones in every way at no cost.
+CASES = [
+    *((name, *way) for name in ("tinydense", "tinydpn", "densenet121", "dpn68") for way in EVERY_WAY),
+    ("densenet161", "torch", "torch legacy"),
+    ("densenet169", "paddleclas", "Paddle pickle 2"),
+    ("densenet201", "torch", "safetensors"),
+    ("densenet264", "paddleclas", "Paddle pickle 4"),
+    ("dpn92", "torch", "safetensors"),
+    ("dpn98", "paddleclas", "Paddle pickle 3"),
+    ("dpn107", "torch", "torch zip"),
+    ("dpn131", "paddleclas", "safetensors"),
+]
+
+
+@pytest.fixture(name="state", scope="module")
+def _state():
+    """The parameters of a network by its name, the last one's kept."""
+    kept = {}
+
+    def of(name):
+        if name not in kept:
+            kept.clear()
+            kept[name] = state_dict(BY_NAME[name])
+        return kept[name]
+
+    return of
+
+
+@pytest.mark.parametrize(("name", "names", "container"), CASES, ids=lambda value: value.replace(" ", "-"))
+def test_every_way_to_save_comes_back(name, names, container, state, tmp_path):
+    """Each network, source and container: every parameter to the bit, the source's epsilon and preprocessing."""
+    network, wanted = BY_NAME[name], state(name)
+    dpn, paddle = isinstance(network.shape, DPNShape), names == "paddleclas"
+    path = write(tmp_path / "weights", as_paddle(network, wanted) if paddle else wanted, container)
+
+    module, weights, preprocessing = load(network, path)
+    path.unlink()  # and the values are in memory
+
+    found = module.state_dict()
+    if paddle:
+        wanted = {key: torch.tensor(0) if "num_batches" in key else value for key, value in wanted.items()}
+    assert list(found) == list(wanted)
+    assert [key for key in wanted if not torch.equal(found[key], wanted[key])] == []
+    assert {value.device.type for value in found.values()} == {"cpu"}
+    source = "paddleclas" if paddle else "timm" if dpn or container == "safetensors" else "torchvision"
+    bn_eps = 1e-3 if dpn and not paddle else 1e-5
+    assert (weights.source, weights.file, weights.bn_eps) == (source, "weights", bn_eps)
+    assert {norm.eps for norm in module.modules() if isinstance(norm, torch.nn.BatchNorm2d)} == {bn_eps}
+    assert preprocessing == (TRANSFORMED if dpn and not paddle else Preprocessing())
+    assert not module.training
+
+
+def test_timm_normalises_dpn_as_it_publishes(tmp_path):
+    """The figures of timm's DPN, rounded as its model cards print them."""
+    _, _, preprocessing = load(TINY_DPN, write(tmp_path / "weights", state_dict(TINY_DPN), "safetensors"))
+    assert [round(value * 255) for value in preprocessing.mean] == [124, 117, 104]
+    assert [round(value, 4) for value in preprocessing.std] == [0.2348] * 3
+    assert (preprocessing.resize_short_px, preprocessing.crop_px) == (256, 224)
+
+
+def test_the_module_answers_and_the_file_is_told(tmp_path):
+    """What is loaded computes what the saved network computed; the digest is the file's."""
+    saved = create(TINY_DPN, bn_eps=1e-3).to_empty(device="cpu")
+    saved.load_state_dict(state_dict(TINY_DPN))
+    path = write(tmp_path / "dpn.pth", saved.state_dict(), "torch zip")
+    module, weights, _ = load(TINY_DPN, path)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(module(images), saved(images))
+    assert weights.label == "timm (dpn.pth)"
+    assert weights.trained
+    assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
+def test_paddles_names_are_ours(network):
+    """Every parameter of each network is under its PaddleClas name, and no two are under one."""
+    names = paddle_names(network)
+    assert set(names) == {key for key in create(network).state_dict() if "num_batches" not in key}
+    assert {ours: PADDLECLAS.rename(theirs, network) for ours, theirs in names.items()} == {n: n for n in names}
+
+
+def test_paddles_classifier_is_transposed(tmp_path):
+    """Row 3 of our classifier is column 3 of Paddle's, in a matrix and in a convolution."""
+    for network in (TINY_DENSENET, TINY_DPN):
+        named = as_paddle(network, state_dict(network))
+        named["out.weight"][:, 3] = torch.arange(len(named["out.weight"]))
+        module, _, _ = load(network, write(tmp_path / "weights", named, "Paddle pickle 4"))
+        assert torch.equal(module.classifier.weight[3].flatten(), torch.arange(len(named["out.weight"])).float())
+
+
+@pytest.mark.parametrize("container", TORCH)
+def test_old_names_of_torchvision(container, tmp_path):
+    """`denselayer1.norm.1.weight`, without the counters."""
+    state = state_dict(TINY_DENSENET)
+    old = as_old_torchvision(state)
+    assert "features.denseblock1.denselayer1.norm.1.running_var" in old
+    found = load(TINY_DENSENET, write(tmp_path / "weights", old, container))[0].state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state if "num_batches" not in key)
+    assert all(found[key] == 0 for key in state if "num_batches" in key)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state},
+        lambda state: {"model": state, "epoch": 90, "arch": "densenet", "optimizer": {"lr": [0.1], "betas": (0.9, 1)}},
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}},
+        lambda state: {key: torch.nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()},
+    ],
+    ids=["state_dict", "model", "module.", "both", "parameters"],
+)
+@pytest.mark.parametrize("container", ["torch zip", "torch legacy"])
+def test_what_training_scripts_save(container, wrap, tmp_path):
+    """A state dict among other things, or of a network inside of DataParallel."""
+    state = state_dict(TINY_DENSENET)
+    found = load(TINY_DENSENET, write(tmp_path / "weights", wrap(state), container))[0].state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state)
+
+
+def test_a_module_s_own_state_dict_with_its_metadata(tmp_path):
+    """`torch.save(model.state_dict())`: an OrderedDict with the versions of the layers as its state."""
+    module = create(TINY_DENSENET).to_empty(device="cpu")
+    module.load_state_dict(state_dict(TINY_DENSENET))
+    for container in ("torch zip", "torch legacy"):
+        path = write(tmp_path / "weights", module.state_dict(), container)
+        assert files.read(path)[0] == container
+        assert torch.equal(load(TINY_DENSENET, path)[0].classifier.weight, module.classifier.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("container", TORCH)
+def test_floats_become_fp32(container, dtype, tmp_path):
+    """Half and double precision files give an fp32 network of the values they have."""
+    state = {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in state_dict(TINY_DPN).items()
+    }
+    found = load(TINY_DPN, write(tmp_path / "weights", state, container))[0].state_dict()
+    assert {value.dtype for value in found.values()} == {torch.float32, torch.int64}
+    assert all(torch.equal(found[key], state[key].to(found[key].dtype)) for key in state)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        big_endian,
+        np.asfortranarray,
+        lambda array: array.astype(np.float64),
+        lambda array: np.stack([array, array])[1],
+    ],
+    ids=["big-endian", "fortran", "fp64", "view"],
+)
+def test_arrays_in_every_layout(protocol, change, tmp_path):
+    """Byte order, index order and precision are numpy's to choose; the values are the same."""
+    state = state_dict(TINY_DENSENET)
+    arrays = {key: change(value.numpy()) for key, value in as_paddle(TINY_DENSENET, state).items()}
+    path = tmp_path / "weights"
+    path.write_bytes(paddle_content(arrays, protocol))
+    found = load(TINY_DENSENET, path)[0].state_dict()
+    assert all(torch.equal(found[key], state[key]) for key in state if "num_batches" not in key)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_arrays_of_numpy_2(protocol, tmp_path):
+    """numpy 2 calls its functions by another module's name."""
+    state = state_dict(TINY_DENSENET)
+    content = paddle_content(as_paddle(TINY_DENSENET, state), protocol)
+    assert b"cnumpy.core.multiarray\n" in content
+    path = tmp_path / "weights"
+    path.write_bytes(content.replace(b"cnumpy.core.multiarray\n", b"cnumpy._core.multiarray\n"))
+    assert torch.equal(load(TINY_DENSENET, path)[0].classifier.bias, state["classifier.bias"])
+
+
+@pytest.mark.parametrize(
+    ("container", "name"), [*((c, c) for c in TORCH), *((c, c[:13] if c[0] == "P" else c) for c in PADDLE)]
+)
+def test_the_content_tells_the_container(container, name, tmp_path):
+    """A suffix is no more than a name."""
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([math.pi])}
+    path = write(tmp_path / "weights.zip", tensors, container)
+    found, read = files.read(path)
+    assert found == name
+    assert list(read) == ["a", "b"]
+    assert all(torch.equal(read[key], tensors[key]) for key in tensors)
+
+
+def test_the_sample_of_paddle_is_what_it_seems():
+    """The samples' own check: numpy's arrays come back by plain pickle."""
+    held = pickle.loads(paddle_content({"a": torch.ones(3)}, 4))
+    assert isinstance(held["a"], np.ndarray)
+    assert held["StructuredToParameterName@@"] == {"a": "param_0"}
+
+
+# What lies in a folder, and which of it is of densenet121 and of dpn92.
+FOLDERS = {
+    "as published": (
+        ["densenet121-a639ec97.pth", "DPN92_pretrained.pdparams", "densenet169-b2777c0a.pth", "README.md"],
+        ("densenet121-a639ec97.pth", "DPN92_pretrained.pdparams"),
+    ),
+    "plain": (["DENSENET121.PT", "dpn92.bin"], ("DENSENET121.PT", "dpn92.bin")),
+    "hub": (
+        [
+            "densenet121.tv_in1k/model.safetensors",
+            "densenet121.tv_in1k/pytorch_model.bin",
+            "densenet121.tv_in1k/config.json",
+            "dpn92.mx_in1k/pytorch_model.bin",
+        ],
+        ("densenet121.tv_in1k/model.safetensors", "dpn92.mx_in1k/pytorch_model.bin"),
+    ),
+    "near names": (
+        ["densenet1210.pth", "densenet121d.pth", "densenet121.txt", "my-dpn92.pth", "densenet121_x.pth", "dpn92.safetensors"],
+        ("densenet121_x.pth", "dpn92.safetensors"),
+    ),
+    "a folder without weights": (
+        ["densenet121/notes.txt", "densenet121.pth", "dpn92.pth/x", "dpn92.mx.safetensors"],
+        ("densenet121.pth", "dpn92.mx.safetensors"),
+    ),
+}
+
+
+def lay(folder, names):
+    """Files of these names, with folders where they need some."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+@pytest.mark.parametrize(("names", "found"), FOLDERS.values(), ids=FOLDERS)
+def test_a_folder_is_searched_by_name(names, found, tmp_path):
+    """Case does not matter, what follows the name does."""
+    lay(tmp_path, names)
+    networks = select(["densenet121", "dpn92"])
+    assert find(tmp_path, networks) == dict(
+        zip(("densenet121", "dpn92"), (tmp_path / name for name in found), strict=True)
+    )
+
+
+def test_links_are_followed(tmp_path):
+    """The hub's cache keeps links to files of other names."""
+    lay(tmp_path, ["blobs/0123", "snapshot/keep"])
+    (tmp_path / "snapshot" / "dpn68.pth").symlink_to(tmp_path / "blobs" / "0123")
+    assert find(tmp_path / "snapshot", select(["dpn68"])) == {"dpn68": tmp_path / "snapshot" / "dpn68.pth"}
+
+
+def test_one_file_is_of_one_network(tmp_path):
+    """Whatever it is called."""
+    lay(tmp_path, ["best.ckpt"])
+    assert find(tmp_path / "best.ckpt", select(["dpn68"])) == {"dpn68": tmp_path / "best.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("names", "path", "sentence", "hint"),
+    [
+        (["a.pth"], "a.pth", "it is of one network, and 2 were chosen", "--models"),
+        ([], "missing", "there is no such file or folder", None),
+        ([], "", "nothing in it is of densenet121, dpn92; it is empty", "dpn92.pth"),
+        (["dpn92.pth", "a", "b", "c"], "", "nothing in it is of densenet121; it holds 'a', 'b', 'c' and 1 more", "named"),
+        (
+            ["densenet121.pth", "dpn92.pth", "DPN92_pretrained.pdparams", "dpn92/model.safetensors"],
+            "",
+            "3 files in it are of dpn92: 'DPN92_pretrained.pdparams', 'dpn92.pth', 'dpn92/model.safetensors'",
+            "keep one",
+        ),
+        (["\x1b[31m.pth"], "", r"nothing in it is of densenet121, dpn92; it holds '\x1b[31m.pth'", "named"),
+        (["x"], "x" * 300, "file name too long", None),
+    ],
+    ids=["two networks", "missing", "empty", "none", "several", "escapes", "too long"],
+)
+def test_a_file_that_is_not_found_is_told(names, path, sentence, hint, tmp_path):
+    """One sentence that says what is there."""
+    lay(tmp_path, names)
+    with pytest.raises(BadOption) as caught:
+        find(tmp_path / path, select(["densenet121", "dpn92"]))
+    assert str(caught.value) == f"--weights {tmp_path / path}: {sentence}"
+    assert str(caught.value).isprintable()
+    assert (hint is None and caught.value.hint is None) or hint in caught.value.hint
