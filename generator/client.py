@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tritonclient.grpc as triton
 
-from generator import image
+from generator import samples
+from generator.datatypes import numpy_type
 from generator.errors import InferenceFailed, TritongenError
-from generator.spec import Preprocessing
+from generator.spec import Preprocessing, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
+
+    from generator.spec import ServedModel
 
 TIMEOUT_S = 300.0
 
@@ -28,23 +30,68 @@ class Guess:
     label: str
 
 
-def classify(url: str, model: str, path: Path, preprocessing: Preprocessing, top: int) -> tuple[Guess, ...]:
+def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
     """The `top` classes of an image, by Triton's classification extension; the labels are the server's.
 
     Raises:
         ImageUnreadable: the file is no image; the server was not asked.
+        TritongenError: the model takes no image, or answers with something else than classes.
         InferenceFailed: the server answered with an error.
     """
-    batch = image.tensor(image.load(path), preprocessing)[np.newaxis]
-    request = triton.InferInput("input", list(batch.shape), "FP32")
+    spec, preprocessing = image_input(model)
+    batch = samples.photograph(spec, path, preprocessing)[np.newaxis].astype(numpy_type(spec.datatype))
+    request = triton.InferInput(spec.name, list(batch.shape), wire_type(spec))
     request.set_data_from_numpy(batch)
-    wanted = triton.InferRequestedOutput("output", class_count=top)
+    output = class_output(model)
+    wanted = triton.InferRequestedOutput(output, class_count=top)
     try:
         with triton.InferenceServerClient(url) as client:
-            answer = client.infer(model, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
+            answer = client.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
     except triton.InferenceServerException as error:
-        raise InferenceFailed(model, error.message()) from error
-    return tuple(parse(row) for row in np.ravel(answer.as_numpy("output")))
+        raise InferenceFailed(model.name, error.message()) from error
+    return tuple(parse(row) for row in np.ravel(answer.as_numpy(output)))
+
+
+def wire_type(spec: TensorSpec) -> str:
+    """The data type in the protocol's word."""
+    return "BYTES" if spec.datatype == "TYPE_STRING" else spec.datatype.removeprefix("TYPE_")
+
+
+def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
+    """The inputs without the batch, as well of a model whose batch is fixed to 1."""
+    if model.max_batch_size or any(spec.dims[:1] != (1,) for spec in model.inputs):
+        return model.inputs
+    return tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:]) for spec in model.inputs)
+
+
+def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
+    """The input that takes an image, and how.
+
+    Raises:
+        TritongenError: there is none.
+    """
+    specs = row_specs(model)
+    preprocessing = preprocessing_of(model)
+    if len(specs) != 1 or preprocessing is None or not samples.takes_image(specs[0], preprocessing):
+        listed = ", ".join(f"{spec.name} {spec.datatype} {list(spec.dims)}" for spec in model.inputs)
+        raise TritongenError(
+            f"{model.name} takes no image: its input is {listed}",
+            "`tritongen infer` sends one normalised RGB image; tritonclient sends anything",
+        )
+    return specs[0], preprocessing
+
+
+def class_output(model: ServedModel) -> str:
+    """The name of the output that holds the classes.
+
+    Raises:
+        TritongenError: there is no single one.
+    """
+    vectors = [spec.name for spec in model.outputs if sum(dim != 1 for dim in spec.dims) == 1]
+    if len(vectors) != 1:
+        listed = ", ".join(f"{spec.name} {list(spec.dims)}" for spec in model.outputs)
+        raise TritongenError(f"{model.name} does not answer with one score a class: its output is {listed}")
+    return vectors[0]
 
 
 def parse(row: bytes) -> Guess:
@@ -53,29 +100,30 @@ def parse(row: bytes) -> Guess:
     return Guess(float(logit), int(index), label[0] if label else "")
 
 
-def preprocessing_of(parameters: Mapping[str, str]) -> Preprocessing:
-    """What a model built by tritongen says of its input; ImageNet's for any other.
+def preprocessing_of(model: ServedModel) -> Preprocessing | None:
+    """What a model built by tritongen says of its input; of any other, ImageNet's way where it takes an image.
 
     Raises:
         TritongenError: the model's parameters are not what tritongen writes.
     """
-    default = Preprocessing()
+    default = samples.image_preprocessing(row_specs(model))
+    said = model.parameters
+    if default is None or "tritongen.crop_px" not in said:
+        return default
     try:
         return Preprocessing(
-            resize_short_px=int(parameters.get("tritongen.resize_short_px", default.resize_short_px)),
-            crop_px=int(parameters.get("tritongen.crop_px", default.crop_px)),
-            mean=triple(parameters.get("tritongen.mean"), default.mean),
-            std=triple(parameters.get("tritongen.std"), default.std),
+            resize_short_px=int(said["tritongen.resize_short_px"]),
+            crop_px=int(said["tritongen.crop_px"]),
+            mean=triple(said["tritongen.mean"]),
+            std=triple(said["tritongen.std"]),
         )
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise TritongenError(
-            f"the model's tritongen.* parameters say no preprocessing: {error}", "build the model again"
+            f"the tritongen.* parameters of {model.name} say no preprocessing: {error}", "build the model again"
         ) from error
 
 
-def triple(text: str | None, default: tuple[float, float, float]) -> tuple[float, float, float]:
+def triple(text: str) -> tuple[float, float, float]:
     """`0.485,0.456,0.406`."""
-    if text is None:
-        return default
     red, green, blue = map(float, text.split(","))
     return red, green, blue

@@ -8,12 +8,11 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 import torch
 
-from generator.datatypes import numpy_type
 from generator.errors import ExportFailed
+from generator.networks.own import zeros
 from generator.spec import Exported
 
 if TYPE_CHECKING:
@@ -55,11 +54,6 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     return Exported(model, exporter)
 
 
-def example(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
-    """Zeros, which are a value of every type and an index into every table."""
-    return tuple(torch.from_numpy(np.zeros((ROWS, *spec.dims), numpy_type(spec.datatype))) for spec in inputs)
-
-
 def first_line(error: Exception) -> str:
     """What an exception says, without what follows it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -82,7 +76,7 @@ def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
     buffer = io.BytesIO()
     torch.onnx.export(
         module,
-        example(inputs),
+        zeros(inputs, ROWS),
         buffer,  # type: ignore[arg-type]  # a file object is what the TorchScript exporter takes
         opset_version=OPSET,
         input_names=names,
@@ -98,7 +92,7 @@ def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[st
     batch = torch.export.Dim(BATCH, min=1, max=4096)
     program = torch.onnx.export(
         module,
-        example(inputs),
+        zeros(inputs, ROWS),
         opset_version=OPSET,
         input_names=[spec.name for spec in inputs],
         output_names=list(outputs),

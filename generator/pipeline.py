@@ -92,6 +92,8 @@ def build(
         *networks.select([model for model in models if isinstance(model, str)]),
         *(model for model in models if isinstance(model, Network)),
     ]
+    if not chosen:
+        raise BadOption("--models", "", "it names no network", "--models all is every one")
     options = checked_options(precision, gpus, max_batch_size, tolerance, rewrites)
     load_weights = weights_loader(weights, seed, chosen, say)
     if labels is not None and len(chosen) > 1:
@@ -196,6 +198,8 @@ def weights_loader(
     Raises:
         BadOption: no file for a network, or weights for a network that has its own.
     """
+    if not 0 <= seed < 2**31:
+        raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
     if weights == RANDOM:
         return lambda network: random_weights(network, seed)
     own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
@@ -243,7 +247,7 @@ def checked_options(
         raise BadOption("--max-batch-size", max_batch_size, f"it must be from 1 to {LARGEST_BATCH_SIZE}")
     if not 0 < tolerance <= BuildOptions.tolerance:
         raise BadOption(
-            "--tolerance", tolerance, f"it can be tightened only: above 0, {BuildOptions.tolerance} at most"
+            "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
         )
     return BuildOptions(
         precision=wanted,

@@ -13,10 +13,10 @@ from torch import nn
 from generator import onnx_file, samples
 from generator.batching import rows_of, with_dynamic_batch
 from generator.errors import BadOption, NetworkUnusable, OnnxUnreadable
-from generator.export import example, export, first_line
+from generator.export import ROWS, export, first_line
 from generator.labels import IMAGENET
 from generator.networks import INPUT
-from generator.networks.own import load_plugin, module_of
+from generator.networks.own import load_plugin, module_of, zeros
 from generator.references import OnnxReference, TorchReference
 from generator.signature import OPEN, shown, signature
 from generator.simplify import simplify
@@ -136,7 +136,7 @@ def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str
     """
     try:
         with torch.no_grad():
-            answer = flat.module(*example(definition.inputs))
+            answer = flat.module(*zeros(definition.inputs, ROWS))
     except Exception as error:
         raise NetworkUnusable(target, f"it does not take its inputs: {first_line(error)}", "see --input") from error
     values = sequence(answer)

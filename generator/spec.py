@@ -334,4 +334,5 @@ class ServedModel:
     device: Literal["cpu", "gpu"]
     precision: Precision
     inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     parameters: dict[str, str] = field(default_factory=dict)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 import tempfile
@@ -13,16 +15,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tritonclient.grpc as triton
 
-from generator import image
-from generator.client import preprocessing_of
-from generator.errors import AnalyzerFailed
+from generator import samples
+from generator.client import preprocessing_of, wire_type
+from generator.errors import AnalyzerFailed, InferenceFailed, TritongenError
 from generator.server.runtime import runtime
 from generator.shell import run
 from perf.results import Latency, Measurement, PerfPoint, parse_csv
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from generator.samples import Array
+    from generator.shell import Finished
     from generator.spec import ServedModel
 
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
@@ -86,36 +88,34 @@ def command(program: Path, point: PerfPoint, url: str, plan: Plan, inputs: Path,
 
 def measure(point: PerfPoint, model: ServedModel, url: str, plan: Plan) -> Measurement:
     """Warm up, run perf_analyzer once, read its report; whatever fails is the measurement's reason."""
-    row = input_row(model)
     try:
-        request_s = warm_up(point, model, row, url, plan.warmup_requests)
-    except triton.InferenceServerException as error:
-        return Measurement(point, "failed", reason=error.message())
+        feeds = input_feeds(model)
+        request_s = warm_up(point, model, feeds, url, plan.warmup_requests)
+    except TritongenError as error:
+        return Measurement(point, "failed", reason=str(error))
     with tempfile.TemporaryDirectory(prefix="tritongen-perf-") as folder:
-        inputs, report = Path(folder) / "inputs", Path(folder) / "report.csv"
-        inputs.mkdir()
-        # The file of a batch of one, named after the input.
-        row.tofile(inputs / model.inputs[0].name)
+        inputs, report = Path(folder) / "inputs.json", Path(folder) / "report.csv"
+        inputs.write_text(input_data(feeds))
         line = command(analyzer(), point, url, plan, inputs, report)
         # Ten times what the requests should take: a process that hangs must not hold up the others.
         timeout_s = STARTUP_S + 10 * request_s * plan.largest_request_count
         try:
-            done = run(line, env=runtime().env, timeout_s=timeout_s)
+            return outcome(point, run(line, env=runtime().env, timeout_s=timeout_s), report)
         except subprocess.TimeoutExpired:
             return Measurement(point, "failed", reason=f"perf_analyzer did not end within {timeout_s:.0f} s")
-        if done.status == UNSTABLE:
-            return Measurement(point, "unstable", reason="perf_analyzer found no three windows that agree")
-        if done.status != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            return Measurement(
-                point,
-                "failed",
-                reason=f"perf_analyzer ended with {done.status}: {said[-1] if said else 'no word'}",
-            )
-        try:
-            return Measurement(point, "ok", latency=read(report))
-        except (OSError, ValueError) as error:
-            return Measurement(point, "failed", reason=str(error))
+
+
+def outcome(point: PerfPoint, done: Finished, report: Path) -> Measurement:
+    """What perf_analyzer's exit status and report say."""
+    if done.status == UNSTABLE:
+        return Measurement(point, "unstable", reason="perf_analyzer found no three windows that agree")
+    if done.status != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()
+        return Measurement(point, "failed", reason=f"perf_analyzer ended with {done.status}: {said[-1]}")
+    try:
+        return Measurement(point, "ok", latency=read(report))
+    except (OSError, ValueError) as error:
+        return Measurement(point, "failed", reason=str(error))
 
 
 def read(report: Path) -> Latency:
@@ -123,23 +123,48 @@ def read(report: Path) -> Latency:
     return parse_csv(report.read_text())
 
 
-def input_row(model: ServedModel) -> npt.NDArray[np.float32]:
-    """What every image of a batch is: a photograph, never random bytes, which hold NaN and denormals."""
-    photograph = image.tensor(image.load(image.PHOTOGRAPHS[0]), preprocessing_of(model.parameters))
-    if photograph.shape != model.inputs[0].dims:
-        return np.zeros(model.inputs[0].dims, np.float32)
-    return photograph
+def input_feeds(model: ServedModel) -> dict[str, Array]:
+    """What every row of a batch is, [*dims] an input: a photograph; never random bytes, which hold NaN.
+
+    Raises:
+        TritongenError: an input has no size of its own.
+    """
+    for spec in model.inputs:
+        if any(dim < 1 for dim in spec.dims):
+            raise TritongenError(f"{model.name} leaves dimensions of {spec.name!r} open")
+    return {name: array[0] for name, array in samples.feeds(model.inputs, 1, preprocessing_of(model)).items()}
 
 
-def warm_up(point: PerfPoint, model: ServedModel, row: npt.NDArray[np.float32], url: str, requests: int) -> float:
-    """Ask the server that often; the seconds of the slowest answer."""
-    batch = np.repeat(row[np.newaxis], point.batch_size, axis=0)
-    asked = triton.InferInput(model.inputs[0].name, list(batch.shape), "FP32")
-    asked.set_data_from_numpy(batch)
+def input_data(feeds: dict[str, Array]) -> str:
+    """perf_analyzer's JSON for one row: raw bytes, or the strings themselves."""
+    tensors = {
+        name: {"content": array.ravel().tolist(), "shape": list(array.shape)}
+        if array.dtype == np.object_
+        else {"content": {"b64": base64.b64encode(array.tobytes()).decode()}, "shape": list(array.shape)}
+        for name, array in feeds.items()
+    }
+    return json.dumps({"data": [tensors]})
+
+
+def warm_up(point: PerfPoint, model: ServedModel, feeds: dict[str, Array], url: str, requests: int) -> float:
+    """Ask the server that often; the seconds of the slowest answer.
+
+    Raises:
+        InferenceFailed: it answers with an error.
+    """
+    asked = []
+    for spec in model.inputs:
+        row = feeds[spec.name]
+        array = np.repeat(row[np.newaxis], point.batch_size, axis=0) if model.max_batch_size else row
+        asked.append(triton.InferInput(spec.name, list(array.shape), wire_type(spec)))
+        asked[-1].set_data_from_numpy(array)
     slowest = 0.0
     with triton.InferenceServerClient(url) as client:
         for _ in range(requests):
             begin = time.perf_counter()
-            client.infer(point.model, [asked])
+            try:
+                client.infer(point.model, asked)
+            except triton.InferenceServerException as error:
+                raise InferenceFailed(point.model, error.message()) from error
             slowest = max(slowest, time.perf_counter() - begin)
     return slowest

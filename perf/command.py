@@ -82,9 +82,11 @@ def command(
     from perf.sweep import Request, sweep
 
     plan = PLANS[measurement.lower()]
+    source = click.get_current_context().get_parameter_source("batch_sizes")
+    exact = source == click.core.ParameterSource.COMMANDLINE
     asked = [gpu.lower() for gpu in gpus] or [devices.default_device()]
     requests = [
-        Request(device, devices.precisions_of(device, precisions), models, batch_sizes, repository, url)
+        Request(device, devices.precisions_of(device, precisions), models, batch_sizes, repository, url, exact)
         for device in dict.fromkeys(asked)
     ]
     sweeps = []

@@ -39,6 +39,8 @@ class Request:
     batch_sizes: tuple[int, ...]
     repository: Path
     url: str | None
+    # Whether every model must take every batch size; else it is measured at those it takes.
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def sweep(request: Request, plan: Plan, *, say: Say, on_point: Callable[[int, in
             points = [
                 (PerfPoint(model.name, precision, batch_size), model)
                 for model in served.models
-                for batch_size in checked_batch_sizes(request.batch_sizes, model)
+                for batch_size in batch_sizes_of(request, model)
             ]
             total = total or len(points) * len(request.precisions)
             for point, model in points:
@@ -158,15 +160,17 @@ def choose(patterns: Sequence[str], there: Iterable[str], where: str) -> tuple[s
     return tuple(sorted(chosen, key=lambda name: (order.get(name, len(order)), name)))
 
 
-def checked_batch_sizes(batch_sizes: Sequence[int], model: ServedModel) -> Sequence[int]:
-    """The batch sizes, each one that the model takes.
+def batch_sizes_of(request: Request, model: ServedModel) -> Sequence[int]:
+    """The batch sizes that the model takes.
 
     Raises:
-        BadOption: a batch larger than the model's.
+        BadOption: one that was asked for is larger than the model's largest.
     """
     largest = max(1, model.max_batch_size)
-    for size in batch_sizes:
+    if not request.exact:
+        return [size for size in request.batch_sizes if size <= largest]
+    for size in request.batch_sizes:
         if not 1 <= size <= largest:
             hint = f"`tritongen build --max-batch-size {size}` builds one that takes it"
             raise BadOption("--batch-sizes", size, f"{model.name} takes batches of 1 to {largest}", hint)
-    return batch_sizes
+    return request.batch_sizes

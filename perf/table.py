@@ -22,20 +22,22 @@ def markdown(sweep: Sweep, metric: Metric) -> str:
     heads += [f"{precision.upper()}<br>Batch Size={size}<br>(ms)" for precision, size in columns]
     rows = [heads, ["---"] * len(heads)]
     for model in sweep.models:
-        preprocessing = preprocessing_of(model.parameters)
+        preprocessing = preprocessing_of(model)
         rows.append(
             [
                 TITLES.get(model.name, model.name),
-                str(preprocessing.crop_px),
-                str(preprocessing.resize_short_px),
-                *(cell(cells[model.name, precision, size], metric) for precision, size in columns),
+                str(preprocessing.crop_px) if preprocessing else "-",
+                str(preprocessing.resize_short_px) if preprocessing else "-",
+                *(cell(cells.get((model.name, precision, size)), metric) for precision, size in columns),
             ]
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def cell(measurement: Measurement, metric: Metric) -> str:
-    """A figure, or what became of the point."""
+def cell(measurement: Measurement | None, metric: Metric) -> str:
+    """A figure, or what became of the point; a dash for a batch that the model does not take."""
+    if measurement is None:
+        return "-"
     if measurement.latency is None:
         return measurement.status
     return f"{metric.value_us(measurement.latency) / 1000:.2f}"

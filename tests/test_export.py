@@ -9,6 +9,7 @@ from helpers import ROOT
 from generator import export as exporting
 from generator.errors import ExportFailed
 from generator.export import export
+from generator.networks import INPUT
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
 from generator.simplify import simplify
@@ -39,7 +40,7 @@ def answers(model, batch):
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_the_batch_is_dynamic(module, batch_size):
     """One graph answers every batch size as torch does."""
-    simplified = simplify("small", export("small", module))
+    simplified = simplify("small", export("small", module, (INPUT,), ("output",)))
     batch = np.random.default_rng(0).standard_normal((batch_size, 3, 224, 224), dtype=np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(batch)).numpy()
@@ -48,7 +49,7 @@ def test_the_batch_is_dynamic(module, batch_size):
 
 def test_the_graph_is_one_that_old_runtimes_read(module):
     """Opset 18 and IR 8, named tensors, a symbolic batch, no Constant or Identity nodes left."""
-    model = simplify("small", export("small", module)).model
+    model = simplify("small", export("small", module, (INPUT,), ("output",))).model
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert model.ir_version == 8
     shapes = {
@@ -61,7 +62,7 @@ def test_the_graph_is_one_that_old_runtimes_read(module):
 
 def test_nothing_of_this_machine_is_left(module):
     """No path, no stack trace and no metadata."""
-    exported = export("small", module)
+    exported = export("small", module, (INPUT,), ("output",))
     assert exported.exporter == "torchscript"
     check_no_traces(simplify("small", exported).model)
 
@@ -78,9 +79,9 @@ def check_no_traces(model):
 def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch, capsys):
     """The current exporter's graph simplifies to the same operators, computes the same, tells nothing, and is quiet."""
     batch = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)
-    fast = simplify("small", export("small", module)).model
+    fast = simplify("small", export("small", module, (INPUT,), ("output",))).model
     monkeypatch.setattr(exporting, "torchscript", refuse)
-    exported = export("small", module)
+    exported = export("small", module, (INPUT,), ("output",))
     slow = simplify("small", exported).model
     assert exported.exporter == "dynamo"
     assert operators(slow) == operators(fast)
@@ -109,5 +110,5 @@ def test_what_cannot_be_exported_is_one_sentence():
             return torch.linalg.eig(x[..., :224, :224])[0]
 
     with pytest.raises(ExportFailed, match=r"^odd could not be exported to ONNX: .+") as caught:
-        export("odd", Odd())
+        export("odd", Odd(), (INPUT,), ("output",))
     assert "\n" not in str(caught.value)

@@ -8,9 +8,13 @@ from helpers import ROOT
 
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
-    ("generator.errors", "generator.spec", "generator.shell", "generator.guard", "generator.threads"),
-    ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console"),
-    ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules",
+    ("generator.errors", "generator.spec", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
+     "generator.datatypes"),
+    ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
+     "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
+     "generator.batching", "generator.batch_rules", "generator.labels"),
+    ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules", "generator.onnx_file",
+     "generator.prepare",
      "generator.client", "generator.server"),
     ("generator.pipeline", "generator.doctor", "perf"),
     ("generator.commands", "perf.command"),

@@ -1,5 +1,8 @@
 """Reports, tables and devices of perf, without a server."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 from helpers import DATA
 
@@ -11,12 +14,13 @@ from perf import device as devices
 from perf import table
 from perf.analyzer import PLANS, command
 from perf.results import METRICS, Latency, Measurement, PerfPoint, parse_csv
-from perf.sweep import Sweep, checked_batch_sizes, choose
+from perf.sweep import Request, Sweep, batch_sizes_of, choose
 
 
 def served(name="densenet121", device="cpu", precision="fp32"):
     """A model as a server describes it."""
-    return ServedModel(name, "1", 8, device, precision, (TensorSpec("input", "TYPE_FP32", (3, 224, 224)),))
+    inputs = (TensorSpec("input", "TYPE_FP32", (3, 224, 224)),)
+    return ServedModel(name, "1", 8, device, precision, inputs, (TensorSpec("output", "TYPE_FP32", (1000,)),))
 
 
 def latency(**changes):
@@ -95,8 +99,9 @@ def test_a_golden_table():
 @pytest.mark.parametrize("mean", ["a,b,c", "1,2", ""])
 def test_a_server_that_talks_nonsense(mean):
     """A model's parameters come from any server: what cannot be read is one sentence."""
-    with pytest.raises(TritongenError, match=r"the model's tritongen\.\* parameters say no preprocessing"):
-        preprocessing_of({"tritongen.mean": mean})
+    said = {f"tritongen.{key}": "224" for key in ("crop_px", "resize_short_px")} | {"tritongen.mean": mean}
+    with pytest.raises(TritongenError, match=r"the tritongen\.\* parameters of densenet121 say no preprocessing"):
+        preprocessing_of(dataclasses.replace(served(), parameters=said))
 
 
 def test_models_are_chosen_among_those_that_are_there():
@@ -110,9 +115,12 @@ def test_models_are_chosen_among_those_that_are_there():
 
 def test_batch_sizes_are_held_to_the_model():
     """Said before anything is measured."""
-    assert checked_batch_sizes((1, 8), served()) == (1, 8)
+    request = Request("cpu", ("fp32",), ("all",), (1, 8), Path("repo"), None)
+    assert batch_sizes_of(request, served()) == (1, 8)
+    request = dataclasses.replace(request, batch_sizes=(1, 16))
     with pytest.raises(BadOption, match="--batch-sizes 16: densenet121 takes batches of 1 to 8"):
-        checked_batch_sizes((1, 16), served())
+        batch_sizes_of(request, served())
+    assert batch_sizes_of(dataclasses.replace(request, exact=False), served()) == [1]
 
 
 @pytest.mark.parametrize(

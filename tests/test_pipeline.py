@@ -8,7 +8,7 @@ import torch
 from onnx import numpy_helper
 
 import generator
-from generator import pipeline, simplify, verify
+from generator import pipeline, prepare, references, simplify
 from generator.errors import BadOption, OutputFailed, UnknownName
 from generator.spec import DenseNetShape, DPNShape, Network, Published
 
@@ -66,7 +66,11 @@ def test_provenance(tmp_path):
     generator.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
     assert record["weights"] == {"trained": False, "source": "random", "seed": 5, "bn_eps": 1e-5}
-    assert record["options"] == {"precision": "fp32", "gpus": ["t4"], "seed": 5, "max_batch_size": 4}
+    assert record["options"] == {
+        "precision": "fp32", "gpus": ["t4"], "max_batch_size": 4, "tolerance": 1e-4,
+        "rewrites": ["slice-of-conv", "slice-of-concat", "concat-of-concat"],
+    }  # fmt: skip
+    assert record["graph"]["rewrites"] == {"slice-of-conv": 16}  # 2 cuts of 2 convolutions in each of 4 blocks
     assert record["graph"]["opset"] == {"ai.onnx": 18}
     assert record["certificate"]["tolerance"] == 1e-4
     assert [batch["batch_size"] for batch in record["certificate"]["batches"]] == [1, 4, 8]
@@ -77,9 +81,9 @@ def test_provenance(tmp_path):
     assert str(tmp_path) not in json.dumps(record)
 
 
-def damaged(name, exported, simplified=simplify.simplify):
+def damaged(name, exported, rewrites, simplified=simplify.simplify):
     """onnxsim, with one weight of one network damaged after it."""
-    result = simplified(name, exported)
+    result = simplified(name, exported, rewrites)
     if name == "tiny-densenet":
         tensor = next(t for t in result.model.graph.initializer if t.name == "classifier.weight")
         weight = numpy_helper.to_array(tensor).copy()
@@ -92,20 +96,20 @@ def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch)
     """The old one stays, the other model is built, the report says why."""
     generator.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
-    monkeypatch.setattr(simplify, "simplify", damaged)
+    monkeypatch.setattr(prepare, "simplify", damaged)
     report = generator.build(output=tmp_path, seed=2)
     assert [model.network.name for model in report.built] == ["tiny-dpn"]
-    assert "tiny-densenet was not published: at batch 1 its logits differ" in str(report.failed["tiny-densenet"])
+    assert "tiny-densenet was not published: at batch 1 its answers differ" in str(report.failed["tiny-densenet"])
     assert (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes() == before
 
 
 def test_verification_leaves_the_thread_count_alone(tmp_path):
     """Fixed counts inside, the user's outside."""
     before = torch.get_num_threads()
-    torch.set_num_threads(verify.THREADS + 1)
+    torch.set_num_threads(references.THREADS + 1)
     try:
         generator.build(["tiny-dpn"], output=tmp_path)
-        assert torch.get_num_threads() == verify.THREADS + 1
+        assert torch.get_num_threads() == references.THREADS + 1
     finally:
         torch.set_num_threads(before)
 
@@ -118,6 +122,12 @@ def test_verification_leaves_the_thread_count_alone(tmp_path):
         ({"gpus": ["h100"]}, UnknownName, "there is no GPU named 'h100'"),
         ({"max_batch_size": 0}, BadOption, "--max-batch-size 0: it must be from 1 to 1024"),
         ({"seed": -1}, BadOption, "--seed -1: it must be from 0"),
+        ({"tolerance": 1e-3}, BadOption, "--tolerance 0.001: it can only be tightened"),
+        ({"tolerance": float("nan")}, BadOption, "--tolerance nan: it can only be tightened"),
+        ({"rewrites": ["slice-of-gemm"]}, UnknownName, "there is no rewrite named 'slice-of-gemm'"),
+        ({"models": []}, BadOption, "--models : it names no network"),
+        ({"labels": "classes.txt"}, BadOption, "--labels classes.txt: it is of one network, and 2 were chosen"),
+        ({"weights": "nosuch.pth"}, BadOption, "--weights nosuch.pth: there is no such file or folder"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, error, sentence):

@@ -14,9 +14,7 @@ from generator.networks import NETWORKS, select
 from generator.render import config_text, default_config, quote, target_configs
 from generator.spec import BuildOptions, Described, Preprocessing, Signature, TensorSpec, Weights
 
-SIGNATURE = Signature(
-    (TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (TensorSpec("output", "TYPE_FP32", (1000,)),)
-)
+SIGNATURE = Signature((TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (TensorSpec("output", "TYPE_FP32", (1000,)),))
 GOLDEN = ROOT / "tests" / "golden"
 # onnxruntime_backend r24.04 (src/onnxruntime.cc) knows these and more; the configs use no others.
 ACCELERATOR_KEYS = {

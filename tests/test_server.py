@@ -15,13 +15,14 @@ import tritonclient.grpc as triton
 from helpers import SMALL_CONFIG, eventually, processes_of, run_program, serving, small_onnx, write_model
 
 import generator
-from generator import image
+from generator import image, samples
 from generator.errors import PortInUse, ServerFailed
-from generator.networks import NETWORKS, select
+from generator.networks import INPUT, NETWORKS, select
+from generator.references import TorchReference
 from generator.server import probe
 from generator.server.ports import free_ports
 from generator.spec import Preprocessing
-from generator.verify import TOLERANCE, sample_images, torch_logits
+from generator.verify import TOLERANCE
 from generator.weights.random import random_network
 
 pytestmark = pytest.mark.server
@@ -47,8 +48,8 @@ def test_all_ten_are_ready(server):
 def test_the_served_answer_is_torchs(server, name):
     """At batch 1, 4 and 8: within the bound of the certificate."""
     module, _ = random_network(select([name])[0], seed=0)
-    images = sample_images(8, Preprocessing())
-    reference = torch_logits(module, images)
+    images = samples.feeds((INPUT,), 8, Preprocessing())["input"]
+    (reference,) = TorchReference(module).run({"input": images})
     for size in (1, 4, 8):
         answer = ask(server.url, name, images[:size])
         assert answer.shape == (size, 1000)
@@ -297,13 +298,14 @@ def test_classification_labels_come_from_the_server(server):
         "infer", image.PHOTOGRAPHS[0], "--model", "DPN68", "--url", server.url, "--json", cwd=server.repository
     )
     assert answer.status == 0, answer.stderr
-    (photograph,) = answer.json["images"]
+    (answered,) = answer.json["images"]
     labels = (server.repository / "dpn68" / "labels.txt").read_text().splitlines()
     module, _ = random_network(select(["dpn68"])[0], seed=0)
-    logits = torch_logits(module, image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing())[np.newaxis])[0]
+    photograph = image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing())[np.newaxis]
+    logits = TorchReference(module).run({"input": photograph})[0][0]
     best = np.argsort(-logits)[:5]
-    assert [guess["index"] for guess in photograph["classes"]] == list(best)
-    assert [guess["label"] for guess in photograph["classes"]] == [labels[index] for index in best]
+    assert [guess["index"] for guess in answered["classes"]] == list(best)
+    assert [guess["label"] for guess in answered["classes"]] == [labels[index] for index in best]
     assert answer.json["weights"] == "random (seed 0)"
 
 

@@ -25,6 +25,7 @@ from weights_samples import (
 from generator.errors import BadOption
 from generator.networks import NETWORKS, create, select
 from generator.spec import DPNShape, Preprocessing
+from generator.threads import torch_threads
 from generator.weights import files
 from generator.weights.find import find
 from generator.weights.load import load
@@ -44,6 +45,13 @@ CASES = [
     ("dpn107", "torch", "torch zip"),
     ("dpn131", "paddleclas", "safetensors"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Threads would wait for each other wherever other tests have the processors."""
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(name="state", scope="module")
@@ -141,7 +149,9 @@ def test_old_names_of_torchvision(container, tmp_path):
         lambda state: {"model": state, "epoch": 90, "arch": "densenet", "optimizer": {"lr": [0.1], "betas": (0.9, 1)}},
         lambda state: {f"module.{key}": value for key, value in state.items()},
         lambda state: {"epoch": 1, "state_dict": {f"module.{key}": value for key, value in state.items()}},
-        lambda state: {key: torch.nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()},
+        lambda state: {
+            key: torch.nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()
+        },
     ],
     ids=["state_dict", "model", "module.", "both", "parameters"],
 )
@@ -244,7 +254,14 @@ FOLDERS = {
         ("densenet121.tv_in1k/model.safetensors", "dpn92.mx_in1k/pytorch_model.bin"),
     ),
     "near names": (
-        ["densenet1210.pth", "densenet121d.pth", "densenet121.txt", "my-dpn92.pth", "densenet121_x.pth", "dpn92.safetensors"],
+        [
+            "densenet1210.pth",
+            "densenet121d.pth",
+            "densenet121.txt",
+            "my-dpn92.pth",
+            "densenet121_x.pth",
+            "dpn92.safetensors",
+        ],
         ("densenet121_x.pth", "dpn92.safetensors"),
     ),
     "a folder without weights": (
@@ -290,7 +307,12 @@ def test_one_file_is_of_one_network(tmp_path):
         (["a.pth"], "a.pth", "it is of one network, and 2 were chosen", "--models"),
         ([], "missing", "there is no such file or folder", None),
         ([], "", "nothing in it is of densenet121, dpn92; it is empty", "dpn92.pth"),
-        (["dpn92.pth", "a", "b", "c"], "", "nothing in it is of densenet121; it holds 'a', 'b', 'c' and 1 more", "named"),
+        (
+            ["dpn92.pth", "a", "b", "c"],
+            "",
+            "nothing in it is of densenet121; it holds 'a', 'b', 'c' and 1 more",
+            "named",
+        ),
         (
             ["densenet121.pth", "dpn92.pth", "DPN92_pretrained.pdparams", "dpn92/model.safetensors"],
             "",

@@ -32,12 +32,10 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Names of the classes, one a line.")
 @click.option(
-    "--mean", callback=colours, metavar="R,G,B", help="--onnx, --torch: of images in 0..1.  [default: ImageNet's]"
+    "--mean", callback=colours, metavar="R,G,B", help="--onnx, --torch: of images in 0..1.  [default: ImageNet]"
 )
 @click.option("--std", callback=colours, metavar="R,G,B", help="The same: standard deviation.")
-@click.option(
-    "--resize", type=click.IntRange(1), metavar="PX", help="The same: short side before the crop.  [default: 8/7 of it]"
-)
+@click.option("--resize", type=click.IntRange(1), metavar="PX", help="The same: short side before the centre crop.")
 @click.option(
     "--weights", default="random", show_default=True, metavar="SOURCE",
     help="random; torchvision, timm or paddleclas, which are fetched; or a file or folder of theirs.",
@@ -110,6 +108,8 @@ def command(
     if seed is not None and weights != RANDOM:
         raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
     own = own_network(onnx, torch, name, inputs, ImageInput(mean, std, resize))
+    if not models and "--models" in asked():
+        raise BadOption("--models", "", "it names no network", "--models all is every one")
     if own and models:
         raise BadOption("--models", ",".join(models), f"{own.name} is built alone", "leave --models out")
     with build_progress() as on_step:
@@ -123,6 +123,13 @@ def command(
     else:
         print_summary(report, output, precision.lower(), gpus)
     return 1 if report.failed else 0
+
+
+def asked() -> set[str]:
+    """The options that the call has."""
+    ctx = click.get_current_context()
+    given = click.core.ParameterSource.COMMANDLINE
+    return {option for p in ctx.command.params for option in p.opts if ctx.get_parameter_source(p.name or "") == given}
 
 
 def own_network(
@@ -183,7 +190,8 @@ def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple
             f"configs/ has fp16 and fp32 for {', '.join(gpus).lower()}.\n"
             f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
-            "estimate of TensorRT's. Top-1, top-5: images of\nbatch 8 with the same classes. provenance.json has all of it."
+            "estimate of TensorRT's. Top-1, top-5:\nimages of batch 8 with the same classes. It all stands in "
+            "provenance.json."
         )
         for model in report.built:
             if model.signature.unbatched:

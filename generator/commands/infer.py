@@ -39,8 +39,7 @@ def command(
     name = model.lower()
     with connected(url, repository, models=[name], say=console.say) as address:
         served = probe.served_model(address, name)
-        preprocessing = client.preprocessing_of(served.parameters)
-        answers = {path: client.classify(address, name, path, preprocessing, top) for path in images}
+        answers = {path: client.classify(address, served, path, top) for path in images}
     weights = served.parameters.get("tritongen.weights", "not stated")
     if as_json:
         print_json(answers, name, weights)

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from generator.networks import INPUT_DIMS, create
+from generator.networks.own import load_plugin, module_of, zeros
+from generator.spec import Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +49,14 @@ class Counts:
 
 
 def count(network: Network) -> Counts:
-    """Count a network on one image."""
+    """Count a network on one image, or one row of whatever its inputs are.
+
+    Raises:
+        NetworkUnusable: it is a plugin that gives no network.
+    """
+    if isinstance(network.shape, Plugin):
+        plugin = load_plugin(network.shape)
+        return count_module(module_of(plugin, network.name), *zeros(plugin.inputs, rows=1))
     return count_module(create(network), torch.empty(1, *INPUT_DIMS, device="meta"))
 
 

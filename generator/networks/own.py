@@ -17,7 +17,7 @@ from generator.spec import ImageInput, Network, OnnxFile, Plugin, TensorSpec, To
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from torch import nn
+    from torch import Tensor, nn
 
 GROUP = "tritongen.networks"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -60,7 +60,7 @@ def network_of(name: str, definition: TorchNetwork | OnnxFile) -> Network:
         raise BadOption("--name", repr(name), "letters, digits, '.', '_' and '-', beginning with a letter or digit")
     if any(name.lower() == network.name for network in NETWORKS):
         raise BadOption("--name", name, "a network of tritongen's has that name", f"such as --name my-{name}")
-    return Network(name, name, definition, None)
+    return Network(name.lower(), name, definition, None)
 
 
 def named(inputs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
@@ -127,7 +127,7 @@ def imported(target: str) -> Callable[[], Any]:
 def plugins() -> dict[str, Network]:
     """What installed packages offer, by name; nothing of theirs is imported yet."""
     return {
-        entry.name: Network(entry.name, entry.name, Plugin(entry.value, entry.load), None)
+        entry.name.lower(): Network(entry.name.lower(), entry.name, Plugin(entry.value, entry.load), None)
         for entry in entry_points(group=GROUP)
         if NAME.fullmatch(entry.name)
     }
@@ -168,6 +168,16 @@ def module_of(network: TorchNetwork, name: str) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise NetworkUnusable(target, f"it returned a {type(module).__name__}", "it must return a torch.nn.Module")
     return module.eval().cpu()
+
+
+def zeros(inputs: Iterable[TensorSpec], rows: int) -> tuple[Tensor, ...]:
+    """[rows,*dims] an input: zero is a value of every type, and an index into every table."""
+    import numpy as np
+    import torch
+
+    from generator.datatypes import numpy_type
+
+    return tuple(torch.from_numpy(np.zeros((rows, *spec.dims), numpy_type(spec.datatype))) for spec in inputs)
 
 
 def said(error: Exception) -> str:

@@ -65,11 +65,15 @@ def served_model(url: str, name: str) -> ServedModel:
         max_batch_size=config.max_batch_size,
         device="gpu" if on_gpu else "cpu",
         precision=served_precision(config) if on_gpu else "fp32",
-        inputs=tuple(
-            TensorSpec(entry.name, DataType.Name(entry.data_type), tuple(entry.dims)) for entry in config.input
-        ),
+        inputs=tuple(map(tensor, config.input)),
+        outputs=tuple(map(tensor, config.output)),
         parameters={key: value.string_value for key, value in config.parameters.items()},
     )
+
+
+def tensor(entry: Any) -> TensorSpec:  # noqa: ANN401 (a protobuf message)
+    """An input or output of the config."""
+    return TensorSpec(entry.name, DataType.Name(entry.data_type), tuple(entry.dims))
 
 
 def served_precision(config: Any) -> Precision:  # noqa: ANN401 (a protobuf message)

@@ -46,9 +46,9 @@ STORAGE_BYTES = {
 TORCH_RULES = Rules(
     permits={
         ORDERED_DICT: Permit(called=True, built=True),
-        "torch._utils._rebuild_tensor": Permit(called=True),
-        "torch._utils._rebuild_tensor_v2": Permit(called=True),
-        "torch._utils._rebuild_parameter": Permit(called=True),
+        "torch._utils._rebuild_tensor": Permit(called=True, shared=True),
+        "torch._utils._rebuild_tensor_v2": Permit(called=True, shared=True),
+        "torch._utils._rebuild_parameter": Permit(called=True, shared=True),
         **dict.fromkeys(STORAGE_BYTES, Permit()),
     },
     unsuited={
@@ -260,7 +260,8 @@ def load_safetensors(data: bytes) -> object:
     header = int.from_bytes(data[:8], "little")
     if header > min(LARGEST_HEADER_BYTES, len(data) - 8):
         raise Refused(f"its header has {header} bytes, and the file {len(data)}")
-    return safetensors.torch.load(data)
+    # Sorted, for safetensors gives them in an order that changes.
+    return dict(sorted(safetensors.torch.load(data).items()))
 
 
 MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)

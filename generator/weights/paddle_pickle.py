@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = (2, 3, 4, 5)
 MOST_OPCODES = 500_000  # the largest network takes 60 000; a file of a gigabyte of opcodes would take an hour
-DEEPEST_TUPLE = 4  # a shape in arguments is 2 deep; Python crashes on hashing a tuple that is 100 000 deep
+DEEPEST = 16  # an optimizer's tensors are 7 deep; Python crashes on hashing a tuple that is 100 000 deep
 LONGEST_ATOM = 500  # characters of a name or key that are kept
 MOST_DIMS = 8
 LARGEST_DIM = 2**48
@@ -67,7 +67,7 @@ class Rules:
     persistent: bool = False  # whether it refers to data outside of the pickle
 
 
-@dataclass(frozen=True)
+@dataclass
 class Thing:
     """What a pickle would have on its stack: the kind, and as much of the value as the rules are about."""
 
@@ -75,7 +75,14 @@ class Thing:
     value: object = None  # of an atom
     name: str = ""  # of a name, or of what made it
     items: list[Thing] = field(default_factory=list)  # of a tuple or list
-    depth: int = 0  # tuples in tuples
+    depth: int = 0  # of the things in it
+
+    def holding(self, things: list[Thing]) -> Thing:
+        """The same, with things in it."""
+        self.depth = max([self.depth, *(1 + thing.depth for thing in things)])
+        if self.depth > DEEPEST:
+            raise Refused(f"its pickle has values in values more than {DEEPEST} deep")
+        return self
 
 
 @dataclass
@@ -156,10 +163,7 @@ def atom(_: Walk, argument: object, __: list[Thing]) -> Thing:
 
 def tuple_of(_: Walk, __: object, things: list[Thing]) -> Thing:
     """TUPLE."""
-    depth = 1 + max((thing.depth for thing in things), default=0)
-    if depth > DEEPEST_TUPLE:
-        raise Refused(f"its pickle has tuples more than {DEEPEST_TUPLE} deep")
-    return Thing("tuple", items=things, depth=depth)
+    return Thing("tuple", items=things).holding(things)
 
 
 def empty_list(_: Walk, __: object, ___: list[Thing]) -> Thing:
@@ -178,15 +182,15 @@ def append(_: Walk, __: object, things: list[Thing]) -> Thing:
     if target.kind != "list":
         raise Refused("its pickle appends to what is no list")
     target.items.extend(items)
-    return target
+    return target.holding(items)
 
 
 def set_items(_: Walk, __: object, things: list[Thing]) -> Thing:
     """SETITEMS."""
-    target = things[0]
-    if target.kind != "dict" and target.name != ORDERED_DICT:
+    target, *items = things
+    if target.kind != "dict" and (target.kind, target.name) != ("made", ORDERED_DICT):
         raise Refused("its pickle sets an item of what is no dict")
-    return target
+    return target.holding(items)
 
 
 def put(walk: Walk, argument: object, _: list[Thing]) -> None:
@@ -235,15 +239,15 @@ def reduce(walk: Walk, _: object, things: list[Thing]) -> Thing:
     function, arguments = things
     if function.kind != "name" or not walk.rules.permits[function.name].called or arguments.kind != "tuple":
         raise Refused(f"its pickle calls {function.name or f'a value ({function.kind})'}", walk.rules.hint)
-    return Thing("made", name=function.name)
+    return Thing("made", name=function.name).holding([arguments])
 
 
 def build(walk: Walk, _: object, things: list[Thing]) -> Thing:
     """BUILD: a state for what was made."""
-    target, _ = things
+    target, state = things
     if target.kind != "made" or not walk.rules.permits[target.name].built:
         raise Refused(f"its pickle gives a state to {target.name or f'a value ({target.kind})'}", walk.rules.hint)
-    return target
+    return target.holding([state])
 
 
 def persistent(walk: Walk, _: object, things: list[Thing]) -> Thing:

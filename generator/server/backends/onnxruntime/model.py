@@ -87,7 +87,7 @@ class TritonPythonModel:
             check_io(config, inputs, tensors(self.session.get_outputs()))
         except Refused as refusal:
             raise pb_utils.TritonModelException(str(refusal)) from refusal
-        self.inputs = {tensor.name for tensor in inputs}
+        self.shapes = {tensor.name: tensor.shape for tensor in inputs}
         self.outputs = list(dict.fromkeys(entry["name"] for entry in config["output"]))
         # Several requests are gathered here: a page once touched costs nothing the next time.
         self.gathered = {
@@ -124,7 +124,11 @@ class TritonPythonModel:
 
     def arrays(self, request: Any) -> Arrays:  # noqa: ANN401
         """The request's inputs, as views of the memory that Triton shares with this process."""
-        return {tensor.name(): tensor.as_numpy() for tensor in request.inputs() if tensor.name() in self.inputs}
+        return {
+            tensor.name(): as_fed(tensor.as_numpy(), self.shapes[tensor.name()])
+            for tensor in request.inputs()
+            if tensor.name() in self.shapes
+        }
 
     def gather(self, fed: Sequence[Arrays], total: int) -> Arrays:
         """Several requests' inputs as one batch: the one copy that batching needs."""
@@ -140,11 +144,23 @@ class TritonPythonModel:
         wanted = set(request.requested_output_names())
         return pb_utils.InferenceResponse(
             output_tensors=[
-                pb_utils.Tensor(name, result)
+                pb_utils.Tensor(name, as_answered(result))
                 for name, result in zip(self.outputs, results, strict=True)
                 if name in wanted
             ]
         )
+
+
+def as_fed(array: Array, shape: Sequence[int]) -> Array:
+    """What ONNX Runtime takes: a scalar, which the protocol sends as [1], without dimensions; strings decoded."""
+    if array.dtype == np.object_:
+        array = np.array([value.decode() for value in array.ravel()], np.object_).reshape(array.shape)
+    return array if shape else array.reshape(())
+
+
+def as_answered(result: Array) -> Array:
+    """What the protocol sends: a scalar as [1]."""
+    return result if np.ndim(result) else np.reshape(result, (1,))
 
 
 def model_path(config: Config) -> Path:
