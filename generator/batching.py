@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from generator.batch_rules import RULES, Context
@@ -25,11 +26,8 @@ ONNX_DOMAINS = ("", "ai.onnx")
 
 
 def with_dynamic_batch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str | None]:
-    """The model with its first axis open, or as it was and why.
-
-    Shapes must have been inferred for the fixed batch.
-    """
-    graph_model = ir.from_proto(model)
+    """The model with its first axis open, or as it was and why."""
+    graph_model = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
     graph = graph_model.graph
     context = Context(rows=fixed_rows(graph), batched=set(graph.inputs))
     if context.rows is None:

@@ -49,6 +49,11 @@ def printable(path: Path) -> str:
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, without what follows it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class TritongenError(Exception):
     """The work failed; `str()` is the sentence, `hint` what may help."""
 

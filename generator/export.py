@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import onnx
 import torch
 
-from generator.errors import ExportFailed
+from generator.errors import ExportFailed, first_line
 from generator.networks.own import zeros
 from generator.spec import Exported
 
@@ -52,11 +52,6 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     if opset != OPSET:
         raise ExportFailed(name, f"the exporter wrote opset {opset} instead of {OPSET}")
     return Exported(model, exporter)
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, without what follows it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def first_that_works(

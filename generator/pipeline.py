@@ -178,9 +178,8 @@ def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> Built
         weights=prepared.weights,
         folder=repository.publish(staged, output),
         size_bytes=sum(map(size_of, graph.values())),
-        nodes=simplified.nodes_after,
         signature=signature,
-        rewrites=simplified.rewrites,
+        simplified=simplified,
         certificate=certificate,
     )
 

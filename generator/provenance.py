@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from generator.prepare import Prepared
+    from generator.prepared import Prepared
     from generator.spec import BatchError, BuildOptions, Certificate, Network, Weights
 
 PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy", "jinja2")
@@ -43,6 +43,7 @@ def provenance(
             "nodes_exported": simplified.nodes_before,
             "nodes": simplified.nodes_after,
             "rewrites": dict(simplified.rewrites),
+            "unsimplified": simplified.unsimplified,
             "unbatched": signature.unbatched,
         },
         "certificate": certificate_record(certificate),

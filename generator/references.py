@@ -32,6 +32,10 @@ class Reference(Protocol):
         """The outputs in order."""
         ...
 
+    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
+        """The outputs for the first rows, as many as each size says; the last size is the largest."""
+        ...
+
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
         """The same in double precision, where that can be had."""
         ...
@@ -50,6 +54,10 @@ class TorchReference:
         with torch.no_grad(), torch_threads(THREADS):
             answer = self.module(*(torch.from_numpy(array) for array in feeds.values()))
         return [value.numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
+
+    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
+        """Once: the rows of a module in evaluation mode are apart."""
+        return sliced(self.run(first_rows(feeds, sizes[-1])), sizes)
 
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
         """By the module in double precision; every fp32 value is one in fp64, so that it is itself again after."""
@@ -83,6 +91,12 @@ class OnnxReference:
         parts = [self.run_part(feeds, range(begin, begin + self.rows), count) for begin in range(0, count, self.rows)]
         return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
+    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
+        """Each batch as it will be asked, unless the file has a batch of its own."""
+        if self.rows is not None:
+            return sliced(self.run(first_rows(feeds, sizes[-1])), sizes)
+        return [self.run(first_rows(feeds, size)) for size in sizes]
+
     def run_part(self, feeds: Feeds, rows: range, count: int) -> list[Array]:
         """Some rows, the last one repeated where there are too few."""
         chosen = [min(row, count - 1) for row in rows]
@@ -94,18 +108,32 @@ class OnnxReference:
         return None
 
 
+def first_rows(feeds: Feeds, count: int) -> dict[str, Array]:
+    """The first rows of every input."""
+    return {name: array[:count] for name, array in feeds.items()}
+
+
+def sliced(outputs: Sequence[Array], sizes: Sequence[int]) -> list[list[Array]]:
+    """The first rows of every output, for each size."""
+    return [[output[:size] for output in outputs] for size in sizes]
+
+
 def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array]:
     """All outputs in order."""
     outputs: Sequence[Array] = session.run(None, dict(feeds))
     return list(outputs)
 
 
-def cpu_session(model: bytes | Path, *, optimised: bool = True) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU with a fixed thread count."""
+def cpu_session(
+    model: bytes | Path, *, optimised: bool = True, data_folder: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU with a fixed thread count; `data_folder` is where bytes have their external data."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.log_severity_level = 4  # its errors are raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if data_folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(data_folder))
     source = model if isinstance(model, bytes) else str(model)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

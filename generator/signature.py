@@ -9,6 +9,8 @@ from generator.errors import NotServable
 from generator.spec import Signature, TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import onnx
 
 OPEN = -1  # a dimension that is known at run time only
@@ -36,6 +38,24 @@ def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -
     if unbatched is not None:
         return Signature(inputs, outputs, unbatched)
     return Signature(tuple(map(without_batch, inputs)), tuple(map(without_batch, outputs)))
+
+
+def with_output_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str | None]]) -> onnx.ModelProto:
+    """A copy that declares these shapes of its outputs, and no shapes between: the runtime infers those itself."""
+    import onnx
+
+    declared: onnx.ModelProto = onnx.ModelProto()
+    declared.CopyFrom(model)
+    del declared.graph.value_info[:]
+    for output in declared.graph.output:
+        shape = output.type.tensor_type.shape
+        shape.Clear()
+        for place, size in enumerate(shapes[output.name]):
+            if isinstance(size, int):
+                shape.dim.add(dim_value=size)
+            else:
+                shape.dim.add(dim_param=size or f"{output.name}_{place}")
+    return declared
 
 
 def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import onnxsim
 
-from generator.errors import ExportFailed
+from generator.errors import ExportFailed, first_line
 from generator.rewrites import rewrite
 from generator.spec import REWRITES, Exported, Simplified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import onnx
 
 
 def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:
-    """Fold constants, infer shapes, rewrite; a graph whose constants are not in memory is left as it is.
+    """Fold constants, infer shapes, rewrite.
 
     onnxsim's own check compares ONNX with ONNX; `verify` compares with the network, so it is left out here.
 
@@ -25,14 +28,34 @@ def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) 
         ExportFailed: onnxsim could not read or simplify the graph.
     """
     before = len(exported.model.graph.node)
-    if exported.sidecars:
-        return Simplified(exported.model, before, before, sidecars=exported.sidecars)
     try:
-        model, _ = onnxsim.simplify(exported.model)
+        with silent():
+            model, _ = onnxsim.simplify(exported.model)
+        model, applied = rewrite(model, rewrites)
     except Exception as error:
-        raise ExportFailed(name, f"onnxsim: {error}") from error
-    model, applied = rewrite(model, rewrites)
+        raise ExportFailed(name, f"it cannot be simplified: {first_line(error)}") from error
     return Simplified(without_traces(model), before, len(model.graph.node), applied)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep from the user what onnxsim's native code prints of constants that it leaves as they are."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def as_given(exported: Exported, why: str) -> Simplified:
+    """The graph as it was, and why."""
+    count = len(exported.model.graph.node)
+    return Simplified(without_traces(exported.model), count, count, sidecars=exported.sidecars, unsimplified=why)
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -161,13 +161,17 @@ class Exported:
 
 @dataclass(frozen=True)
 class Simplified:
-    """The graph after onnxsim and our rewrites; node counts before and after, and what each rewrite replaced."""
+    """The graph after onnxsim and our rewrites; node counts before and after, and what each rewrite replaced.
+
+    `unsimplified` says why it is the graph as it was.
+    """
 
     model: onnx.ModelProto
     nodes_before: int
     nodes_after: int
     rewrites: Mapping[str, int] = field(default_factory=dict)
     sidecars: Mapping[str, Path] = field(default_factory=dict)
+    unsimplified: str | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,7 @@ class Signature:
 class BatchError:
     """An answer against its reference on one batch; the outputs have no unit.
 
+    `max_abs_logit` is the largest value of the reference over all images that were tried, those of larger batches too.
     The `top` counts are of images whose first class, or whose set of first five, is the reference's, and of those
     where it is another although the reference's own margin exceeds the error; None where the output is no classes.
     """
@@ -299,9 +304,8 @@ class BuiltModel:
     weights: Weights
     folder: Path
     size_bytes: int
-    nodes: int
     signature: Signature
-    rewrites: Mapping[str, int]
+    simplified: Simplified
     certificate: Certificate
 
 

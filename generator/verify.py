@@ -10,7 +10,7 @@ import onnx
 from generator import samples
 from generator.errors import VerificationFailed
 from generator.half import half
-from generator.references import cpu_session, run_session
+from generator.references import cpu_session, first_rows, run_session
 from generator.spec import BatchError, Certificate
 
 if TYPE_CHECKING:
@@ -52,25 +52,26 @@ def verify(
         VerificationFailed: an error above the tolerance, or other classes where the reference's own margin
             exceeds the difference.
     """
-    feeds = samples.feeds(signature.inputs, None if signature.unbatched else max(BATCH_SIZES), preprocessing)
-    session = cpu_session(path)
-    expected = reference.run(feeds)
+    sizes = (1,) if signature.unbatched else BATCH_SIZES
+    feeds = samples.feeds(signature.inputs, None if signature.unbatched else sizes[-1], preprocessing)
+    batches = [feeds] if signature.unbatched else [first_rows(feeds, size) for size in sizes]
+    expected = [reference.run(feeds)] if signature.unbatched else reference.run_batches(feeds, sizes)
+    scales = [largest(output) for output in expected[-1]]
     ranked = signature.classes is not None
-    if signature.unbatched:
-        batches: tuple[BatchError, ...] = (compare(expected, run_session(session, feeds), 1, ranked=False),)
-    else:
-        batches = tuple(
-            compare(first(expected, size), run_session(session, rows(feeds, size)), size, ranked=ranked)
-            for size in BATCH_SIZES
-        )
-    one, answer = (feeds, expected) if signature.unbatched else (rows(feeds, 1), first(expected, 1))
-    judge(name, Certificate(reference.label, tolerance, batches))
+
+    def errors(answered: Sequence[Array], batch: int, wanted: Sequence[Array] = ()) -> BatchError:
+        return compare(wanted or expected[batch], answered, sizes[batch], ranked=ranked, scales=scales)
+
+    session = cpu_session(path)
+    found = tuple(errors(run_session(session, batch), number) for number, batch in enumerate(batches))
+    judge(name, Certificate(reference.label, tolerance, found))
+    exact, half_answer = reference.run_fp64(batches[0]), fp16_answer(path, batches[0])
     return Certificate(
         reference.label,
         tolerance,
-        batches,
-        fp64=fp64_distance(reference, one, answer, ranked=ranked),
-        fp16=fp16_estimate(path, one, answer, ranked=ranked),
+        found,
+        fp64=None if exact is None else errors(expected[0], 0, exact),
+        fp16=None if half_answer is None else errors(half_answer, 0),
     )
 
 
@@ -91,28 +92,45 @@ def judge(name: str, certificate: Certificate) -> None:
                 )
 
 
-def compare(expected: Sequence[Array], answered: Sequence[Array], batch_size: int, *, ranked: bool) -> BatchError:
-    """The errors of the output that is furthest off; its classes, where the only output is `ranked`, [N,classes]."""
-    errors = [output_error(want, got, batch_size) for want, got in zip(expected, answered, strict=True)]
+def compare(
+    expected: Sequence[Array],
+    answered: Sequence[Array],
+    batch_size: int,
+    *,
+    ranked: bool,
+    scales: Sequence[float] | None = None,
+) -> BatchError:
+    """The errors of the output that is furthest off; its classes, where the only output is `ranked`, [N,classes].
+
+    `scales` are the largest values of the outputs, where they are to be those of a larger batch.
+    """
+    scales = scales or [largest(output) for output in expected]
+    errors = [
+        output_error(want, got, batch_size, scale) for want, got, scale in zip(expected, answered, scales, strict=True)
+    ]
     worst = max(errors, key=lambda error: (np.isnan(error.relative_error), error.relative_error))
     return with_ranks(worst, expected[0], answered[0]) if ranked else worst
 
 
-def output_error(expected: Array, answered: Array, batch_size: int) -> BatchError:
+def largest(output: Array) -> float:
+    """The largest finite absolute value; 1 where nothing can be subtracted."""
+    if output.dtype.kind in "OUS":
+        return 1.0
+    values = np.abs(output.astype(np.float64))
+    return float(values.max(initial=0, where=np.isfinite(values)))
+
+
+def output_error(expected: Array, answered: Array, batch_size: int, scale: float) -> BatchError:
     """Of one output; what cannot be subtracted, or has another shape, is equal or infinitely far."""
     if expected.shape != answered.shape or expected.dtype.kind in "OUS":
         same = expected.shape == answered.shape and bool((expected == answered).all())
         off = 0.0 if same else float("inf")
-        return BatchError(batch_size, off, off, 1.0)
+        return BatchError(batch_size, off, off, scale)
     want, got = expected.astype(np.float64), answered.astype(np.float64)
     # Infinities of one sign agree; subtracted they would be NaN.
     difference = np.abs(np.subtract(want, got, out=np.zeros_like(want), where=want != got))
-    return BatchError(
-        batch_size,
-        float(difference.max(initial=0)),
-        float(np.sqrt(np.mean(difference**2))) if difference.size else 0.0,
-        float(np.abs(want).max(initial=0)),
-    )
+    rms = float(np.sqrt(np.mean(difference**2))) if difference.size else 0.0
+    return BatchError(batch_size, float(difference.max(initial=0)), rms, scale)
 
 
 def with_ranks(error: BatchError, expected: Array, answered: Array) -> BatchError:
@@ -130,31 +148,14 @@ def with_ranks(error: BatchError, expected: Array, answered: Array) -> BatchErro
     return BatchError(error.batch_size, error.max_abs_error, error.rms_error, error.max_abs_logit, **counts)
 
 
-def fp64_distance(reference: Reference, feeds: Feeds, answer: Sequence[Array], *, ranked: bool) -> BatchError | None:
-    """How far the reference's own arithmetic is from exact."""
-    exact = reference.run_fp64(feeds)
-    return None if exact is None else compare(exact, answer, 1, ranked=ranked)
-
-
-def fp16_estimate(path: Path, feeds: Feeds, answer: Sequence[Array], *, ranked: bool) -> BatchError | None:
-    """The distance of the graph's FP16 cast; None where the graph is too large to cast, or has nothing to."""
+def fp16_answer(path: Path, feeds: Feeds) -> list[Array] | None:
+    """What the graph's FP16 cast answers; None where the graph is too large to cast, or has nothing to."""
     model = onnx.load(path, load_external_data=False)
     weights = model.graph.initializer
     external = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in weights)
     if external or not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in weights):
         return None
     try:
-        cast = cpu_session(half(model).SerializeToString())
-        return compare(answer, run_session(cast, feeds), 1, ranked=ranked)
+        return run_session(cpu_session(half(model).SerializeToString()), feeds)
     except Exception:  # noqa: BLE001 (a graph of the user's that cannot be cast is still a good FP32 graph)
         return None
-
-
-def rows(feeds: Feeds, count: int) -> dict[str, Array]:
-    """The first rows of every input."""
-    return {name: array[:count] for name, array in feeds.items()}
-
-
-def first(outputs: Sequence[Array], count: int) -> list[Array]:
-    """The first rows of every output."""
-    return [output[:count] for output in outputs]

@@ -208,7 +208,7 @@ def test_arrays_in_every_layout(protocol, change, tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_arrays_of_numpy_2(protocol, tmp_path):
-    """numpy 2 calls its functions by another module's name."""
+    """The second numpy calls its functions by another module's name."""
     state = state_dict(TINY_DENSENET)
     content = paddle_content(as_paddle(TINY_DENSENET, state), protocol)
     assert b"cnumpy.core.multiarray\n" in content
@@ -232,7 +232,7 @@ def test_the_content_tells_the_container(container, name, tmp_path):
 
 def test_the_sample_of_paddle_is_what_it_seems():
     """The samples' own check: numpy's arrays come back by plain pickle."""
-    held = pickle.loads(paddle_content({"a": torch.ones(3)}, 4))
+    held = pickle.loads(paddle_content({"a": torch.ones(3)}, 4))  # noqa: S301
     assert isinstance(held["a"], np.ndarray)
     assert held["StructuredToParameterName@@"] == {"a": "param_0"}
 

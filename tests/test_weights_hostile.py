@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import runpy
 import signal
@@ -16,10 +17,10 @@ import subprocess
 import sys
 import timeit
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from helpers import eventually
 from weights_samples import (
@@ -35,7 +36,9 @@ from weights_samples import (
 
 from generator.errors import WeightsUnusable
 from generator.spec import Network, TorchNetwork
+from generator.weights import paddle_pickle
 from generator.weights.load import load
+from generator.weights.paddle_pickle import Refused
 
 EXECUTED = "and nothing in a weights file is executed"
 # What a pickle would have to do to run something, as Python's audit events name it.
@@ -70,7 +73,7 @@ def watched():
         raise TimeoutError
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(open("/proc/self/statm").read().split()[0])
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(SECONDS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ADDRESS_SPACE_BYTES, hard))
@@ -127,17 +130,18 @@ def payloads(folder):
         "subprocess.Popen": Call(subprocess.Popen, ["touch", str(marker)]),
         "runpy.run_path": Call(runpy.run_path, str(script)),
         "timeit.timeit": Call(timeit.timeit, write_marker, "pass", timeit.default_timer, 1),
-        "numpy.load": Call(np.load, str(folder / "objects.npy"), None, True),
+        "numpy.load": Call(np.load, str(folder / "objects.npy"), None, 1),
         "functools.partial": Call(Call(functools.partial, os.system, f"touch {marker}")),
         "builtins.getattr": Call(Call(getattr, Call(importlib.import_module, "os"), "system"), f"touch {marker}"),
     }, {
         "importlib.import_module": Call(importlib.import_module, "antigravity"),
         "torch.hub.load": Call(torch.hub.load, "pytorch/vision", "densenet121"),
         "ctypes.CDLL": Call(ctypes.CDLL, str(script)),
-        "copyreg._reconstructor": Call(copyreg._reconstructor, dict, dict, {}),
+        "copyreg._reconstructor": Call(copyreg._reconstructor, dict, dict, {}),  # noqa: SLF001
         "numpy.core.multiarray.scalar": Call(np.core.multiarray.scalar, np.dtype("O"), b"x"),
         "torch._utils._rebuild_device_tensor_from_numpy": Call(
-            torch._utils._rebuild_device_tensor_from_numpy, 0, "f", "cpu", True
+            torch._utils._rebuild_device_tensor_from_numpy,  # noqa: SLF001
+            *(0, "f", "cpu", 1),
         ),
     }
 
@@ -152,6 +156,11 @@ def _calls(tmp_path_factory):
 
 MARKING = ("posix.system", "builtins.eval", "builtins.exec", "subprocess.Popen", "runpy.run_path", "timeit.timeit")
 MARKING += ("numpy.load", "functools.partial", "builtins.getattr")
+# What protocol 2 calls them.
+PYTHON_2 = {name: name.replace("builtins", "__builtin__") for name in MARKING} | {
+    "subprocess.Popen": "commands.Popen",
+    "copyreg._reconstructor": "copy_reg._reconstructor",
+}
 OTHERS = ("importlib.import_module", "torch.hub.load", "ctypes.CDLL", "copyreg._reconstructor")
 OTHERS += ("numpy.core.multiarray.scalar", "torch._utils._rebuild_device_tensor_from_numpy")
 
@@ -163,7 +172,7 @@ def test_the_payloads_work(name, calls):
     marker.unlink(missing_ok=True)
     content = paddle_content({"features.conv0.weight": marking[name]}, 4)
     with watched():
-        pickle.loads(content)
+        pickle.loads(content)  # noqa: S301
     assert eventually(marker.exists, seconds=10)
     assert "pickle.find_class" in [event for event, _ in events]
     marker.unlink()
@@ -176,11 +185,40 @@ def test_no_call_is_made(name, container, calls, tmp_path):
     marker, marking, others = calls
     path = write(tmp_path / "weights", {"features.conv0.weight": {**marking, **others}[name]}, container)
     sentence, hint = refused(path)
-    # Protocol 2 writes the names that Python 2 had.
-    assert sentence.replace("__builtin__.", "builtins.") == f"it names {name}, {EXECUTED}"
+    assert sentence.removeprefix("it names ").startswith((name, PYTHON_2.get(name, name)))
+    assert sentence.endswith(f", {EXECUTED}")
     assert "save tensors only: " in hint
     assert ("paddle.save" in hint) == container.startswith("Paddle")
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", MARKING)
+def test_either_defence_is_enough(name, calls):
+    """The walk alone refuses, and so does the unpickler that has not been preceded by one."""
+    marker, marking, _ = calls
+    content = paddle_content({"features.conv0.weight": marking[name]}, 4)
+    with watched():
+        with pytest.raises(Refused, match="it names "):
+            paddle_pickle.walk(io.BytesIO(content), paddle_pickle.RULES)
+        with pytest.raises(Refused, match="it names "):
+            paddle_pickle.Unpickler(io.BytesIO(content)).load()
+    assert events == []
+    assert not marker.exists()
+
+
+def test_no_function_of_numpy_is_reached(tmp_path, monkeypatch):
+    """A good file loads with every function of numpy's that a pickle names broken."""
+    state = as_paddle(TINY_DENSENET, state_dict(TINY_DENSENET))
+    for protocol in (2, 5):
+        path = write(tmp_path / "weights", state, f"Paddle pickle {protocol}")
+        with monkeypatch.context() as patch:
+            for module, function in ((np.core.multiarray, "_reconstruct"), (np.core.numeric, "_frombuffer")):
+                patch.setattr(module, function, None)
+            load(TINY_DENSENET, path)
+            with pytest.raises(TypeError, match="not callable"):
+                pickle.loads(path.read_bytes())  # noqa: S301
+    ours = [stand_in for _, stand_in in paddle_pickle.STAND_INS.values() if stand_in is not None]
+    assert {stand_in.__module__ for stand_in in ours} == {"generator.weights.paddle_pickle", "collections"}
 
 
 # Pickles written opcode by opcode.
@@ -214,7 +252,10 @@ def call(name, *arguments):
     return named(name) + group(*arguments) + b"R"
 
 
-def held(value, key=text("features.conv0.weight")):
+KEY = text("features.conv0.weight")
+
+
+def held(value, key=KEY):
     """A dict of one item as a pickle of protocol 2."""
     return b"\x80\x02}" + key + value + b"s."
 
@@ -223,7 +264,11 @@ DTYPE = call("numpy:dtype", text("f4"), number(0), number(1))
 DTYPE_STATE = group(number(3), text("<"), b"NNN", number(-1), number(-1), number(0)) + b"b"
 
 
-def array(shape=(2,), dtype=DTYPE + DTYPE_STATE, content="\0" * 8):
+FLOAT32 = DTYPE + DTYPE_STATE
+ZEROS = "\0" * 8
+
+
+def array(shape=(2,), dtype=FLOAT32, content=ZEROS):
     """A numpy array as protocol 2 writes it."""
     made = call("numpy.core.multiarray:_reconstruct", named("numpy:ndarray"), group(number(0)), text("b"))
     data = call("_codecs:encode", text(content), text("latin1")) if isinstance(content, str) else content
@@ -242,7 +287,10 @@ def tensor(data=None, shape=(4,), strides=(1,)):
     return call("torch._utils:_rebuild_tensor_v2", data or storage(), number(0), *sizes, b"\x89", hooks)
 
 
-def in_zip(content, records=(("archive/data/0", bytes(16)),), method=zipfile.ZIP_STORED, name="archive/data.pkl"):
+ONE_STORAGE = (("archive/data/0", bytes(16)),)
+
+
+def in_zip(content, records=ONE_STORAGE, method=zipfile.ZIP_STORED, name="archive/data.pkl"):
     """A zip as torch.save writes it."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
@@ -251,7 +299,10 @@ def in_zip(content, records=(("archive/data/0", bytes(16)),), method=zipfile.ZIP
     return stream.getvalue()
 
 
-def legacy(content, keys=("0",), storages=((4).to_bytes(8, "little") + bytes(16),)):
+LEGACY_STORAGES = ((4).to_bytes(8, "little") + bytes(16),)
+
+
+def legacy(content, keys=("0",), storages=LEGACY_STORAGES):
     """A file as torch.save wrote it before torch 1.6."""
     head = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
     return head + content + pickle.dumps(list(keys), 2) + b"".join(storages)
@@ -302,8 +353,11 @@ PICKLES = {
         b"\x80\x02}q\x00" + text("a") + b"h\x00s.",
         "refers to its value 0, which is a container or none",
     ),
-    "tuples in tuples": (held(b")" + b"\x85" * 200_000, b")" + b"\x85" * 200_000), "tuples more than 4 deep"),
-    "lists in lists": (b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", "it holds a list, not tensors by name"),
+    "tuples in tuples": (
+        held(b")" + b"\x85" * 200_000, b")" + b"\x85" * 200_000),
+        "values in values more than 16 deep",
+    ),
+    "lists in lists": (b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", "values in values more than 16 deep"),
     "opcodes without end": (b"\x80\x02" + b"N" * 2_000_000 + b".", "has more than 500000 opcodes"),
     "a text of exabytes": (b"\x80\x04\x8d" + (1 << 60).to_bytes(8, "little") + b"x.", "damaged or cut short"),
     "bytes of terabytes": (b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.", "damaged or cut short"),
@@ -349,12 +403,12 @@ PICKLES = {
     "a byte order of its own": (held(array(dtype=DTYPE + DTYPE_STATE.replace(b"<", b"!"))), "it is damaged: "),
     "objects in a list": (held(array(content=b"]")), r"has 0 bytes and the shape \[2\]"),
     "an array without a state": (held(array()[: array().index(b"R(J\x01") + 1]), "is of the numpy type 'None'"),
-    "an array in a list": (held(b"]" + array() + b"a"), "its 'features.conv0.weight' is a list, not a tensor"),
-    "a number": (b"\x80\x02K\x01.", "it holds a int, not tensors by name"),
-    "an array alone": (b"\x80\x02" + array() + b".", "it holds a Array, not tensors by name"),
+    "an array in a list": (held(b"]" + array() + b"a"), "its 'features.conv0.weight' is of type list, not a tensor"),
+    "a number": (b"\x80\x02K\x01.", "it holds a value of type int, not tensors by name"),
+    "an array alone": (b"\x80\x02" + array() + b".", "it holds a value of type Array, not tensors by name"),
     "nothing": (b"\x80\x02}.", "it holds no tensors"),
-    "keys that are numbers": (held(array(), number(1)), "it has a key that is a int, not a name"),
-    "keys that are tuples": (held(array(), number(1) + b"\x85"), "it has a key that is a tuple, not a name"),
+    "keys that are numbers": (held(array(), number(1)), "it has a key of type int, not a name"),
+    "keys that are tuples": (held(array(), number(1) + b"\x85"), "it has a key of type tuple, not a name"),
     "keys that cannot be": (held(array(), b"]"), "it is damaged: \"unhashable type: 'list'\""),
     "half a surrogate in a key": (held(array(), text("\ud800")), r"names than a DenseNet or DPN: '\\ud800'"),
     "escapes in a key": (held(array(), text("\x1b]0;owned\x07\u202e")), r"DPN: '\\x1b\]0;owned\\x07\\u202e'"),
@@ -371,8 +425,6 @@ def test_a_pickle_that_is_no_paddle_file(content, sentence, tmp_path):
 
 def assert_says(found, pattern):
     """The sentence has the pattern."""
-    import re
-
     assert re.search(pattern, found), found
 
 
@@ -482,10 +534,11 @@ TORCH_FILES = {
         "it is a TorchScript program",
     ),
     "a directory that lies": (in_zip(held(tensor()))[:-6] + b"\xff\xff\xff\x00\x00\x00", "it is damaged: "),
-    "a changed byte": (
-        in_zip(held(tensor())).replace(b"3\n", b"4\n").replace(bytes(16), b"\1" * 16),
-        "it is damaged: ",
+    "a changed value": (
+        in_zip(held(tensor()), (("archive/data/0", b"0123" * 4),)).replace(b"0123", b"0124", 1),
+        "its record 'archive/data/0' was changed since it was saved",
     ),
+    "a changed pickle": (in_zip(held(tensor())).replace(b"conv0", b"conv1", 1), 'it is damaged: "Bad CRC-32'),
     "a pickle of protocol 4": (
         in_zip(b"\x80\x04\x95" + (9).to_bytes(8, "little") + b"}\x94\x8c\x01aNs."),
         "it is damaged: ",
@@ -513,6 +566,7 @@ def test_records_of_the_same_bytes(tmp_path):
     assert refused(tmp_path / "weights")[0] == "its zip has records that overlap"
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_real_programs_of_torch(tmp_path):
     """A module that was saved whole, and a TorchScript archive."""
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
@@ -557,7 +611,7 @@ SAFETENSORS["a key twice"] = (safetensors_file(TWICE.encode(), bytes(32)), "it i
 
 @pytest.mark.parametrize(("content", "sentence"), SAFETENSORS.values(), ids=SAFETENSORS)
 def test_a_file_that_is_no_safetensors(content, sentence, tmp_path):
-    """safetensors refuses it, or we do."""
+    """The library refuses it, or we do."""
     (tmp_path / "model.safetensors").write_bytes(content)
     assert_says(refused(tmp_path / "model.safetensors")[0], sentence)
 
@@ -662,12 +716,12 @@ STATES = {
     "too large for fp32": (changed(classifier__bias=lambda value: value.double() * 1e300), "not finite in 'classifier.bias'"),
     "a negative variance": (changed(features__norm0__running_var=with_value(-1e-9)), "it has negative variances in 'features.norm0.running_var'"),
     "a missing key": (changed(features__norm0__running_var=None), "it has nothing for 'features.norm0.running_var' of tinydense"),
-    "many missing keys": (lambda state: {CONV[1:-1]: state[CONV[1:-1]]}, r"it has nothing for 'features.norm0.weight', 'features.norm0.bias', 'features.norm0.running_mean' and 67 more of tinydense"),
+    "many missing keys": (lambda state: {CONV[1:-1]: state[CONV[1:-1]]}, r"it has nothing for 'features.norm0.weight', 'features.norm0.bias', 'features.norm0.running_mean' and \d+ more of tinydense"),
     "a key too many": (changed(features__conv9__weight=torch.ones(1)), "it has 'features.conv9.weight', which tinydense has not"),
     "a key with escapes": (lambda state: {**state, "features.\x1b[31m": torch.ones(1)}, r"it has 'features.\\x1b\[31m', which"),
     "another shape": (changed(features__conv0__weight=lambda value: value[:, :1]), rf"its {CONV} has the shape \[8, 1, 7, 7\], and that of tinydense \[8, 3, 7, 7\]"),
     "a transposed classifier": (changed(classifier__weight=lambda value: value.t().contiguous()), r"its 'classifier.weight' has the shape \[\d+, 1000\], and that of tinydense \[1000, \d+\]"),
-    "other classes": (changed(classifier__weight=lambda value: value[:10], classifier__bias=lambda value: value[:10]), r"its 'classifier.weight' has the shape \[10, \d+\]"),
+    "other classes": (changed(classifier__weight=lambda value: value[:10], classifier__bias=lambda value: value[:10]), r"its 'classifier.(weight|bias)' has the shape \[10[,\]]"),
     "integers": (changed(features__conv0__weight=lambda value: value.int()), f"its {CONV} holds int32, not float32"),
     "booleans": (changed(features__conv0__weight=lambda value: value > 0), f"its {CONV} holds bool, not float32"),
     "a counter of floats": (changed(features__norm0__num_batches_tracked=torch.tensor(1.0)), "its 'features.norm0.num_batches_tracked' holds float32, not int64"),
@@ -681,7 +735,7 @@ STATES = {
 def test_parameters_that_do_not_fit(change, sentence, container, tmp_path):
     """Names, shapes, types and values, in the file's own words."""
     path = write(tmp_path / "weights", change(state_dict(TINY_DENSENET)), container)
-    assert_says(refused(path)[0], f"^{sentence}$" if sentence.endswith("'") else sentence)
+    assert_says(refused(path)[0], sentence)
 
 
 TORCH_STATES = {
@@ -691,11 +745,11 @@ TORCH_STATES = {
     "a quantized tensor": (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "it holds a quantized tensor"),
     "a tensor without values": (lambda value: value.to("meta"), "it holds a tensor without values"),
     "numbers in 8 bits": (lambda value: value.to(torch.float8_e5m2), "it names torch._utils._rebuild_tensor_v3"),
-    "a tensor of a kind": (lambda value: torch.Tensor._make_subclass(Own, value), "it holds a tensor of a class of its own"),
-    "a number": (lambda _: 1.0, f"its {CONV} is a float, not a tensor"),
-    "None": (lambda _: None, f"its {CONV} is a NoneType, not a tensor"),
-    "a dict": (lambda _: {"a": 1}, f"its {CONV} is a dict, not a tensor"),
-    "a negative view": (lambda value: torch._neg_view(value), f"its {CONV} has no values"),
+    "a tensor of a kind": (lambda value: value.as_subclass(Own), "it holds a tensor of a class of its own"),
+    "a number": (lambda _: 1.0, f"its {CONV} is of type float, not a tensor"),
+    "None": (lambda _: None, f"its {CONV} is of type NoneType, not a tensor"),
+    "a dict": (lambda _: {"a": 1}, f"its {CONV} is of type dict, not a tensor"),
+    "a negative view": (torch._neg_view, f"its {CONV} has no values"),  # noqa: SLF001
     "an array": (lambda value: value.numpy(), "it names numpy.core.multiarray._reconstruct"),
 }  # fmt: skip
 
@@ -733,7 +787,7 @@ PADDLE_STATES = {
         lambda state: state.update({"out.bias": state["out.bias"].numpy().view(np.uint16)[::2]}),
         "its 'out.bias' holds uint16, not float32",
     ),
-    "a text": (lambda state: state.update({"out.bias": "x"}), "its 'out.bias' is a str, not a tensor"),
+    "a text": (lambda state: state.update({"out.bias": "x"}), "its 'out.bias' is of type str, not a tensor"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,19 +20,27 @@ if TYPE_CHECKING:
 TINY_DENSENET = Network("tinydense", "TinyDense", DenseNetShape(8, 4, (1, 2, 1, 1)), published=None)
 TINY_DPN = Network("tinydpn", "TinyDPN", DPNShape(4, 3, 8, 4, 2, (2, 1, 3, 1), (2, 4, 2, 2)), published=None)
 BY_NAME = {network.name: network for network in (*NETWORKS, TINY_DENSENET, TINY_DPN)}
-NUMBERS = torch.randn(1 << 18, generator=torch.Generator().manual_seed(0))
+PERIOD = 1 << 18
+NUMBERS = torch.randn(PERIOD + 4096, generator=torch.Generator().manual_seed(0))
 
 
 def state_dict(network):
     """Seeded parameters for every name of the network, no two tensors alike."""
     state = {}
-    for i, (name, meta) in enumerate(create(network).state_dict().items()):
+    for i, (name, meta) in enumerate(parameters(network).items()):
         if name.endswith("num_batches_tracked"):
             state[name] = torch.tensor(i)
             continue
-        values = NUMBERS.roll(i).repeat(-(-meta.numel() // len(NUMBERS)))[: meta.numel()].reshape(meta.shape)
-        state[name] = (values.abs() if name.endswith("running_var") else values).clone()
+        periods = -(-meta.numel() // PERIOD)
+        values = (NUMBERS[i : i + PERIOD].repeat(periods) if periods > 1 else NUMBERS[i:])[: meta.numel()]
+        state[name] = (values.abs() if name.endswith("running_var") else values.clone()).reshape(meta.shape)
     return state
+
+
+@cache
+def parameters(network):
+    """Names and shapes, which take longer to make than the values of a tiny network."""
+    return create(network).state_dict()
 
 
 def paddle_names(network):
@@ -123,7 +132,7 @@ def write(path: Path, named, container):
         case ["torch", "legacy"]:
             torch.save(named, path, _use_new_zipfile_serialization=False)
         case ["safetensors"]:
-            safetensors.torch.save_file(named, path)
+            safetensors.torch.save_file({key: value.contiguous() for key, value in named.items()}, path)
         case ["Paddle", "pickle", protocol]:
             path.write_bytes(paddle_content(named, int(protocol)))
     return path
@@ -140,7 +149,11 @@ class Call:
         self.call = (function, arguments)
 
     def __reduce__(self):
+        """The call."""
         return self.call
+
+    def __call__(self):
+        """Makes it something to call in turn."""
 
 
 def big_endian(array):

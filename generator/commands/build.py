@@ -164,9 +164,10 @@ def print_json(report: BuildReport) -> None:
             "model": model.network.name,
             "folder": str(model.folder),
             "size_bytes": model.size_bytes,
-            "nodes": model.nodes,
+            "nodes": model.simplified.nodes_after,
             "weights": model.weights.label,
-            "rewrites": dict(model.rewrites),
+            "rewrites": dict(model.simplified.rewrites),
+            "unsimplified": model.simplified.unsimplified,
             "unbatched": model.signature.unbatched,
             "relative_error": {batch.batch_size: batch.relative_error for batch in model.certificate.batches},
             "certificate": certificate_record(model.certificate),
@@ -196,6 +197,8 @@ def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple
         for model in report.built:
             if model.signature.unbatched:
                 console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
+            if model.simplified.unsimplified:
+                console.say(f"{model.network.name} is not simplified: {model.simplified.unsimplified}")
         if not all(model.weights.trained for model in report.built):
             console.say("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
@@ -210,6 +213,6 @@ def row(model: BuiltModel) -> tuple[object, ...]:
     beside = [f"{error.relative_error:.1e}" if error else "-" for error in (certificate.fp64, certificate.fp16)]
     tops = ["-" if agree is None else f"{agree}/{last.batch_size}" for agree in (last.top1_agree, last.top5_agree)]
     return (
-        model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.nodes,
+        model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.simplified.nodes_after,
         *errors, *["-"] * (3 - len(errors)), *beside, *tops,
     )  # fmt: skip

@@ -157,6 +157,9 @@ def torch_zip(data: bytes) -> object:
         root = root_of([record.filename for record in records])
         check_plain(records, len(data))
         _, kept = walk(io.BytesIO(archive.read(f"{root}/data.pkl")), TORCH_RULES)
+        # torch does not look at the checksums, and a changed value has no other sign.
+        if changed := archive.testzip():
+            raise Refused(f"its record {quoted(changed)} was changed since it was saved", "fetch it again")
     sizes = {record.filename: record.file_size for record in records}
     for key, size in storage_sizes(kept).items():
         if sizes.get(f"{root}/data/{key}") != size:
@@ -280,12 +283,12 @@ def unwrapped(held: object) -> dict[str, object]:
         Refused: it holds no dict, or a key that is no name.
     """
     if not isinstance(held, dict):
-        raise Refused(f"it holds a {type(held).__name__}, not tensors by name", TORCH_HINT)
+        raise Refused(f"it holds a value of type {type(held).__name__}, not tensors by name", TORCH_HINT)
     wrapped = [held[wrapper] for wrapper in WRAPPERS if isinstance(held.get(wrapper), dict)]
     entries: dict[object, object] = wrapped[0] if len(wrapped) == 1 else held
     for key in entries:
         if not isinstance(key, str):
-            raise Refused(f"it has a key that is a {type(key).__name__}, not a name", TORCH_HINT)
+            raise Refused(f"it has a key of type {type(key).__name__}, not a name", TORCH_HINT)
     named = {str(key): value for key, value in entries.items() if key != NAME_TABLE}
     if not named:
         raise Refused("it holds no tensors")
@@ -323,7 +326,7 @@ def tensor(key: str, value: object) -> torch.Tensor:
         except Refused as refused:
             raise Refused(f"its {quoted(key)} {refused.why}", refused.hint) from refused
     if not isinstance(value, torch.Tensor):
-        raise Refused(f"its {quoted(key)} is a {type(value).__name__}, not a tensor", TORCH_HINT)
+        raise Refused(f"its {quoted(key)} is of type {type(value).__name__}, not a tensor", TORCH_HINT)
     if type(value) not in {torch.Tensor, torch.nn.Parameter} or value.layout != torch.strided or value.is_quantized:
         raise Refused(f"its {quoted(key)} is not a dense tensor", TORCH_HINT)
     if value.device.type != "cpu" or value.is_neg():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,14 +52,20 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
         raise WeightsUnusable(path, why)
     bn_eps = source.bn_eps(network)
     module = create(network, bn_eps=bn_eps)
-    module.load_state_dict(arranged(module, network, source, tensors), assign=True)
+    module.load_state_dict(arranged(network, source, tensors), assign=True)
     weights = Weights(source.name, file=path.name, sha256=hashlib.sha256(data).hexdigest(), bn_eps=bn_eps)
     return module, weights, source.preprocessing(network)
 
 
+@cache
+def parameters(network: Network) -> dict[str, torch.Tensor]:
+    """The network's parameters without values."""
+    return create(network).state_dict()
+
+
 def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> str | None:
     """Why the tensors, under the source's names, are not the network's parameters, if they are not."""
-    expected = create(network).state_dict()
+    expected = parameters(network)
     ours = {key: source.rename(key, network) for key in tensors}
     if missing := [key for key in expected if key not in set(ours.values()) and not key.endswith(COUNTER)]:
         return f"it has nothing for {listed(missing)} of {network.name}"
@@ -91,11 +98,9 @@ def unusable_values(tensors: Mapping[str, torch.Tensor], ours: Mapping[str, str]
     return None
 
 
-def arranged(
-    module: nn.Module, network: Network, source: Source, tensors: Mapping[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """The module's state dict out of the source's tensors."""
-    expected = module.state_dict()
+def arranged(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The network's state dict out of the source's tensors."""
+    expected = parameters(network)
     state = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith(COUNTER)}
     for key, tensor in tensors.items():
         name = source.rename(key, network)

@@ -1,0 +1,175 @@
+"""An ONNX file of the user's own: simplified where that is sound, batched where that is safe."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from generator import onnx_file, samples
+from generator.batching import rows_of, with_dynamic_batch
+from generator.errors import BadOption, OnnxUnreadable, first_line
+from generator.prepared import Prepared, preprocessing_of
+from generator.references import OnnxReference, cpu_session
+from generator.signature import OPEN, shown, signature, with_output_shapes
+from generator.simplify import as_given, simplify
+from generator.spec import Weights
+from generator.verify import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from generator.references import Array, Feeds, Reference
+    from generator.spec import BuildOptions, Exported, OnnxFile, Preprocessing, Signature, Simplified, TensorSpec
+
+SAME = 1e-5  # of the largest value: the same kernels at the same size give the same bits, if they are deterministic
+
+
+def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
+    """An ONNX file of the user's; a batch of fixed size becomes a dynamic one where that is safe."""
+    path = definition.path
+    on_step("weights")
+    exported = onnx_file.read(path, definition.dims)
+    signature(name, exported.model)  # what cannot be served is refused before anything is done with it
+    reference: Reference = given(path)
+    on_step("simplify")
+    simplified = soundest(name, path, exported, options)
+    served = narrowed(signature(name, simplified.model), definition.dims)
+    preprocessing = preprocessing_of(definition, served.inputs)
+    if served.unbatched:
+        simplified, served, reference = batched(name, path, simplified, served)
+        preprocessing = preprocessing_of(definition, served.inputs)
+        check_closed(path, served)
+        tried(path, reference, samples.feeds(served.inputs, None if served.unbatched else 1, preprocessing))
+    else:
+        check_closed(path, served)
+        reason = mixing(path, reference, served, preprocessing)
+        served = narrowed(signature(name, simplified.model, unbatched=reason), definition.dims)
+        check_closed(path, served)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    weights = Weights("onnx", file=path.name, sha256=digest)
+    return Prepared(exported, simplified, served, reference, weights, preprocessing)
+
+
+def soundest(name: str, path: Path, exported: Exported, options: BuildOptions) -> Simplified:
+    """Simplified, if that can be done and ONNX Runtime takes what comes out of it; else as it was given.
+
+    Raises:
+        OnnxUnreadable: ONNX Runtime takes none of it.
+    """
+    why = "its data are too large for onnxsim"
+    if not exported.sidecars:
+        try:
+            return loaded(simplify(name, exported, options.rewrites), path)
+        except Exception as error:  # noqa: BLE001 (onnxsim's, onnx-ir's or ONNX Runtime's: the file may still be good)
+            why = first_line(error.__cause__ or error)
+    try:
+        return loaded(as_given(exported, why), path)
+    except OnnxUnreadable:
+        # Fixed dims can make a branch that is never taken impossible; then the config alone fixes them.
+        return loaded(as_given(onnx_file.read(path, {}), "with its inputs fixed it does not load"), path)
+
+
+def loaded(simplified: Simplified, path: Path) -> Simplified:
+    """The graph with the shapes of its outputs as ONNX Runtime infers them: a config must repeat them.
+
+    Raises:
+        OnnxUnreadable: ONNX Runtime does not take it.
+    """
+    try:
+        session = cpu_session(simplified.model.SerializeToString(), data_folder=path.parent)
+    except Exception as error:
+        raise OnnxUnreadable(path, f"ONNX Runtime refuses its graph: {first_line(error)}") from error
+    shapes = {output.name: output.shape for output in session.get_outputs()}
+    return replace(simplified, model=with_output_shapes(simplified.model, shapes))
+
+
+def narrowed(served: Signature, dims: Mapping[str, tuple[int, ...]]) -> Signature:
+    """With the dims that the user said, as a config may narrow what a graph leaves open."""
+    return replace(served, inputs=tuple(narrow(spec, dims, len(served.inputs)) for spec in served.inputs))
+
+
+def narrow(spec: TensorSpec, dims: Mapping[str, tuple[int, ...]], inputs: int) -> TensorSpec:
+    """One input; a shape without a name is the only input's."""
+    said = dims.get(spec.name) or (dims.get("", ()) if inputs == 1 else ())
+    return replace(spec, dims=said[len(said) - len(spec.dims) :] if len(said) >= len(spec.dims) > 0 else spec.dims)
+
+
+def batched(
+    name: str, path: Path, simplified: Simplified, served: Signature
+) -> tuple[Simplified, Signature, Reference]:
+    """With its fixed batch made a dynamic one; or as it was, with the reason why not."""
+    if simplified.sidecars:
+        return simplified, replace(served, unbatched="its data are too large to be looked at"), given(path)
+    rows = rows_of(simplified.model)
+    if rows is None:
+        return simplified, served, given(path)
+    model, reason = with_dynamic_batch(simplified.model)
+    if reason:
+        return simplified, replace(served, unbatched=f"its batch stays {rows}: {reason}"), given(path)
+    dynamic = loaded(replace(simplified, model=model), path)
+    return dynamic, signature(name, dynamic.model), given(path, rows)
+
+
+def given(path: Path, rows: int | None = None) -> OnnxReference:
+    """The file as ONNX Runtime takes it.
+
+    Raises:
+        OnnxUnreadable: it does not.
+    """
+    try:
+        return OnnxReference(path, rows)
+    except Exception as error:
+        raise OnnxUnreadable(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
+
+
+def tried(path: Path, reference: Reference, feeds: Feeds) -> None:
+    """Raise OnnxUnreadable where it cannot answer at all."""
+    try:
+        reference.run(feeds)
+    except Exception as error:
+        raise OnnxUnreadable(
+            path,
+            f"ONNX Runtime cannot run it on sample inputs: {first_line(error)}",
+            "the samples are photographs, noise, and for integers 0 and 1",
+        ) from error
+
+
+def mixing(path: Path, reference: Reference, served: Signature, preprocessing: Preprocessing | None) -> str | None:
+    """Why a dynamic first dimension is no batch: the answer to a row is another beside another row.
+
+    Raises:
+        OnnxUnreadable: it cannot answer even one row.
+    """
+    three = samples.feeds(served.inputs, 3, preprocessing)
+    tried(path, reference, chosen(three, [0]))
+    try:
+        beside = [reference.run(chosen(three, [0, other])) for other in (1, 2)]
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is the file's)
+        return f"it does not take two rows at once: {first_line(error)}"
+    if any(len(output) != 2 for outputs in beside for output in outputs):  # noqa: PLR2004
+        return "its outputs have another number of rows than its inputs"
+    one, other = ([output[:1] for output in outputs] for outputs in beside)
+    same = compare(one, other, 1, ranked=False).relative_error <= SAME
+    return None if same else "its answer to one row depends on the other rows"
+
+
+def chosen(feeds: Feeds, rows: list[int]) -> dict[str, Array]:
+    """Some rows of every input."""
+    return {name: array[rows] for name, array in feeds.items()}
+
+
+def check_closed(path: Path, served: Signature) -> None:
+    """Raise BadOption where an input has a dimension that nobody has said."""
+    for spec in served.inputs:
+        if OPEN in spec.dims:
+            first = spec.dims[:1] == (OPEN,) and served.unbatched is not None
+            sizes = [1, *spec.dims[1:]] if first else list(spec.dims)
+            shape = "x".join("224" if dim == OPEN else str(dim) for dim in sizes)
+            why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
+            raise BadOption(
+                "--onnx", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
+                f"say what it is to be, such as --input {spec.name}:{shape}",
+            )  # fmt: skip
