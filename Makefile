@@ -36,7 +36,8 @@ lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs a
 docs: $(INSTALLED)  ## Write the generated parts of the docs again
 	$(BIN)/cog -r docs/cli.md
 
-bench: $(INSTALLED)  ## Serving against bare ONNX Runtime, building against the plain loop, as ratios
+bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop
+	$(BIN)/python bench/rewrites.py
 	$(BIN)/python bench/serving.py
 	$(BIN)/python bench/building.py
 

@@ -10,12 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from generator.networks.own import onnx_network, torch_network
     from generator.pipeline import build
     from generator.server.embedded import serve
+    from generator.spec import ImageInput, TensorSpec, TorchNetwork
 
-__all__ = ["build", "serve"]
+__all__ = ["ImageInput", "TensorSpec", "TorchNetwork", "build", "onnx_network", "serve", "torch_network"]
 
-_HOME = {"build": "generator.pipeline", "serve": "generator.server.embedded"}
+_HOME = {
+    "ImageInput": "generator.spec",
+    "TensorSpec": "generator.spec",
+    "TorchNetwork": "generator.spec",
+    "build": "generator.pipeline",
+    "onnx_network": "generator.networks.own",
+    "serve": "generator.server.embedded",
+    "torch_network": "generator.networks.own",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (the hook's own signature, PEP 562)

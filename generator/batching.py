@@ -19,7 +19,6 @@ from generator.rewrites.ranges import size
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import onnx
 
 BATCH = "N"
 ONNX_DOMAINS = ("", "ai.onnx")

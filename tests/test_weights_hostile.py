@@ -36,7 +36,7 @@ from weights_samples import (
 
 from generator.errors import WeightsUnusable
 from generator.spec import Network, TorchNetwork
-from generator.weights import paddle_pickle
+from generator.weights import files, paddle_pickle
 from generator.weights.load import load
 from generator.weights.paddle_pickle import Refused
 
@@ -203,6 +203,19 @@ def test_either_defence_is_enough(name, calls):
         with pytest.raises(Refused, match="it names "):
             paddle_pickle.Unpickler(io.BytesIO(content)).load()
     assert events == []
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("container", ["torch zip", "torch legacy"])
+@pytest.mark.parametrize("name", MARKING)
+def test_torch_is_told_to_make_tensors_only(name, container, calls, tmp_path, monkeypatch):
+    """Without the walk torch's own unpickler still refuses."""
+    marker, marking, _ = calls
+    path = write(tmp_path / "weights", {"a": marking[name]}, container)
+    monkeypatch.setattr(files, "walk", lambda *_: (paddle_pickle.Thing("list"), []))
+    if container == "torch legacy":
+        monkeypatch.setattr(files, "CONTAINERS", (files.Container("", lambda _: True, files.torch_load),))
+    assert_says(refused(path)[0], "it is damaged: .*(Unsupported|GLOBAL|Weights only)")
     assert not marker.exists()
 
 
@@ -389,10 +402,13 @@ PICKLES = {
         held(array((10**12,))),
         r"its 'features.conv0.weight' has 8 bytes and the shape \[1000000000000\], which takes 4000000000000",
     ),
-    "a shape of 100 digits": (held(array((10**36,))), "its 'features.conv0.weight' has no shape"),
-    "a shape of a million": (held(array((1,) * 100_000)), r"has 8 bytes and the shape \[1, 1, 1, 1, 1, 1, 1, 1\]"),
-    "a negative shape": (held(array((-2, -1))), "its 'features.conv0.weight' has no shape"),
-    "a shape of texts": (held(array(dtype=DTYPE)[:-1].replace(number(2), text("2")) + b"b"), "has no shape"),
+    "a shape of 100 digits": (held(array((10**36,))), "its 'features.conv0.weight' has no shape that a parameter has"),
+    "a shape of a million": (held(array((1,) * 100_000, content="\0" * 4)), "has no shape that a parameter has"),
+    "a negative shape": (held(array((-2, -1))), "its 'features.conv0.weight' has no shape that a parameter has"),
+    "a shape of texts": (
+        held(array(dtype=DTYPE)[:-1].replace(number(2), text("2")) + b"b"),
+        "has no shape that a parameter has",
+    ),
     "too few bytes": (held(array((3,))), r"has 8 bytes and the shape \[3\], which takes 12"),
     "too many bytes": (held(array((1,))), r"has 8 bytes and the shape \[1\], which takes 4"),
     "objects": (held(array(dtype=DTYPE.replace(b"f4", b"O8"))), "is of the numpy type 'O8', which is none of numbers"),
@@ -414,6 +430,26 @@ PICKLES = {
     "escapes in a key": (held(array(), text("\x1b]0;owned\x07\u202e")), r"DPN: '\\x1b\]0;owned\\x07\\u202e'"),
     "a key of 100 kB": (held(array(), text("k" * 100_000)), "DPN: 'k{59}…'"),
 }
+
+
+PYTHON_2_TENSOR = call("torch._utils:_rebuild_tensor", storage(end=b"N"), number(0), group(number(4)), group(number(1)))
+GOOD = {
+    "an array": held(array(), text("a")),
+    "a tensor in a zip": in_zip(held(tensor(), text("a"))),
+    "a tensor in a legacy file": legacy(held(tensor(storage(end=b"N")), text("a"))),
+    "a tensor of Python 2 and torch 0.2": legacy(held(PYTHON_2_TENSOR, b"U\x01a")),
+}
+
+
+@pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
+def test_what_is_written_here_by_hand_can_be_good(content, tmp_path):
+    """The parts that the hostile files are put together from are those of files that are read."""
+    (tmp_path / "weights").write_bytes(content)
+    with watched():
+        _, tensors = files.read(tmp_path / "weights")
+    assert list(tensors) == ["a"]
+    assert torch.equal(tensors["a"], torch.zeros(len(tensors["a"])))
+    assert events == []
 
 
 @pytest.mark.parametrize(("content", "sentence"), PICKLES.values(), ids=PICKLES)
@@ -749,9 +785,17 @@ TORCH_STATES = {
     "a number": (lambda _: 1.0, f"its {CONV} is of type float, not a tensor"),
     "None": (lambda _: None, f"its {CONV} is of type NoneType, not a tensor"),
     "a dict": (lambda _: {"a": 1}, f"its {CONV} is of type dict, not a tensor"),
-    "a negative view": (torch._neg_view, f"its {CONV} has no values"),  # noqa: SLF001
+    "a negative view": (torch._neg_view, f"its {CONV} is not a plain tensor"),  # noqa: SLF001
     "an array": (lambda value: value.numpy(), "it names numpy.core.multiarray._reconstruct"),
 }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [row[0] for row in TORCH_STATES.values()], ids=TORCH_STATES)
+def test_only_plain_tensors_pass(make):
+    """Whatever a reader of files may come to let through."""
+    with pytest.raises(Refused, match=r"^its 'key' "):
+        files.tensor("key", make(torch.ones(2, 3)))
 
 
 class Own(torch.Tensor):

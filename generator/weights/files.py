@@ -327,10 +327,11 @@ def tensor(key: str, value: object) -> torch.Tensor:
             raise Refused(f"its {quoted(key)} {refused.why}", refused.hint) from refused
     if not isinstance(value, torch.Tensor):
         raise Refused(f"its {quoted(key)} is of type {type(value).__name__}, not a tensor", TORCH_HINT)
-    if type(value) not in {torch.Tensor, torch.nn.Parameter} or value.layout != torch.strided or value.is_quantized:
-        raise Refused(f"its {quoted(key)} is not a dense tensor", TORCH_HINT)
-    if value.device.type != "cpu" or value.is_neg():
+    if value.is_meta:
         raise Refused(f"its {quoted(key)} has no values", TORCH_HINT)
+    kind_is_plain = type(value) in {torch.Tensor, torch.nn.Parameter} and value.layout == torch.strided
+    if not kind_is_plain or value.device.type != "cpu" or value.is_quantized or value.is_neg():
+        raise Refused(f"its {quoted(key)} is not a plain tensor", TORCH_HINT)
     if value.dtype not in FLOATS + INTEGERS:
         raise Refused(f"its {quoted(key)} holds {dtype_name(value)} values")
     return value.detach()

@@ -67,11 +67,12 @@ def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]
     """Why the tensors, under the source's names, are not the network's parameters, if they are not."""
     expected = parameters(network)
     ours = {key: source.rename(key, network) for key in tensors}
-    if missing := [key for key in expected if key not in set(ours.values()) and not key.endswith(COUNTER)]:
+    named = set(ours.values())
+    if missing := [key for key in expected if key not in named and not key.endswith(COUNTER)]:
         return f"it has nothing for {listed(missing)} of {network.name}"
     if unknown := [key for key, name in ours.items() if name not in expected]:
         return f"it has {listed(unknown)}, which {network.name} has not"
-    if len(set(ours.values())) != len(ours):
+    if len(named) != len(ours):
         return "it has a parameter under two names"
     for key, name in ours.items():
         shape, wanted = list(tensors[key].shape), stored_shape(name, expected[name], source)

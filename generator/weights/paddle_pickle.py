@@ -397,11 +397,16 @@ def array(told: Array) -> npt.NDArray[Any]:
     code = told.type.code if isinstance(told.type, Type) else None
     if not isinstance(code, str) or code not in ITEM_BYTES:
         raise Refused(f"is of the numpy type {quoted(str(code))}, which is none of numbers")
-    if not isinstance(shape, tuple) or not all(type(dim) is int and 0 <= dim < LARGEST_DIM for dim in shape):
-        raise Refused("has no shape")
-    needed = math.prod(shape[:MOST_DIMS]) * ITEM_BYTES[code]
-    if len(shape) > MOST_DIMS or len(content) != needed:
-        raise Refused(f"has {len(content)} bytes and the shape {list(shape[:MOST_DIMS])}, which takes {needed}")
+    if not isinstance(shape, tuple) or len(shape) > MOST_DIMS or not all(map(is_dim, shape)):
+        raise Refused("has no shape that a parameter has")
+    needed = math.prod(shape) * ITEM_BYTES[code]
+    if len(content) != needed:
+        raise Refused(f"has {len(content)} bytes and the shape {list(shape)}, which takes {needed}")
     order = told.type.state[1] if isinstance(told.type, Type) and told.type.state else "="
     values = np.frombuffer(content, np.dtype(f"{order}{code}")).reshape(shape, order="F" if told.fortran else "C")
     return values.astype(code, order="C")
+
+
+def is_dim(value: object) -> bool:
+    """Whether it can be a length."""
+    return type(value) is int and 0 <= value < LARGEST_DIM
