@@ -85,10 +85,12 @@ def elementwise(node: ir.Node, context: Context) -> bool:
 
 
 def inner_axis(default: int) -> Callable[[ir.Node, Context], bool]:
-    """Rows stay apart if the operator works along another axis than the first."""
+    """Rows stay apart if the operator works along another axis than the first, and no constant is as long as they."""
 
     def rule(node: ir.Node, context: Context) -> bool:
-        return context.only_first(node) and axis_of(node, default) not in (None, 0)
+        dimensions, *others = (rank(value) for value in node.inputs if value is not None)
+        shorter = all(other is not None and other < (dimensions or 0) for other in others)
+        return context.only_first(node) and axis_of(node, default) not in (None, 0) and shorter
 
     return rule
 
@@ -149,7 +151,7 @@ def matmul(node: ir.Node, context: Context) -> bool:
     if left in context.batched and right in context.batched:
         return a == b and a > 2  # noqa: PLR2004 (below that the batch is a matrix's own axis)
     if left in context.batched:
-        return (a >= 2 and b <= 2) or (a == b and size(right, 0) == 1)  # noqa: PLR2004
+        return (a >= 2 and b <= 2) or (a == b > 2 and size(right, 0) == 1)  # noqa: PLR2004
     return b > 2 and a <= 2  # noqa: PLR2004
 
 
@@ -170,9 +172,8 @@ def resize(node: ir.Node, context: Context) -> bool:
         return False
     if "axes" in node.attributes:
         return 0 not in (axes_of(node, 0) or (0,))
-    scales = [constant_floats(value) for value in node.inputs[1:3]]  # after a region, in newer opsets
-    found = next((values for values in reversed(scales) if values), None)
-    return found is not None and found[0] == 1
+    scales = constant_floats(node.inputs[1:3][-1]) if len(node.inputs) > 1 else None  # after a region, in newer opsets
+    return bool(scales) and (scales or (0,))[0] == 1
 
 
 def constant_floats(value: ir.Value | None) -> Sequence[float] | None:
@@ -188,7 +189,8 @@ def pad(node: ir.Node, context: Context) -> bool:
     dimensions = rank(node.inputs[0])
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else constant(node.inputs[1])
     axes = len(node.inputs) > 3 and node.inputs[3] is not None  # noqa: PLR2004
-    return context.only_first(node) and pads is not None and not axes and not (pads[0] or pads[dimensions or 0])
+    named = dimensions is not None and pads is not None and not axes
+    return context.only_first(node) and named and not (pads[0] or pads[dimensions])
 
 
 def gather(node: ir.Node, context: Context) -> bool:

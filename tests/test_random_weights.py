@@ -71,3 +71,10 @@ def test_rounding_keeps_twelve_bits():
     values = torch.tensor([0.0, 1.0, 1 / 3, -1234.5678, 1e-20])
     assert torch.allclose(rounded(values), values, rtol=2**-12, atol=0)
     assert torch.equal(rounded(values * (1 + 1e-7)), rounded(values))
+
+
+def test_no_two_batch_norms_are_alike():
+    """Of equal ones on one input a simplifier leaves one, and the random network would be faster than a trained one."""
+    module, _ = random_network(select(["dpn68"])[0], 0)
+    norms = [layer.weight.detach().numpy().tobytes() for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert len(norms) == len(set(norms)) == 72

@@ -31,8 +31,8 @@ convolutions of the DPNs and understates them: DPN68 has 12.61 M parameters and
 counted too. Two cells are not what the rule gives: DenseNet264's 33.37 M
 parameters (33.34) and DPN98's 58.46 M (58.465, which rounds to 58.47)."""
 WEIGHTS = """\
-Accuracy is of PaddleClas's weights. `tritongen build` gives
-random weights: latency is real, labels mean nothing."""
+Accuracy is of PaddleClas's weights. `tritongen build` gives random ones unless
+--weights says otherwise: latency is real, labels mean nothing."""
 
 
 @click.command(name="list", short_help="Show the networks, counted and published.")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from generator.rewrites.ranges import concat
+from generator.rewrites.ranges import concat, operator
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def apply(graph: ir.Graph) -> int:
     """Flatten in the order of the graph, so that the inner ones are flat already; returns how many nodes."""
-    return sum(flatten(graph, node) for node in list(graph) if node.op_type == "Concat")
+    return sum(flatten(graph, node) for node in list(graph) if operator(node) == "Concat")
 
 
 def flatten(graph: ir.Graph, outer: ir.Node) -> int:
@@ -41,10 +41,10 @@ def flatten(graph: ir.Graph, outer: ir.Node) -> int:
 def inner_of(value: ir.Value | None, outer: ir.Node) -> ir.Node | None:
     """The node that made an input, if it can be left out."""
     node = value.producer() if value is not None else None
-    if value is None or node is None or node.op_type != "Concat" or value.is_graph_output():
+    if value is None or node is None or operator(node) != "Concat" or value.is_graph_output():
         return None
     axis = outer.attributes.get_int("axis", 0)
     alike = all(
-        reader.op_type == "Concat" and reader.attributes.get_int("axis", 0) == axis for reader in value.consumers()
+        operator(reader) == "Concat" and reader.attributes.get_int("axis", 0) == axis for reader in value.consumers()
     )
     return node if alike and node.attributes.get_int("axis", 0) == axis else None

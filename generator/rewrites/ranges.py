@@ -11,6 +11,8 @@ import onnx_ir as ir
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ONNX_DOMAINS = ("", "ai.onnx")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -19,6 +21,16 @@ class Part:
     value: ir.Value
     start: int
     end: int
+
+
+def operator(node: ir.Node) -> str:
+    """ONNX's own operator; one of another domain is unknown, whatever its name."""
+    return node.op_type if node.domain in ONNX_DOMAINS else ""
+
+
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The elements of a constant; those of an input with a default are not known."""
+    return None if value is None or value.is_graph_input() else value.const_value
 
 
 def size(value: ir.Value | None, axis: int) -> int | None:
@@ -35,13 +47,13 @@ def parts(node: ir.Node, axis: int) -> tuple[Part, ...] | None:
     length = size(source, axis)
     if length is None:
         return None
-    match node.op_type:
+    match operator(node):
         case "Slice":
             bounds = sliced(node, axis, length)
             return (Part(node.outputs[0], *bounds),) if bounds else None
         case "Split" if node.attributes.get_int("axis", 0) == axis:
             lengths = [found for output in node.outputs if (found := size(output, axis)) is not None]
-            if len(lengths) < len(node.outputs):
+            if len(lengths) < len(node.outputs) or 0 in lengths:
                 return None
             seams = pairwise(accumulate(lengths, initial=0))
             return tuple(Part(out, start, end) for out, (start, end) in zip(node.outputs, seams, strict=True))
@@ -51,7 +63,7 @@ def parts(node: ir.Node, axis: int) -> tuple[Part, ...] | None:
 
 def sliced(node: ir.Node, axis: int, length: int) -> tuple[int, int] | None:
     """Start and end of a Slice of one axis with step 1 and constant bounds."""
-    starts, ends, axes, steps = (constant(value) for value in (*node.inputs[1:], None, None)[:4])
+    starts, ends, axes, steps = (constant(value) for value in (*node.inputs[1:], *[None] * 4)[:4])
     if starts is None or ends is None or list(axes or ()) != [axis] or list(steps or (1,)) != [1]:
         return None
     if len(node.inputs) > 4 and steps is None:  # noqa: PLR2004 (a step that is computed)
@@ -62,9 +74,8 @@ def sliced(node: ir.Node, axis: int, length: int) -> tuple[int, int] | None:
 
 def constant(value: ir.Value | None) -> Sequence[int] | None:
     """The elements of a constant vector."""
-    if value is None or value.const_value is None:
-        return None
-    elements: list[int] = value.const_value.numpy().ravel().tolist()
+    found = constant_tensor(value)
+    elements: list[int] | None = None if found is None else found.numpy().ravel().tolist()
     return elements
 
 

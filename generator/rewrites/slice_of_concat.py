@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from generator.rewrites.ranges import concat, parts, size
+from generator.rewrites.ranges import concat, operator, parts, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 def apply(graph: ir.Graph) -> int:
     """Replace every Slice and Split whose parts begin and end on seams; returns how many."""
-    return sum(follow_seams(graph, node) for node in list(graph) if node.op_type in ("Slice", "Split"))
+    return sum(follow_seams(graph, node) for node in list(graph) if operator(node) in ("Slice", "Split"))
 
 
 def follow_seams(graph: ir.Graph, node: ir.Node) -> int:
     """1 where the node's outputs are made of the concatenation's inputs."""
     source = node.inputs[0]
     joined = source.producer() if source is not None else None
-    if joined is None or joined.op_type != "Concat" or joined.outputs[0].shape is None:
+    if joined is None or operator(joined) != "Concat" or joined.outputs[0].shape is None:
         return 0
     axis = joined.attributes.get_int("axis", 0) % len(joined.outputs[0].shape)
     cut = parts(node, axis)

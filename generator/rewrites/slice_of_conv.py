@@ -11,14 +11,14 @@ from itertools import pairwise
 import numpy as np
 import onnx_ir as ir
 
-from generator.rewrites.ranges import Part, describe, parts
+from generator.rewrites.ranges import Part, constant_tensor, describe, operator, parts
 
 CHANNELS = 1
 
 
 def apply(graph: ir.Graph) -> int:
     """Replace the cuts of every convolution that is only cut; returns how many nodes."""
-    return sum(split(graph, node) for node in list(graph) if node.op_type == "Conv")
+    return sum(split(graph, node) for node in list(graph) if operator(node) == "Conv")
 
 
 def split(graph: ir.Graph, conv: ir.Node) -> int:
@@ -48,7 +48,7 @@ def split(graph: ir.Graph, conv: ir.Node) -> int:
 def divisible(conv: ir.Node) -> bool:
     """Whether each output channel depends on its own filter alone, and the filters are constants."""
     return conv.attributes.get_int("group", 1) == 1 and all(
-        value is None or value.const_value is not None for value in conv.inputs[1:]
+        value is None or constant_tensor(value) is not None for value in conv.inputs[1:]
     )
 
 

@@ -53,12 +53,16 @@ def pink_noise(batch_size: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """He normal convolutions, a classifier that keeps unit scale, batch norm as identity."""
+    """He normal convolutions, a classifier that keeps unit scale, batch norms that scale by 1 or nearly so.
+
+    Two batch norms that read the same tensor must differ, as trained ones do: of equal ones a simplifier leaves one,
+    and the random network would be faster than a trained one.
+    """
     for layer in module.modules():
         match layer:
             case nn.BatchNorm2d():
                 layer.reset_running_stats()
-                nn.init.ones_(layer.weight)
+                nn.init.uniform_(layer.weight, 0.9, 1.1, generator=generator)
                 nn.init.zeros_(layer.bias)
             case nn.Conv2d() | nn.Linear():
                 # Only the classifier has a bias, and no ReLU after it.
