@@ -173,7 +173,7 @@ def resize(node: ir.Node, context: Context) -> bool:
     if "axes" in node.attributes:
         return 0 not in (axes_of(node, 0) or (0,))
     scales = constant_floats(node.inputs[1:3][-1]) if len(node.inputs) > 1 else None  # after a region, in newer opsets
-    return bool(scales) and (scales or (0,))[0] == 1
+    return scales is not None and list(scales[:1]) == [1]
 
 
 def constant_floats(value: ir.Value | None) -> Sequence[float] | None:
@@ -189,8 +189,9 @@ def pad(node: ir.Node, context: Context) -> bool:
     dimensions = rank(node.inputs[0])
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else constant(node.inputs[1])
     axes = len(node.inputs) > 3 and node.inputs[3] is not None  # noqa: PLR2004
-    named = dimensions is not None and pads is not None and not axes
-    return context.only_first(node) and named and not (pads[0] or pads[dimensions])
+    if dimensions is None or pads is None or axes:
+        return False
+    return context.only_first(node) and not (pads[0] or pads[dimensions])
 
 
 def gather(node: ir.Node, context: Context) -> bool:

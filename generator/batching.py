@@ -14,20 +14,25 @@ import onnx
 import onnx_ir as ir
 
 from generator.batch_rules import RULES, Context
-from generator.rewrites.ranges import size
+from generator.errors import first_line
+from generator.rewrites.ranges import operator, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-
 BATCH = "N"
-ONNX_DOMAINS = ("", "ai.onnx")
 
 
 def with_dynamic_batch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str | None]:
     """The model with its first axis open, or as it was and why."""
-    graph_model = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    if model.graph.sparse_initializer:
+        return model, "it has sparse constants"
+    try:
+        graph_model = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    except onnx.shape_inference.InferenceError as error:
+        return model, f"its shapes cannot be inferred: {first_line(error)}"
     graph = graph_model.graph
+    graph.sort()  # ONNX Runtime takes nodes in any order
     context = Context(rows=fixed_rows(graph), batched=set(graph.inputs))
     if context.rows is None:
         return model, "its inputs do not begin with one and the same fixed batch"
@@ -60,7 +65,7 @@ def follow(node: ir.Node, context: Context) -> str | None:
     if not any(value in context.batched for value in node.inputs if value is not None):
         inner = (value for graph in inner_graphs(node) for value in values_read(graph))
         return f"{named(node)} reads the batch inside a graph of its own" if context.batched & set(inner) else None
-    rule = RULES.get(node.op_type) if node.domain in ONNX_DOMAINS else None
+    rule = RULES.get(operator(node))
     if rule is None or not rule(node, context):
         return f"{named(node)} is not known to keep the rows of a batch apart"
     context.batched.update(node.outputs)

@@ -11,19 +11,17 @@ from generator.batching import rows_of, with_dynamic_batch
 from generator.errors import BadOption, OnnxUnreadable, first_line
 from generator.prepared import Prepared, preprocessing_of
 from generator.references import OnnxReference, cpu_session
+from generator.rows import mixing
 from generator.signature import OPEN, shown, signature, with_output_shapes
 from generator.simplify import as_given, simplify
 from generator.spec import Weights
-from generator.verify import compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from generator.references import Array, Feeds, Reference
-    from generator.spec import BuildOptions, Exported, OnnxFile, Preprocessing, Signature, Simplified, TensorSpec
-
-SAME = 1e-5  # of the largest value: the same kernels at the same size give the same bits, if they are deterministic
+    from generator.references import Feeds, Reference
+    from generator.spec import BuildOptions, Exported, OnnxFile, Signature, Simplified, TensorSpec
 
 
 def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
@@ -44,7 +42,8 @@ def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: C
         tried(path, reference, samples.feeds(served.inputs, None if served.unbatched else 1, preprocessing))
     else:
         check_closed(path, served)
-        reason = mixing(path, reference, served, preprocessing)
+        tried(path, reference, samples.feeds(served.inputs, 1, preprocessing))
+        reason = mixing(reference, served.inputs, preprocessing)
         served = narrowed(signature(name, simplified.model, unbatched=reason), definition.dims)
         check_closed(path, served)
     with path.open("rb") as file:
@@ -135,30 +134,6 @@ def tried(path: Path, reference: Reference, feeds: Feeds) -> None:
             f"ONNX Runtime cannot run it on sample inputs: {first_line(error)}",
             "the samples are photographs, noise, and for integers 0 and 1",
         ) from error
-
-
-def mixing(path: Path, reference: Reference, served: Signature, preprocessing: Preprocessing | None) -> str | None:
-    """Why a dynamic first dimension is no batch: the answer to a row is another beside another row.
-
-    Raises:
-        OnnxUnreadable: it cannot answer even one row.
-    """
-    three = samples.feeds(served.inputs, 3, preprocessing)
-    tried(path, reference, chosen(three, [0]))
-    try:
-        beside = [reference.run(chosen(three, [0, other])) for other in (1, 2)]
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is the file's)
-        return f"it does not take two rows at once: {first_line(error)}"
-    if any(len(output) != 2 for outputs in beside for output in outputs):  # noqa: PLR2004
-        return "its outputs have another number of rows than its inputs"
-    one, other = ([output[:1] for output in outputs] for outputs in beside)
-    same = compare(one, other, 1, ranked=False).relative_error <= SAME
-    return None if same else "its answer to one row depends on the other rows"
-
-
-def chosen(feeds: Feeds, rows: list[int]) -> dict[str, Array]:
-    """Some rows of every input."""
-    return {name: array[rows] for name, array in feeds.items()}
 
 
 def check_closed(path: Path, served: Signature) -> None:

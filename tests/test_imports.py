@@ -12,7 +12,7 @@ LAYERS = (
      "generator.datatypes"),
     ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
-     "generator.batching", "generator.batch_rules", "generator.labels"),
+     "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows"),
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server"),

@@ -36,9 +36,9 @@ from weights_samples import (
 
 from generator.errors import WeightsUnusable
 from generator.spec import Network, TorchNetwork
-from generator.weights import files, paddle_pickle
+from generator.weights import files, paddle_pickle, pickle_scan, torch_file
 from generator.weights.load import load
-from generator.weights.paddle_pickle import Refused
+from generator.weights.pickle_scan import Refused
 
 EXECUTED = "and nothing in a weights file is executed"
 # What a pickle would have to do to run something, as Python's audit events name it.
@@ -199,7 +199,7 @@ def test_either_defence_is_enough(name, calls):
     content = paddle_content({"features.conv0.weight": marking[name]}, 4)
     with watched():
         with pytest.raises(Refused, match="it names "):
-            paddle_pickle.walk(io.BytesIO(content), paddle_pickle.RULES)
+            pickle_scan.walk(io.BytesIO(content), paddle_pickle.RULES)
         with pytest.raises(Refused, match="it names "):
             paddle_pickle.Unpickler(io.BytesIO(content)).load()
     assert events == []
@@ -212,9 +212,9 @@ def test_torch_is_told_to_make_tensors_only(name, container, calls, tmp_path, mo
     """Without the walk torch's own unpickler still refuses."""
     marker, marking, _ = calls
     path = write(tmp_path / "weights", {"a": marking[name]}, container)
-    monkeypatch.setattr(files, "walk", lambda *_: (paddle_pickle.Thing("list"), []))
+    monkeypatch.setattr(torch_file, "walk", lambda *_: (pickle_scan.Thing("list"), []))
     if container == "torch legacy":
-        monkeypatch.setattr(files, "CONTAINERS", (files.Container("", lambda _: True, files.torch_load),))
+        monkeypatch.setattr(files, "CONTAINERS", (files.Container("", lambda _: True, torch_file.torch_load),))
     assert_says(refused(path)[0], "it is damaged: .*(Unsupported|GLOBAL|Weights only)")
     assert not marker.exists()
 

@@ -74,7 +74,7 @@ def test_the_served_answer_is_torchs(served, modules, name):
 
 
 def test_infer_normalises_as_the_source_does(served, modules):
-    """timm's DPN68 takes MXNet's mean, and its labels are not called meaningless."""
+    """Timm's DPN68 takes MXNet's mean, and its labels are not called meaningless."""
     answer = run_program(
         "infer", image.PHOTOGRAPHS[1], "--model", "dpn68", "--url", served.url, "--json", cwd=served.repository
     )
