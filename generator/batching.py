@@ -96,9 +96,8 @@ def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
     """Reshape to [0, …], which keeps the first dimension whatever it is."""
     output = node.outputs[0]
     assert output.shape is not None  # its rule looked  # noqa: S101
-    shape = ir.tensor(
-        np.array([0, *(dim for dim in output.shape[1:] if isinstance(dim, int))], np.int64), name=f"{output.name}/shape"
-    )
+    dims = [0, *(dim for dim in output.shape[1:] if isinstance(dim, int))]
+    shape = ir.tensor(np.array(dims, np.int64), name=f"{output.name}/{'x'.join(map(str, dims))}")
     value = ir.Value(
         name=shape.name, shape=ir.Shape([len(output.shape)]), type=ir.TensorType(shape.dtype), const_value=shape
     )

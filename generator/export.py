@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import warnings
@@ -47,7 +48,8 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     try:
         model, exporter = first_that_works(module, inputs, outputs)
     except Exception as error:
-        raise ExportFailed(name, first_line(error)) from error
+        # The current exporter wraps what went wrong in advice on how to go on.
+        raise ExportFailed(name, first_line(error.__cause__ or error)) from error
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     if opset != OPSET:
         raise ExportFailed(name, f"the exporter wrote opset {opset} instead of {OPSET}")
@@ -85,13 +87,16 @@ def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
 def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
     """By torch.export."""
     batch = torch.export.Dim(BATCH, min=1, max=4096)
+    shapes = tuple({0: batch} for _ in inputs)
+    parameters = inspect.signature(module.forward).parameters.values()
+    starred = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     program = torch.onnx.export(
         module,
         zeros(inputs, ROWS),
         opset_version=OPSET,
         input_names=[spec.name for spec in inputs],
         output_names=list(outputs),
-        dynamic_shapes=tuple({0: batch} for _ in inputs),
+        dynamic_shapes=(shapes,) if starred else shapes,  # `*inputs` is one tuple
         dynamo=True,
         verbose=False,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from generator.errors import BadOption, OnnxUnreadable, quoted
+from generator.errors import BadOption, OnnxUnreadable, first_line, quoted
 from generator.spec import Exported
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Protobuf holds no message of 2 GiB; beyond this a graph's external data stay in their files.
 IN_MEMORY_BYTES = 1_900_000_000
+SERVED = "model.onnx"  # what Triton calls a graph
+PLACE = ("offset", "length")  # of a tensor's data in their file
 # What ONNX Runtime 1.18 reads, of Triton 24.05, the oldest release that the targets allow.
 NEWEST_OPSET, NEWEST_IR = 21, 10
 OLDEST_IR = 8  # from 4 on initializers are constants, and not inputs with a default
@@ -36,8 +39,12 @@ def read(path: Path, dims: Mapping[str, tuple[int, ...]]) -> Exported:
     model = parse(path)
     sidecars = external_files(model, path)
     if path.stat().st_size + sum(file.stat().st_size for file in sidecars.values()) <= IN_MEMORY_BYTES:
-        load_external_data_for_model(model, str(path.parent))
+        take_in(model, path, sidecars)
         sidecars = {}
+    for location in sidecars:
+        if PurePosixPath(location).parts[0] == SERVED:
+            why = f"its data are in {quoted(location)}, and the graph is to have that name"
+            raise OnnxUnreadable(path, why, "save the data under another name")
     for_old_runtimes(model, path)
     without_defaults(model)
     for name, shape in dims.items():
@@ -63,38 +70,76 @@ def parse(path: Path) -> onnx.ModelProto:
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
-    """The files of its external data by location, each inside the model's folder and long enough."""
-    folder = path.resolve().parent
+    """The files of its external data by location, each inside the model's folder and long enough.
+
+    Model and data may be links, if they lead into one folder, as in the Hugging Face hub's cache.
+    """
+    folders = path.parent.resolve(), path.resolve().parent
     files: dict[str, Path] = {}
-    for tensor in filter(uses_external_data, tensors(model.graph)):
+    for tensor in external(model):
         name = quoted(tensor.name)
-        entries = {entry.key: entry.value for entry in tensor.external_data}
+        entries = places(tensor)
         location = entries.get("location", "")
-        target = (folder / location).resolve()
         pure = PurePosixPath(location)
-        if not location or pure.is_absolute() or ".." in pure.parts or not target.is_relative_to(folder):
-            raise OnnxUnreadable(path, f"the data of {name} lie outside its folder, at {quoted(location)}")
-        if target == path.resolve() or not target.is_file():
-            raise OnnxUnreadable(path, f"there is no file {quoted(location)} with the data of {name}")
         try:
-            begin, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
-        except ValueError as error:
-            raise OnnxUnreadable(path, f"the place of the data of {name} is not a number") from error
-        if begin < 0 or length < 0 or begin + length > target.stat().st_size:
+            target = (path.parent / location).resolve()
+            there = target.is_file() and target != path.resolve()
+        except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, a zero byte
+            target, there = path.resolve(), False
+        outside = pure.is_absolute() or ".." in pure.parts or not any(map(target.is_relative_to, folders))
+        if not location or outside:
+            raise OnnxUnreadable(path, f"the data of {name} lie outside its folder, at {quoted(location)}")
+        if not there:
+            raise OnnxUnreadable(path, f"there is no file {quoted(location)} with the data of {name}")
+        if not all(value.isascii() and value.isdecimal() for key, value in entries.items() if key in PLACE):
+            raise OnnxUnreadable(path, f"the place of the data of {name} is no number from 0")
+        begin, length = (int(entries.get(key, 0)) for key in PLACE)
+        if begin + length > target.stat().st_size:
             raise OnnxUnreadable(path, f"{quoted(location)} is too short for the data of {name}")
         files[location] = target
     return files
 
 
-def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The constants of a graph and of the graphs inside it."""
-    yield from graph.initializer
+def places(tensor: onnx.TensorProto) -> dict[str, str]:
+    """Where its external data are: location, offset and length."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> None:
+    """Read the external data into the graph.
+
+    Raises:
+        OnnxUnreadable: they cannot be read.
+    """
+    for tensor in external(model):
+        target = files[places(tensor)["location"]]
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = target.name
+        try:
+            load_external_data_for_tensor(tensor, str(target.parent))
+        except Exception as error:
+            why = f"the data of {quoted(tensor.name)} cannot be read: {first_line(error)}"
+            raise OnnxUnreadable(path, why) from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def external(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The constants whose data are in other files."""
+    inner = chain(tensors(model.graph), *map(tensors, model.functions))
+    return filter(uses_external_data, chain(model.graph.initializer, inner))
+
+
+def tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """The constants in the nodes of a graph or function, and in the graphs inside it."""
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
             for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from inner.initializer
                 yield from tensors(inner)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -146,5 +147,5 @@ def check_closed(path: Path, served: Signature) -> None:
             why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
             raise BadOption(
                 "--onnx", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
-                f"say what it is to be, such as --input {spec.name}:{shape}",
+                f"say what it is to be, such as --input {shlex.quote(f'{spec.name}:{shape}')}",
             )  # fmt: skip

@@ -12,6 +12,7 @@ from generator.export import ROWS, export
 from generator.networks.own import module_of, zeros
 from generator.prepared import Prepared, preprocessing_of
 from generator.references import TorchReference
+from generator.rows import mixing
 from generator.signature import signature
 from generator.simplify import simplify
 from generator.spec import Weights
@@ -19,27 +20,40 @@ from generator.spec import Weights
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.spec import BuildOptions, TorchNetwork
+    from generator.spec import BuildOptions, Signature, TorchNetwork
 
 
 def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
     """A torch module of the user's."""
     on_step("weights")
+    target = definition.target or name
     module = Flat(module_of(definition, name))
-    outputs = output_names(definition.target or name, module, definition)
+    outputs = output_names(target, module, definition)
+    reference = TorchReference(module)
+    preprocessing = preprocessing_of(definition, definition.inputs)
+    reason = mixing(reference, definition.inputs, preprocessing)
+    if reason:
+        raise NetworkUnusable(target, reason, "Triton batches its requests: the first dimension is theirs")
     on_step("export")
     exported = export(name, module, definition.inputs, outputs)
     on_step("simplify")
     simplified = simplify(name, exported, options.rewrites)
-    return Prepared(
-        exported,
-        simplified,
-        signature(name, simplified.model),
-        TorchReference(module),
-        Weights(definition.target or "plugin"),
-        preprocessing_of(definition, definition.inputs),
-        definition.labels,
-    )
+    served = signature(name, simplified.model)
+    check_kept(target, definition, served)
+    weights = Weights(definition.target or "plugin")
+    return Prepared(exported, simplified, served, reference, weights, preprocessing, definition.labels)
+
+
+def check_kept(target: str, definition: TorchNetwork, served: Signature) -> None:
+    """Raise NetworkUnusable where the exporter dropped an input, or the batch."""
+    kept = {spec.name for spec in served.inputs}
+    for spec in definition.inputs:
+        if spec.name not in kept:
+            raise NetworkUnusable(target, f"its answer does not depend on its input {spec.name!r}")
+    if served.unbatched:
+        raise NetworkUnusable(
+            target, f"exported, {served.unbatched}", "the exporter takes len(x) for a constant, and not x.shape[0]"
+        )
 
 
 class Flat(nn.Module):
@@ -55,10 +69,16 @@ class Flat(nn.Module):
 
 
 def sequence(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (whatever a module returns)
-    """A tensor, or those of a sequence or mapping."""
-    if isinstance(answer, torch.Tensor):
-        return (answer,)
-    return tuple(answer.values() if isinstance(answer, dict) else answer)
+    """A tensor, or those of a sequence or mapping; none of anything else."""
+    match answer:
+        case torch.Tensor():
+            return (answer,)
+        case dict():
+            return tuple(answer.values())
+        case list() | tuple():
+            return tuple(answer)
+        case _:
+            return ()
 
 
 def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str, ...]:
@@ -75,6 +95,9 @@ def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str
     values = sequence(answer)
     if not values or not all(isinstance(value, torch.Tensor) for value in values):
         raise NetworkUnusable(target, "it answers with something else than tensors")
-    if isinstance(answer, dict):
-        return tuple(map(str, answer))
-    return ("output",) if len(values) == 1 else tuple(f"output_{i}" for i in range(len(values)))
+    if not isinstance(answer, dict):
+        return ("output",) if len(values) == 1 else tuple(f"output_{i}" for i in range(len(values)))
+    names = tuple(map(str, answer))
+    for taken in {spec.name for spec in definition.inputs}.intersection(names):
+        raise NetworkUnusable(target, f"an input and an output of it are both {taken!r}", "name the input with --input")
+    return names

@@ -74,6 +74,8 @@ def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
         raise NotServable(
             name, f"its {kind} {value.name!r} has a type that Triton's ONNX Runtime backend does not serve"
         )
+    if kind == "input" and not declared.HasField("shape"):
+        raise NotServable(name, f"its input {value.name!r} is of any number of dimensions", "export it with a shape")
     dims = (dim.dim_value if dim.dim_value > 0 else OPEN for dim in declared.shape.dim)
     return TensorSpec(value.name, datatype, tuple(dims))
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from generator import samples
-from generator.errors import VerificationFailed
+from generator.errors import VerificationFailed, first_line
 from generator.half import half
 from generator.references import cpu_session, first_rows, run_session
 from generator.spec import BatchError, Certificate
@@ -50,20 +50,25 @@ def verify(
 
     Raises:
         VerificationFailed: an error above the tolerance, or other classes where the reference's own margin
-            exceeds the difference.
+            exceeds the difference; or no answer at all.
     """
     sizes = (1,) if signature.unbatched else BATCH_SIZES
     feeds = samples.feeds(signature.inputs, None if signature.unbatched else sizes[-1], preprocessing)
     batches = [feeds] if signature.unbatched else [first_rows(feeds, size) for size in sizes]
-    expected = [reference.run(feeds)] if signature.unbatched else reference.run_batches(feeds, sizes)
+    session = cpu_session(path)
+    try:
+        expected = [reference.run(feeds)] if signature.unbatched else reference.run_batches(feeds, sizes)
+        answers = [run_session(session, batch) for batch in batches]
+    except Exception as error:
+        tried = ", ".join(map(str, sizes))
+        raise VerificationFailed(name, f"it does not answer batches of {tried}: {first_line(error)}") from error
     scales = [largest(output) for output in expected[-1]]
     ranked = signature.classes is not None
 
     def errors(answered: Sequence[Array], batch: int, wanted: Sequence[Array] = ()) -> BatchError:
         return compare(wanted or expected[batch], answered, sizes[batch], ranked=ranked, scales=scales)
 
-    session = cpu_session(path)
-    found = tuple(errors(run_session(session, batch), number) for number, batch in enumerate(batches))
+    found = tuple(errors(answer, number) for number, answer in enumerate(answers))
     judge(name, Certificate(reference.label, tolerance, found))
     exact, half_answer = reference.run_fp64(batches[0]), fp16_answer(path, batches[0])
     return Certificate(

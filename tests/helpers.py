@@ -18,6 +18,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from generator.datatypes import TYPES
 from generator.server.ports import free_ports
 
 if TYPE_CHECKING:
@@ -71,6 +72,21 @@ def small_onnx(*, batch: int | str = "N", classes: int = 1000, datatype: int = T
         [numpy_helper.from_array(weight, "weight")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def onnx_model(nodes, inputs, outputs, constants=None, *, opset=18, ir_version=8, domain=""):
+    """A graph of `(operator, inputs, outputs, attributes)` and of tensors by name, each `[datatype, *dims]`."""
+    graph = helper.make_graph(
+        [helper.make_node(*node[:3], **(node[3] if node[3:] else {})) for node in nodes],
+        "graph",
+        [helper.make_tensor_value_info(name, OF_TYPE[datatype], dims) for name, (datatype, *dims) in inputs.items()],
+        [helper.make_tensor_value_info(name, OF_TYPE[datatype], dims) for name, (datatype, *dims) in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=ir_version)
+
+
+OF_TYPE = {name.removeprefix("TYPE_").lower(): onnx_type for name, (onnx_type, _) in TYPES.items()}
 
 
 SMALL_CONFIG = """

@@ -122,7 +122,7 @@ def command(
         print_json(report)
     else:
         print_summary(report, output, precision.lower(), gpus)
-    return 1 if report.failed else 0
+    return max((error.exit_code for error in report.failed.values()), default=0)
 
 
 def asked() -> set[str]:

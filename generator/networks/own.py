@@ -30,8 +30,11 @@ def onnx_network(
     path: str | Path, name: str | None = None, inputs: Iterable[str] = (), image: ImageInput | None = None
 ) -> Network:
     """An ONNX file, under its own name unless told another; `inputs` give the dims that it leaves open."""
-    dims = {spec.name: spec.dims for spec in map(parse_input, inputs)}
-    return network_of(name or Path(path).stem, OnnxFile(Path(path), dims, image or ImageInput()))
+    specs = tuple(map(parse_input, inputs))
+    dims = {spec.name: spec.dims for spec in specs}
+    if len(dims) < len(specs):
+        raise BadOption("--input", ",".join(spec.name for spec in specs), "each is given once, by its name")
+    return network_of(Path(path).stem if name is None else name, OnnxFile(Path(path), dims, image or ImageInput()))
 
 
 def torch_network(
@@ -45,7 +48,7 @@ def torch_network(
         raise BadOption("--torch", target, "its input is not told", "add --input 3x224x224")
     function = re.split("[:.]", target)[-1]
     definition = TorchNetwork(partial(made_by, target), specs, image or ImageInput(), target=target)
-    return network_of(name or function, definition)
+    return network_of(function if name is None else name, definition)
 
 
 def network_of(name: str, definition: TorchNetwork | OnnxFile) -> Network:
@@ -112,7 +115,7 @@ def imported(target: str) -> Callable[[], Any]:
         sys.path.insert(0, here)
     try:
         found: Any = import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkUnusable(target, said(error), "it is looked for here and on PYTHONPATH") from error
     for part in function.split("."):
         if not hasattr(found, part):
@@ -141,11 +144,11 @@ def load_plugin(plugin: Plugin) -> TorchNetwork:
     """
     try:
         loaded = plugin.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkUnusable(plugin.value, said(error)) from error
     if not isinstance(loaded, TorchNetwork):
         raise NetworkUnusable(
-            plugin.value, f"it is a {type(loaded).__name__}", "the entry point must name a TorchNetwork"
+            plugin.value, f"it is of type {type(loaded).__name__}", "the entry point must name a TorchNetwork"
         )
     return loaded
 
@@ -163,10 +166,12 @@ def module_of(network: TorchNetwork, name: str) -> nn.Module:
         module = network.create()
     except NetworkUnusable:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise NetworkUnusable(target, said(error)) from error
     if not isinstance(module, nn.Module):
-        raise NetworkUnusable(target, f"it returned a {type(module).__name__}", "it must return a torch.nn.Module")
+        raise NetworkUnusable(
+            target, f"what it returned is of type {type(module).__name__}", "it must return a torch.nn.Module"
+        )
     return module.eval().cpu()
 
 
@@ -180,9 +185,10 @@ def zeros(inputs: Iterable[TensorSpec], rows: int) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(np.zeros((rows, *spec.dims), numpy_type(spec.datatype))) for spec in inputs)
 
 
-def said(error: Exception) -> str:
-    """An exception of the user's code in one line: what, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+def said(error: BaseException) -> str:
+    """An exception of the user's code in one line: what, and where, unless that is in what imported it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    user = [frame for frame in frames if frame.filename != __file__]
+    place = f" ({Path(user[-1].filename).name}, line {user[-1].lineno})" if user else ""
     line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {line}{place}"

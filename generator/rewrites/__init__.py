@@ -44,6 +44,8 @@ def rewrite(model: onnx.ModelProto, names: Iterable[str]) -> tuple[onnx.ModelPro
     Shapes must have been inferred: a rewrite leaves alone what it does not know the shape of.
     """
     chosen = set(names)
+    if model.graph.sparse_initializer:
+        return model, {}  # onnx-ir would lose them
     graph_model = ir.from_proto(model)
     applied = {rewrite.name: rewrite.apply(graph_model.graph) for rewrite in TABLE if rewrite.name in chosen}
     applied = {name: count for name, count in applied.items() if count}
