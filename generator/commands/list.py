@@ -11,6 +11,7 @@ from generator.commands.options import json_option, models_option
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from generator.errors import TritongenError
     from generator.networks.counts import Counts
     from generator.spec import Network
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 HEADS = ("Model", "Params M", "by rule", "page", "FLOPs G", "by rule", "page", "Top-1", "Top-5")
 MARKDOWN_HEADS = ("Models", "Top1", "Top5", "Reference top1", "Reference top5", "FLOPS (G)", "Parameters (M)")
 
-COUNTED = "Params and FLOPs: counted, for one 224x224 image; a multiply-add is two."
+COUNTED = "Params and FLOPs: counted, for one image (224x224 of the ten); a multiply-add is two."
 # tests/test_counts.py holds the figures in it to the counts.
 RULE = """\
 The page is PaddleClas's. Its parameters and FLOPs are by the rule of Paddle
@@ -39,7 +40,7 @@ Accuracy is of PaddleClas's weights. `tritongen build` gives random ones unless
 @models_option("Networks to list.")
 @click.option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table, in Markdown.")
 @json_option
-def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> None:
+def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> int:
     """List the networks: parameters and FLOPs as counted, beside the published figures.
 
     "by rule" is counted again as the published figures were, "page" is what was published.
@@ -58,22 +59,36 @@ def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> Non
     if as_markdown:
         click.echo(markdown(chosen))
         console.say(f"\n{RULE}")
-    elif as_json:
+        return 0
+    rows, failed = counted(chosen)
+    if as_json:
         import json
 
-        click.echo(json.dumps([record(*row) for row in counted(chosen)], indent=2))
+        click.echo(json.dumps([record(*row) for row in rows], indent=2))
     else:
-        console.out().print(console.table(HEADS, [cells(*row) for row in counted(chosen)]))
+        console.out().print(console.table(HEADS, [cells(*row) for row in rows]))
         console.say(f"\n{COUNTED}\n{RULE}\n{WEIGHTS}")
+    for error in failed:
+        console.complain(str(error), error.hint)
+    return 1 if failed else 0
 
 
-def counted(chosen: Iterable[Network]) -> list[Row]:
-    """Count each network by both rules."""
+def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
+    """Count each network by both rules; a plugin that gives none does not hide the others."""
+    from generator.errors import TritongenError
     from generator.networks.counts import count
     from generator.networks.published_counts import recount
 
-    rows = [(network, count(network)) for network in chosen]
-    return [(network, counts, recount(counts.layers) if network.published else None) for network, counts in rows]
+    rows: list[Row] = []
+    failed: list[TritongenError] = []
+    for network in chosen:
+        try:
+            counts = count(network)
+        except TritongenError as error:
+            failed.append(error)
+        else:
+            rows.append((network, counts, recount(counts.layers) if network.published else None))
+    return rows, failed
 
 
 def cells(network: Network, counts: Counts, by_rule: Counts | None) -> tuple[str, ...]:

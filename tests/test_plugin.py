@@ -1,0 +1,97 @@
+"""The example plugin, installed with pip as a user installs it, and plugins that are broken."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import tritonclient.grpc as triton
+from helpers import ROOT, run_program, serving
+
+EXAMPLE = ROOT / "examples" / "plugin"
+
+
+@pytest.fixture(scope="module", name="installed")
+def _installed(tmp_path_factory):
+    """The folder that pip installed it into."""
+    folder = tmp_path_factory.mktemp("site")
+    line = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*line, "--target", str(folder), str(EXAMPLE)], check=True, capture_output=True, text=True)
+    return folder
+
+
+def with_plugin(folder):
+    """The environment in which it is installed."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))}
+
+
+def broken(folder, code):
+    """An installed package whose entry point is called `broken`."""
+    (folder / "broken.py").write_text(code)
+    info = folder / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tritongen.networks]\nbroken = broken:network\n")
+    return with_plugin(folder)
+
+
+def test_the_example_is_short():
+    """Twenty lines at most."""
+    assert len((EXAMPLE / "tinynet.py").read_text().splitlines()) <= 20
+
+
+def test_list_counts_it(installed, tmp_path):
+    """By its name, beside the ten; nothing of it is published."""
+    listed = run_program("list", "--models", "tinynet,dpn68", "--json", cwd=tmp_path, env=with_plugin(installed))
+    assert listed.status == 0, listed.stderr
+    dpn, tiny = listed.json
+    assert (dpn["model"], tiny["model"]) == ("dpn68", "tinynet")
+    # 16 filters of 3x3x3 and a bias at 16x16 places; 10 classes of 16 features and a bias.
+    assert tiny["parameters"] == 16 * 28 + 10 * 17
+    assert tiny["flops"] == 2 * (16 * 27 * 256 + 160)
+    assert tiny["published_top1"] is None
+
+
+@pytest.mark.server
+def test_it_is_built_and_served(installed, tmp_path):
+    """As one of the ten is; the real server answers as its file does."""
+    built = run_program("build", "--models", "TinyNet", cwd=tmp_path, env=with_plugin(installed))
+    assert built.status == 0, built.stderr
+    repository = tmp_path / "model_repository"
+    images = np.random.default_rng(0).standard_normal((3, 3, 32, 32), dtype=np.float32)
+    session = onnxruntime.InferenceSession(repository / "tinynet" / "1" / "model.onnx")
+    (expected,) = session.run(None, {"image": images})
+    request = triton.InferInput("image", list(images.shape), "FP32")
+    request.set_data_from_numpy(images)
+    with serving(repository) as running, triton.InferenceServerClient(running.url) as client:
+        answer = client.infer("tinynet", [request]).as_numpy("output")
+    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("import nosuchmodule\n", "error: broken:network gives no network: ModuleNotFoundError: No module named"),
+        ("network = 3\n", "error: broken:network gives no network: it is of type int"),
+        (
+            "from generator import TensorSpec, TorchNetwork\n"
+            "network = TorchNetwork(lambda: 1 / 0, (TensorSpec('x', 'TYPE_FP32', (3,)),))\n",
+            "error: broken gives no network: ZeroDivisionError: division by zero (broken.py, line 2)",
+        ),
+    ],
+)
+def test_a_broken_one_hides_no_other(code, sentence, tmp_path):
+    """One sentence; the others are listed, and built."""
+    (tmp_path / "site").mkdir()
+    env = broken(tmp_path / "site", code)
+    listed = run_program("list", "--models", "broken,dpn68", cwd=tmp_path, env=env)
+    assert listed.status == 1
+    assert "dpn68" in listed.stdout
+    assert sentence in listed.stderr
+    built = run_program("build", "--models", "broken", cwd=tmp_path, env=env)
+    assert built.status == 1
+    assert sentence in built.stderr
+    assert "Traceback" not in listed.stderr + built.stderr
+    assert not (tmp_path / "model_repository").exists()
