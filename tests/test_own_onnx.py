@@ -158,8 +158,8 @@ def test_external_data_that_are_not_taken(build, tmp_path, entries, why):
 def test_external_data_of_inner_graphs(build, place, location):
     """A constant in a branch of an If, or in a function of the model, is looked at as any other, and folded in."""
     (outside,) = with_data({"location": location}).graph.initializer
-    constant = helper.make_node("Constant", [], ["w"], value=outside)
-    product = helper.make_node("MatMul", ["x", "w"], ["product"])
+    constant = helper.make_node("Constant", [], ["inner"], value=outside)
+    product = helper.make_node("MatMul", ["x", "inner"], ["product"])
     model = linear()
     model.graph.node[0].CopyFrom(helper.make_node("Product", ["x"], ["y"], domain="mine"))
     model.opset_import.add(domain="mine", version=1)

@@ -97,7 +97,7 @@ def test_a_point_that_fails_is_marked(tmp_path):
     with serving(tmp_path / "repo") as server:
         ran = run_program("perf", "--measurement", "quick", "-b", "1,8", "--url", server.url, cwd=tmp_path)
     assert ran.status == 1
-    (cells,) = re.findall(r"\| hard \| 224 \| 256 \| (\S+) \| (\S+) \|", ran.stdout)
+    (cells,) = re.findall(r"\| hard \| - \| - \| (\S+) \| (\S+) \|", ran.stdout)
     assert float(cells[0]) >= 0
     assert cells[1] == "failed"
     assert re.search(r"failed: hard fp32 batch 8: .*onnx runtime error", ran.stderr)

@@ -76,5 +76,7 @@ def test_rounding_keeps_twelve_bits():
 def test_no_two_batch_norms_are_alike():
     """Of equal ones on one input a simplifier leaves one, and the random network would be faster than a trained one."""
     module, _ = random_network(select(["dpn68"])[0], 0)
-    norms = [layer.weight.detach().numpy().tobytes() for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    norms = [
+        layer.weight.detach().numpy().tobytes() for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)
+    ]
     assert len(norms) == len(set(norms)) == 72

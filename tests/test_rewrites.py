@@ -34,7 +34,9 @@ def cut(start, end, output="s", source="c", axis=1, step=1):
 def net(*nodes, read="s", inputs=X, constants=None, **options):
     """A graph in which a Relu reads each of the named values (a letter each); what the Relus say is its output."""
     relus = [node("Relu", [value], [f"relu_{value}"]) for value in read]
-    return model_of([*nodes, *relus], inputs, [f"relu_{value}" for value in read], WEIGHTS | (constants or {}), **options)
+    return model_of(
+        [*nodes, *relus], inputs, [f"relu_{value}" for value in read], WEIGHTS | (constants or {}), **options
+    )
 
 
 def rewritten(model, names=REWRITES):
@@ -148,7 +150,10 @@ def with_default(model, name):
 
 def sparse(model):
     """The model with a constant of another kind beside the dense ones."""
-    values, places = numpy_helper.from_array(np.ones(1, np.float32), "few"), numpy_helper.from_array(np.array([1]), "at")
+    values, places = (
+        numpy_helper.from_array(np.ones(1, np.float32), "few"),
+        numpy_helper.from_array(np.array([1]), "at"),
+    )
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4]))
     return model
 
@@ -369,7 +374,9 @@ def test_a_concatenation_of_concatenations_is_one(model, replaced, left):
 
 NOT_NESTED = {
     "the inner one is read elsewhere": joined(join("xy", "i"), join("iz", "c"), read="ci"),
-    "the inner one is an output": model_of([join("xy", "i"), join("iz", "c"), node("Relu", ["c"], ["r"])], XYZ, ["r", "i"]),
+    "the inner one is an output": model_of(
+        [join("xy", "i"), join("iz", "c"), node("Relu", ["c"], ["r"])], XYZ, ["r", "i"]
+    ),
     "the outer one is an output": model_of([join("xy", "i"), join("iz", "c")], XYZ, ["c"]),
     "another axis": net(join("xx", "i", 2), join("ii", "c"), read="c"),
     "one reader has another axis": net(join("xx", "i"), join("ii", "c"), join("ii", "d", 2), read="cd"),
@@ -445,7 +452,9 @@ def test_a_dual_path_network_has_nothing_left_that_cuts(shape):
     assert not {"Slice", "Split"} & set(operators(ours.model).split())
     later = sum(shape.blocks) - len(shape.blocks)
     expected = {"slice-of-conv": 2 * sum(shape.blocks) + 2 * len(shape.blocks), "slice-of-concat": 2 * later}
-    assert {name: count for name, count in ours.rewrites.items() if name in expected} == {k: v for k, v in expected.items() if v}
+    assert {name: count for name, count in ours.rewrites.items() if name in expected} == {
+        k: v for k, v in expected.items() if v
+    }
     onnx.checker.check_model(ours.model, full_check=True)
     batch = {"input": noise(2, 3, 64, 64)}
     one, other = answers(ours.model, batch)[0], answers(plain.model, batch)[0]

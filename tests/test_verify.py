@@ -69,7 +69,7 @@ def test_a_damaged_graph_is_not(tmp_path, damage):
     weight[0, 7] += damage
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "weight"))
     with pytest.raises(
-        VerificationFailed, match=r"small was not published: at batch 1 its answers differ from those of torch"
+        VerificationFailed, match=r"small was not published: at batch [14] its answers differ from those of torch"
     ):
         certify(tmp_path, model)
 

@@ -45,7 +45,9 @@ def _served(modules, tmp_path_factory):
     (folder / "files").mkdir()
     for name, (file, container, source, _, _) in CASES.items():
         state = modules[name].state_dict()
-        write(folder / "files" / file, as_paddle(*select([name]), state) if source == "paddleclas" else state, container)
+        write(
+            folder / "files" / file, as_paddle(*select([name]), state) if source == "paddleclas" else state, container
+        )
     built = run_program("build", "--models", ",".join(CASES), "--weights", "files", cwd=folder)
     assert built.status == 0, built.stderr
     assert "Random weights" not in built.stderr
