@@ -134,7 +134,7 @@ def outer_reader():
         name: helper.make_graph([made], name, [], [helper.make_tensor_value_info("i", onnx.TensorProto.FLOAT, None)])
         for name, made in (("then_branch", cut(0, 3, "i")), ("else_branch", node("Neg", ["c"], ["i"])))
     }
-    yes = {"yes": np.array(True)}
+    yes = {"yes": np.array(1, np.bool_)}
     return model_of(
         [CONV, node("If", ["yes"], ["o"], **branches), cut(3, 8), node("Relu", ["s"], ["r"])],
         X, ["o", "r"], WEIGHTS | yes | {"#0": np.array([0]), "#1": np.array([1]), "#3": np.array([3])},
