@@ -27,7 +27,7 @@ def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_st
     """A torch module of the user's."""
     on_step("weights")
     target = definition.target or name
-    module = Flat(module_of(definition, name))
+    module = Flat(module_of(definition, name)).eval()  # the exporter leaves it in the mode that it had
     outputs = output_names(target, module, definition)
     reference = TorchReference(module)
     preprocessing = preprocessing_of(definition, definition.inputs)
@@ -95,6 +95,8 @@ def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str
     values = sequence(answer)
     if not values or not all(isinstance(value, torch.Tensor) for value in values):
         raise NetworkUnusable(target, "it answers with something else than tensors")
+    if any(value.dtype == torch.bfloat16 for value in values):
+        raise NetworkUnusable(target, "it answers in bfloat16, which Triton's ONNX Runtime backend does not serve")
     if not isinstance(answer, dict):
         return ("output",) if len(values) == 1 else tuple(f"output_{i}" for i in range(len(values)))
     names = tuple(map(str, answer))

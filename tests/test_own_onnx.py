@@ -161,6 +161,7 @@ def test_external_data_of_inner_graphs(build, place, location):
     constant = helper.make_node("Constant", [], ["inner"], value=outside)
     product = helper.make_node("MatMul", ["x", "inner"], ["product"])
     model = linear()
+    del model.graph.initializer[:]
     model.graph.node[0].CopyFrom(helper.make_node("Product", ["x"], ["y"], domain="mine"))
     model.opset_import.add(domain="mine", version=1)
     if place == "function":

@@ -1,141 +1,348 @@
-"""Torch functions of the user's own, in a module of the current folder."""
+"""Torch modules of the user's own: a function in a file of the current folder, or a plugin of another package."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import run_program
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-NETS = """
+import generator
+from generator.errors import ExportFailed, NetworkUnusable, VerificationFailed
+from generator.networks import own
+from generator.spec import TensorSpec
+
+NETS = '''
+import sys
 import torch
 from torch import nn
 
-
-class Pair(nn.Module):
-    def __init__(self):
+class Net(nn.Module):
+    """A module of one function, and of one parameter that it may use."""
+    def __init__(self, function):
         super().__init__()
-        torch.manual_seed(0)
-        self.table, self.linear = nn.Embedding(10, 4), nn.Linear(6, 4)
+        self.function = function
+        self.weight = nn.Parameter(torch.arange(1.0, 9.0))
+    def forward(self, *inputs):
+        return self.function(self.weight, *inputs)
 
-    def forward(self, x, ids):
-        both = self.linear(x) + self.table(ids).mean(1)
-        return {"sum": both, "sign": both.sign()}
-
-
-class Centred(nn.Module):
-    def forward(self, x):
-        return x - x.mean(0)
-
-
-class Two(nn.Module):
-    def forward(self, x):
-        return x.relu(), x.flatten(1).sum(1, keepdim=True)
-
-
-def small():
+def picture():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(4, 7))
 
+def scaled(): return Net(lambda w, x: x * w)
+def embedded(): return Net(lambda w, ids, x: w[ids].sum(1, keepdim=True) + x)
+def pair(): return Net(lambda w, x: (x * w, x.sum(1)))
+def single(): return Net(lambda w, x: [x * w])
+def keyed(): return Net(lambda w, x: {"scores": x * w, "total": x.sum(1), 3: x})
+def integers(): return Net(lambda w, x: nn.functional.linear(x.float(), w[None]))
+def halved(): return Net(lambda w, x: x * w.half())
+def double(): return Net(lambda w, x: x * w.double())
+def masked(): return Net(lambda w, x, mask: (torch.where(mask, x, -x), x.argmax(1)))
 
+class Boxes:
+    @staticmethod
+    def small(): return scaled()
+
+def centred(): return Net(lambda w, x: w * (x - x.mean(0)))
+def summed(): return Net(lambda w, x: x.cumsum(0))
+def turned(): return Net(lambda w, x: x.flip(0))
+def first(): return Net(lambda w, x: x[:1])
+def total(): return Net(lambda w, x: x.sum())
+def joined(): return Net(lambda w, x: x.flatten())
+def looped(): return Net(lambda w, x: torch.stack([row * w for row in x]))
+def unread(): return Net(lambda w, x, y: x * w)
+def nothing(): return Net(lambda w, x: None)
+def number(): return Net(lambda w, x: 3)
+def nested(): return Net(lambda w, x: {"a": {"b": x}})
+def empty(): return Net(lambda w, x: [])
+def same(): return Net(lambda w, x: {"input": x * w})
+def brain(): return Net(lambda w, x: x.bfloat16())
 def fails():
-    raise ValueError("no such\\nlayer")
+    raise ValueError("the checkpoint\\nis gone")
+def leaves():
+    sys.exit("usage: nets.py")
+def three(): return 3
+four = 4
+def inverted(): return Net(lambda w, x: torch.linalg.inv(x + 9 * torch.eye(3)))
+'''
 
 
-def number():
-    return 3
-"""
-
-
-@pytest.fixture(name="build")
-def _build(tmp_path):
-    """The program, in a folder with the module `nets`."""
+@pytest.fixture(name="folder")
+def _folder(tmp_path, monkeypatch):
+    """The current folder, with the file in it; it is forgotten afterwards."""
     (tmp_path / "nets.py").write_text(NETS)
-    return lambda *arguments: run_program("build", *arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield tmp_path
+    for name in ("nets", "broken", "leaving"):
+        sys.modules.pop(name, None)
 
 
-def answers(folder, feeds):
-    """Of the published file, by name."""
-    session = onnxruntime.InferenceSession(folder / "1" / "model.onnx")
-    return dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
+def build(target, *inputs, **options):
+    """What was built of a function, or what was said."""
+    report = generator.build(generator.torch_network(target, inputs=inputs), **options)
+    if report.failed:
+        raise next(iter(report.failed.values()))
+    return report.built[0]
 
 
-def test_an_image_network(build, tmp_path):
-    """Named after its function, verified against torch, with labels and normalisation of its own."""
-    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
-    ran = build("--torch", "nets:small", "--input", "3x64x64", "--labels", "labels.txt", "--mean", "0,0,0", "--json")
+def served(built):
+    """A session on what was published."""
+    return onnxruntime.InferenceSession(built.folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+
+
+def config(built):
+    """What Triton reads."""
+    return text_format.Parse((built.folder / "config.pbtxt").read_text(), ModelConfig())
+
+
+def tensors(entries):
+    """Name, type and dims."""
+    return [(entry.name, DataType.Name(entry.data_type), list(entry.dims)) for entry in entries]
+
+
+def test_a_function_on_the_command_line(tritongen, tmp_path):
+    """Found in the current folder, in evaluation mode, its rows answered as torch does; nothing else is written."""
+    (tmp_path / "nets.py").write_text(NETS)
+    ran = tritongen(
+        "build", "--torch", "nets:picture", "--input", "3x32x32", "--json", env={"PYTHONDONTWRITEBYTECODE": "1"}
+    )
     assert ran.status == 0, ran.stderr
     (model,) = ran.json["models"]
-    assert (model["model"], model["weights"]) == ("small", "nets:small")
-    assert [batch["top1_agree"] for batch in model["certificate"]["batches"]] == [1, 4, 8]
-    record = json.loads((tmp_path / "model_repository" / "small" / "provenance.json").read_text())
-    assert record["preprocessing"]["mean"] == [0, 0, 0]
-    assert record["preprocessing"]["crop_px"] == 64
-    config = (tmp_path / "model_repository" / "small" / "config.pbtxt").read_text()
-    assert "dims: [ 3, 64, 64 ]" in config
-    assert 'label_filename: "labels.txt"' in config
+    assert (model["model"], model["weights"], model["unbatched"]) == ("picture", "nets:picture", None)
+    assert set(model["relative_error"]) == {"1", "4", "8"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_repository", "nets.py"]
+    record = json.loads((tmp_path / "model_repository/picture/provenance.json").read_text())
+    assert record["network"] == {
+        "name": "picture",
+        "torch": "nets:picture",
+        "inputs": [{"name": "input", "datatype": "TYPE_FP32", "dims": [3, 32, 32]}],
+    }
+    assert record["weights"] == {"trained": True, "source": "nets:picture"}
+    assert record["preprocessing"]["crop_px"] == 32
+    assert str(tmp_path) not in json.dumps(record)
 
 
-def test_two_inputs_and_a_mapping(build, tmp_path):
-    """Names and types of the inputs as told, of the outputs as the keys."""
-    ran = build("--torch", "nets:Pair", "--input", "x:6", "--input", "ids:3:int64", "--name", "My-Pair")
-    assert ran.status == 0, ran.stderr
-    x = np.random.default_rng(0).standard_normal((5, 6), dtype=np.float32)
-    ids = np.arange(15).reshape(5, 3) % 10
-    found = answers(tmp_path / "model_repository" / "my-pair", {"x": x, "ids": ids})
-    torch.manual_seed(0)
-    table, linear = torch.nn.Embedding(10, 4), torch.nn.Linear(6, 4)
-    expected = (linear(torch.from_numpy(x)) + table(torch.from_numpy(ids)).mean(1)).detach().numpy()
-    np.testing.assert_allclose(found["sum"], expected, atol=1e-6)
-    np.testing.assert_array_equal(found["sign"], np.sign(expected))
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("function", "inputs", "expected_inputs", "expected_outputs"),
+    [
+        ("scaled", ["8"], [("input", "TYPE_FP32", [8])], [("output", "TYPE_FP32", [8])]),
+        ("Boxes.small", ["x:8"], [("x", "TYPE_FP32", [8])], [("output", "TYPE_FP32", [8])]),
+        ("single", ["8"], [("input", "TYPE_FP32", [8])], [("output", "TYPE_FP32", [8])]),
+        (
+            "embedded", ["ids:5:int64", "x:4"],
+            [("ids", "TYPE_INT64", [5]), ("x", "TYPE_FP32", [4])], [("output", "TYPE_FP32", [4])],
+        ),
+        (
+            "embedded", ["5:int32", "4:float64"],
+            [("input_0", "TYPE_INT32", [5]), ("input_1", "TYPE_FP64", [4])], [("output", "TYPE_FP64", [4])],
+        ),
+        (
+            "masked", ["x:8", "mask:8:bool"],
+            [("x", "TYPE_FP32", [8]), ("mask", "TYPE_BOOL", [8])],
+            [("output_0", "TYPE_FP32", [8]), ("output_1", "TYPE_INT64", [1])],
+        ),
+        (
+            "pair", ["8"], [("input", "TYPE_FP32", [8])],
+            [("output_0", "TYPE_FP32", [8]), ("output_1", "TYPE_FP32", [1])],
+        ),
+        (
+            "keyed", ["8"], [("input", "TYPE_FP32", [8])],
+            [("scores", "TYPE_FP32", [8]), ("total", "TYPE_FP32", [1]), ("3", "TYPE_FP32", [8])],
+        ),
+        ("integers", ["8:uint8"], [("input", "TYPE_UINT8", [8])], [("output", "TYPE_FP32", [1])]),
+        ("halved", ["8:fp16"], [("input", "TYPE_FP16", [8])], [("output", "TYPE_FP16", [8])]),
+        ("double", ["8:fp64"], [("input", "TYPE_FP64", [8])], [("output", "TYPE_FP64", [8])]),
+    ],
+)  # fmt: skip
+def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expected_outputs):
+    """In the config in order, under these names; the graph answers as the module does."""
+    built = build(f"nets:{function}", *inputs)
+    written = config(built)
+    assert (tensors(written.input), tensors(written.output)) == (expected_inputs, expected_outputs)
+    assert written.max_batch_size == 8
+    specs = [TensorSpec(*entry) for entry in expected_inputs]
+    feeds = generator.samples.feeds(specs, 3, None)
+    with torch.no_grad():
+        module = own.imported(f"nets:{function}")()
+        expected = module(*(torch.from_numpy(array) for array in feeds.values()))
+    for name, answer in zip([entry[0] for entry in expected_outputs], served(built).run(None, feeds), strict=True):
+        by_name = expected[int(name)] if isinstance(expected, dict) and name == "3" else None
+        values = list(expected.values()) if isinstance(expected, dict) else list(own_sequence(expected))
+        want = by_name if by_name is not None else values[[entry[0] for entry in expected_outputs].index(name)]
+        np.testing.assert_allclose(answer, want.numpy(), rtol=1e-5)
 
 
-def test_a_sequence(build, tmp_path):
-    """Its outputs are numbered."""
-    assert build("--torch", "nets:Two", "--input", "2x3").status == 0
-    x = np.array([[[1, -2, 3], [4, 5, -6]]], np.float32)
-    found = answers(tmp_path / "model_repository" / "two", {"input": x})
-    np.testing.assert_array_equal(found["output_0"], np.maximum(x, 0))
-    np.testing.assert_array_equal(found["output_1"], [[5]])
+def own_sequence(answer):
+    """A tensor, or several."""
+    return answer if isinstance(answer, list | tuple) else [answer]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("centred", "its answer to one row depends on the other rows"),
+        ("summed", "its answer to one row depends on the other rows"),
+        ("turned", "its answer to one row depends on the other rows"),
+        ("first", "its outputs have another number of rows than its inputs"),
+        ("total", "its outputs have another number of rows than its inputs"),
+        ("joined", "its outputs have another number of rows than its inputs"),
+        ("looped", r"exported, 'output' has no batch dimension: its shape is \[2,8\]"),
+    ],
+)
+def test_rows_that_are_not_apart(function, why):
+    """Refused in one sentence: the server would put strangers' requests side by side."""
+    with pytest.raises(NetworkUnusable, match=rf"^nets:{function} gives no network: {why}$") as raised:
+        build(f"nets:{function}", "8")
+    assert raised.value.hint
+    assert not Path("model_repository").exists()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("target", "sentence", "hint"),
+    [
+        ("nets:fails", r"ValueError: the checkpoint \(nets.py, line \d+\)", None),
+        ("nets:leaves", r"SystemExit: usage: nets.py \(nets.py, line \d+\)", None),
+        ("nets:three", "what it returned is of type int", "it must return a torch.nn.Module"),
+        ("nets:four", "four is not a function", None),
+        ("nets:nosuch", "nets has no 'nosuch'", None),
+        ("nets:Boxes.nosuch", "nets has no 'nosuch'", None),
+        ("nosuch:net", "ModuleNotFoundError: No module named 'nosuch'", "it is looked for here and on PYTHONPATH"),
+        ("nets.deeper:net", "ModuleNotFoundError: No module named 'nets.deeper'; 'nets' is not a package", "it is"),
+        ("broken:net", r"SyntaxError: invalid syntax \(broken.py, line 2\)", "it is looked for"),
+        ("leaving:net", r"SystemExit: 4 \(leaving.py, line 2\)", "it is looked for here"),
+        ("nets:nothing", "it answers with something else than tensors", None),
+        ("nets:number", "it answers with something else than tensors", None),
+        ("nets:nested", "it answers with something else than tensors", None),
+        ("nets:empty", "it answers with something else than tensors", None),
+        ("nets:same", "an input and an output of it are both 'input'", "name the input with --input"),
+        (
+            "nets:embedded",
+            r"it does not take its inputs: .* missing 1 required positional argument: 'x'",
+            "see --input",
+        ),
+    ],
+)
+def test_what_gives_no_network(target, sentence, hint):
+    """One sentence each, with the exception's type, message, file and line where it is the user's code that raised."""
+    Path("broken.py").write_text("import torch\ndef net(:\n")
+    Path("leaving.py").write_text("import sys\nsys.exit(4)\n")
+    with pytest.raises(NetworkUnusable, match=rf"^{target} gives no network: {sentence}$") as raised:
+        build(target, "8")
+    assert (raised.value.hint or "").startswith(hint or "")
+    assert bool(raised.value.hint) == bool(hint)
+    assert not Path("model_repository").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_inputs_that_do_not_fit():
+    """What torch says of them; an input that is not used; a type that is not served; a type of no tensor."""
+    with pytest.raises(NetworkUnusable, match="nets:scaled gives no network: it does not take its inputs: The size of"):
+        build("nets:scaled", "9")
+    with pytest.raises(NetworkUnusable, match="its answer does not depend on its input 'y'"):
+        build("nets:unread", "x:8", "y:8")
+    with pytest.raises(NetworkUnusable, match="it answers in bfloat16"):
+        build("nets:brain", "8")
+    with pytest.raises(generator.errors.BadOption, match=r"--input 8:string: it is not \[NAME:\]DIMS\[:TYPE\]"):
+        build("nets:scaled", "8:string")
+    with pytest.raises(generator.errors.BadOption, match="--input x,x: each input needs a name of its own"):
+        build("nets:embedded", "x:8", "x:8")
+    assert not Path("model_repository").exists()
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("function", ["scaled", "embedded", "keyed"])
+def test_a_torch_without_the_old_exporter(monkeypatch, function):
+    """The current one takes the same modules, of one input and of two."""
+
+    def gone(*_arguments):
+        raise TypeError("dynamo=False is gone")
+
+    monkeypatch.setattr(generator.export, "torchscript", gone)
+    inputs = ["ids:5:int64", "x:4"] if function == "embedded" else ["8"]
+    built = build(f"nets:{function}", *inputs)
+    assert json.loads((built.folder / "provenance.json").read_text())["graph"]["exporter"] == "dynamo"
+    assert config(built).max_batch_size == 8
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_operator_that_onnx_does_not_have():
+    """One sentence of the exporter's, without its advice and colours."""
+    with pytest.raises(ExportFailed, match=r"^inverted could not be exported to ONNX: .+") as raised:
+        build("nets:inverted", "3x3")
+    assert "linalg_inv" in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_graph_that_differs_is_not_published(monkeypatch):
+    """What was exported is held to the module, batch by batch."""
+    simplify = generator.own_torch.simplify
+
+    def damaged(*arguments):
+        simplified = simplify(*arguments)
+        simplified.model.graph.node[0].op_type = "Sub"
+        return simplified
+
+    monkeypatch.setattr(generator.own_torch, "simplify", damaged)
+    with pytest.raises(VerificationFailed, match="scaled was not published: at batch 1 its answers differ from those"):
+        build("nets:scaled", "8")
+
+
+@pytest.mark.usefixtures("folder")
+def test_two_builds_are_the_same_bytes():
+    """Nothing of the folder, the hour or the run."""
+    contents = []
+    for output in ("one", "two"):
+        build("nets:picture", "3x32x32", output=output)
+        files = [path for path in Path(output).rglob("*") if path.is_file()]
+        contents.append({str(path.relative_to(output)): path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "sentence"),
+    ("arguments", "sentence"),
     [
-        (
-            "--torch nets:Centred --input 4",
-            1,
-            "nets:Centred gives no network: its answer to one row depends on the other",
-        ),
-        ("--torch nosuch:small --input 4", 1, "nosuch:small gives no network: ModuleNotFoundError: No module named"),
-        ("--torch nets:nosuch --input 4", 1, "nets:nosuch gives no network: nets has no 'nosuch'"),
-        ("--torch nets:fails --input 4", 1, "nets:fails gives no network: ValueError: no such (nets.py, line "),
-        ("--torch nets:number --input 4", 1, "nets:number gives no network: what it returned is of type int"),
-        ("--torch nets:small --input 4", 1, "nets:small gives no network: it does not take its inputs: "),
-        ("--torch nets:small", 2, "--torch nets:small: its input is not told"),
-        ("--torch nets.small --input 4", 2, "--torch nets.small: it is not package.module:function"),
-        ("--torch nets:small --input 3xbig", 2, "--input 3xbig: it is not [NAME:]DIMS[:TYPE]"),
-        ("--torch nets:small --input 3:string", 2, "--input 3:string: it is not [NAME:]DIMS[:TYPE]"),
-        ("--torch nets:Pair --input a:1 --input a:2", 2, "--input a,a: each input needs a name of its own"),
-        ("--torch nets:small --input 3x8x8 --onnx x.onnx", 2, "--torch nets:small: --onnx is given too"),
-        ("--torch nets:small --input 3x8x8 --models dpn68", 2, "--models dpn68: small is built alone"),
-        ("--torch nets:small --input 3x8x8 --weights timm", 2, "--weights timm: small brings its own"),
-        ("--torch nets:small --input 3x8x8 --name dpn92", 2, "--name dpn92: a network of tritongen's has that name"),
-        ("--torch nets:small --input 3x8x8 --name ../up", 2, "--name '../up': letters, digits"),
-        (
-            "--torch nets:Two --input 2x3 --mean 0,0,0",
-            2,
-            "--mean, --std, --resize given: no square RGB image goes into",
-        ),
-        ("--models dpn68 --input 3x8x8", 2, "--input 3x8x8: it goes with --onnx or --torch"),
-        ("--models dpn68 --mean 0,0,0", 2, "--mean, --std, --resize given: they go with --onnx or --torch"),
+        ("--torch nets:scaled", "--torch nets:scaled: its input is not told"),
+        ("--torch nets --input 8", "--torch nets: it is not package.module:function"),
+        ("--torch nets:a:b --input 8", "--torch nets:a:b: it is not package.module:function"),
+        ("--torch nets: --input 8", "--torch nets:: it is not package.module:function"),
+        ("--torch nets:scaled --input 8,8", "--input 8,8: it is not [NAME:]DIMS[:TYPE]"),
+        ("--torch nets:scaled --input 0x8", "--input 0x8: it is not [NAME:]DIMS[:TYPE]"),
+        ("--torch nets:scaled --input 8 --onnx a.onnx", "--torch nets:scaled: --onnx is given too"),
+        ("--torch nets:scaled --input 8 --models dpn68", "--models dpn68: scaled is built alone"),
+        ("--torch nets:scaled --input 8 --weights timm", "--weights timm: scaled brings its own"),
+        ("--torch nets:scaled --input 8 --name dpn68", "--name dpn68: a network of tritongen's has that name"),
+        ("--torch nets:scaled --input 8 --name a/b", "--name 'a/b': letters, digits"),
+        ("--weights timm --seed 3", "--seed 3: it is of random weights, not of timm"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(build, tmp_path, arguments, status, sentence):
-    """No traceback, nothing written."""
-    ran = build(*arguments.split())
-    assert ran.status == status, ran.stderr
-    assert f"error: {sentence}" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert not (tmp_path / "model_repository").exists()
+def test_what_cannot_go_together(tritongen, tmp_path, arguments, sentence):
+    """Exit status 2 before the user's code is run; nothing is written."""
+    (tmp_path / "nets.py").write_text("raise AssertionError\n")
+    ran = tritongen("build", *arguments.split())
+    assert (ran.status, ran.stdout) == (2, "")
+    assert ran.stderr.startswith(f"error: {sentence}")
+    assert [path.name for path in tmp_path.iterdir()] == ["nets.py"]
+
+
+def test_an_exception_on_the_command_line(tritongen, tmp_path):
+    """Exit status 1, one sentence, no traceback."""
+    (tmp_path / "nets.py").write_text(NETS)
+    ran = tritongen("build", "--torch", "nets:fails", "--input", "8", env={"PYTHONDONTWRITEBYTECODE": "1"})
+    assert (ran.status, ran.stdout) == (1, "")
+    line = 1 + NETS.splitlines().index('    raise ValueError("the checkpoint\\nis gone")')
+    assert ran.stderr.splitlines() == [
+        "fails: failed",
+        f"error: nets:fails gives no network: ValueError: the checkpoint (nets.py, line {line})",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["nets.py"]
