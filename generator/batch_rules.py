@@ -78,7 +78,7 @@ def elementwise(node: ir.Node, context: Context) -> bool:
         dimensions = rank(value)
         if dimensions is None:
             return False
-        below = dimensions < output or size(value, 0) == 1
+        below = dimensions < output or (dimensions == output and size(value, 0) == 1)
         if not (dimensions == output if value in context.batched else below):
             return False
     return True

@@ -11,12 +11,12 @@ import tritonclient.grpc as triton
 from generator import samples
 from generator.datatypes import numpy_type
 from generator.errors import InferenceFailed, TritongenError
-from generator.spec import Preprocessing, TensorSpec
+from generator.spec import Preprocessing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from generator.spec import ServedModel
+    from generator.spec import ServedModel, TensorSpec
 
 TIMEOUT_S = 300.0
 
@@ -59,9 +59,7 @@ def wire_type(spec: TensorSpec) -> str:
 
 def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
     """The inputs without the batch, as well of a model whose batch is fixed to 1."""
-    if model.max_batch_size or any(spec.dims[:1] != (1,) for spec in model.inputs):
-        return model.inputs
-    return tuple(TensorSpec(spec.name, spec.datatype, spec.dims[1:]) for spec in model.inputs)
+    return model.inputs if model.max_batch_size else samples.of_one_row(model.inputs)
 
 
 def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:

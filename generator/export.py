@@ -14,6 +14,7 @@ import torch
 
 from generator.errors import ExportFailed, first_line
 from generator.networks.own import zeros
+from generator.simplify import silent
 from generator.spec import Exported
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def quiet() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent(1):  # a graph that fails is printed
             warnings.simplefilter("ignore")
             yield
     finally:

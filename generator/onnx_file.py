@@ -143,6 +143,14 @@ def tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.Tensor
                 yield from tensors(inner)
 
 
+def in_half(model: onnx.ModelProto) -> bool:
+    """Whether it computes in FP16."""
+    half = onnx.TensorProto.FLOAT16
+    constants = chain(model.graph.initializer, tensors(model.graph))
+    types = chain((tensor.data_type for tensor in constants), (v.type.tensor_type.elem_type for v in model.graph.input))
+    return half in types
+
+
 def for_old_runtimes(model: onnx.ModelProto, path: Path) -> None:
     """Bring the opset and the IR version down to what every release reads, or refuse."""
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), NEWEST_OPSET)

@@ -31,18 +31,19 @@ def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: C
     on_step("weights")
     exported = onnx_file.read(path, definition.dims)
     signature(name, exported.model)  # what cannot be served is refused before anything is done with it
-    reference: Reference = given(path)
+    reference = given(path, exported)
     on_step("simplify")
     simplified = soundest(name, path, exported, options)
     served = narrowed(signature(name, simplified.model), definition.dims)
-    preprocessing = preprocessing_of(definition, served.inputs)
     if served.unbatched:
-        simplified, served, reference = batched(name, path, simplified, served)
-        preprocessing = preprocessing_of(definition, served.inputs)
+        simplified, served = batched(name, path, simplified, served, reference)
         check_closed(path, served)
+        rows = samples.of_one_row(served.inputs) if served.unbatched else served.inputs
+        preprocessing = preprocessing_of(definition, rows)
         tried(path, reference, samples.feeds(served.inputs, None if served.unbatched else 1, preprocessing))
     else:
         check_closed(path, served)
+        preprocessing = preprocessing_of(definition, served.inputs)
         tried(path, reference, samples.feeds(served.inputs, 1, preprocessing))
         reason = mixing(reference, served.inputs, preprocessing)
         served = narrowed(signature(name, simplified.model, unbatched=reason), definition.dims)
@@ -98,29 +99,30 @@ def narrow(spec: TensorSpec, dims: Mapping[str, tuple[int, ...]], inputs: int) -
 
 
 def batched(
-    name: str, path: Path, simplified: Simplified, served: Signature
-) -> tuple[Simplified, Signature, Reference]:
-    """With its fixed batch made a dynamic one; or as it was, with the reason why not."""
+    name: str, path: Path, simplified: Simplified, served: Signature, reference: OnnxReference
+) -> tuple[Simplified, Signature]:
+    """With its fixed batch made a dynamic one, which the reference then answers in parts; or why not, as it was."""
     if simplified.sidecars:
-        return simplified, replace(served, unbatched="its data are too large to be looked at"), given(path)
+        return simplified, replace(served, unbatched="its data are too large to be looked at")
     rows = rows_of(simplified.model)
     if rows is None:
-        return simplified, served, given(path)
+        return simplified, served
     model, reason = with_dynamic_batch(simplified.model)
     if reason:
-        return simplified, replace(served, unbatched=f"its batch stays {rows}: {reason}"), given(path)
+        return simplified, replace(served, unbatched=f"its batch stays {rows}: {reason}")
+    reference.rows = rows
     dynamic = loaded(replace(simplified, model=model), path)
-    return dynamic, signature(name, dynamic.model), given(path, rows)
+    return dynamic, signature(name, dynamic.model)
 
 
-def given(path: Path, rows: int | None = None) -> OnnxReference:
+def given(path: Path, exported: Exported) -> OnnxReference:
     """The file as ONNX Runtime takes it.
 
     Raises:
         OnnxUnreadable: it does not.
     """
     try:
-        return OnnxReference(path, rows)
+        return OnnxReference(path, half=onnx_file.in_half(exported.model))
     except Exception as error:
         raise OnnxUnreadable(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
 

@@ -79,13 +79,15 @@ class TorchReference:
 class OnnxReference:
     """An ONNX file as it was given, by ONNX Runtime without any optimisation.
 
-    `rows` is the fixed number of rows that it takes at once, where it has one.
+    `rows` is the fixed number of rows that it takes at once, where it has one. `half` is whether it computes in FP16:
+    on the CPU that is FP32 with a rounding after every operator, most of which only the optimiser takes out, so that
+    two answers can be compared only if both were optimised.
     """
 
     label = "the file as given"
 
-    def __init__(self, model: bytes | Path, rows: int | None = None) -> None:
-        self.session = cpu_session(model, optimised=False)
+    def __init__(self, model: bytes | Path, rows: int | None = None, *, half: bool = False) -> None:
+        self.session = cpu_session(model, optimised=half)
         self.rows = rows
 
     def run(self, feeds: Feeds) -> list[Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,13 @@ def takes_image(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
         (CHANNELS, side, side),
         (side, side, CHANNELS),
     )
+
+
+def of_one_row(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """The inputs of a model without a batch, less their first dimension where it is 1 in all of them."""
+    if any(spec.dims[:1] != (1,) for spec in inputs):
+        return inputs
+    return tuple(replace(spec, dims=spec.dims[1:]) for spec in inputs)
 
 
 def image_preprocessing(inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnxsim
 
@@ -38,16 +38,16 @@ def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) 
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """Keep from the user what onnxsim's native code prints of constants that it leaves as they are."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+def silent(stream: Literal[1, 2] = 2) -> Iterator[None]:
+    """Keep from the user what native code prints there, as onnxsim's does of constants that it leaves as they are."""
+    (sys.stdout, sys.stderr)[stream - 1].flush()
+    kept = os.dup(stream)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(nowhere, stream)
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, stream)
         os.close(kept)
         os.close(nowhere)
 

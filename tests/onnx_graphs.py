@@ -30,7 +30,7 @@ def model_of(nodes, inputs, outputs, constants=None, *, opset=18, types=None, do
 
 
 def tensor(name, shape, types=None):
-    """A declared input."""
+    """A declared input or output of a graph."""
     return helper.make_tensor_value_info(name, (types or {}).get(name, TensorProto.FLOAT), shape)
 
 

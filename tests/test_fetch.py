@@ -1,12 +1,14 @@
 """Fetching weights: from a server of this test's own on loopback, never from a publisher."""
 
 import hashlib
+import socket
 import threading
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import Request
 
 import pytest
+from helpers import run_program
 
 from generator.errors import BadOption, FetchFailed
 from generator.networks import select
@@ -23,6 +25,7 @@ class Publisher(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.asked, self.drop_after, self.linked = CONTENT, [], None, None
+        self.tags = True
 
     @property
     def url(self):
@@ -52,12 +55,29 @@ class Handler(BaseHTTPRequestHandler):
         body, status = server.content, 200
         if self.headers.get("Range") and self.headers.get("If-Range") == etag:
             body, status = body[int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) :], 206
+            if not body:
+                self.send_error(416)
+                return
         self.send_response(status)
-        self.send_header("ETag", etag)
+        if server.tags:
+            self.send_header("ETag", etag)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body if server.drop_after is None else body[: server.drop_after])
         server.drop_after = None
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch):
+    """Whatever else is connected to fails the test."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        assert address[0] == "127.0.0.1", f"a test connects to {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("no_proxy", "*")
 
 
 @pytest.fixture(name="server")
@@ -105,6 +125,28 @@ def test_a_file_that_changed_is_begun_anew(server):
     assert get(server).read_bytes() == CONTENT[::-1]
 
 
+def test_a_server_that_names_no_version_is_begun_anew(server):
+    """Nobody could tell whether the rest belongs to what is there."""
+    server.tags, server.drop_after = False, 300_000
+    with pytest.raises(FetchFailed):
+        get(server)
+    assert get(server).read_bytes() == CONTENT
+    assert [asked[1] for asked in server.asked] == [None, None]
+
+
+def test_nothing_is_left_to_fetch(server, tmp_path):
+    """All of it came, and the process ended before it said so: the next attempt but one has it."""
+    server.drop_after = len(CONTENT) - 1
+    with pytest.raises(FetchFailed, match="the connection ended 1 bytes early"):
+        get(server)
+    (partial,) = tmp_path.rglob("*.part")
+    partial.write_bytes(CONTENT)
+    with pytest.raises(FetchFailed, match="the server answers 416") as caught:
+        get(server)
+    assert caught.value.hint == "the same command goes on where it stopped"
+    assert get(server).read_bytes() == CONTENT
+
+
 def test_the_published_digest_is_held_to(server, tmp_path):
     """The one of torchvision is in the name, the hub's comes with the redirect; what differs is not kept."""
     with pytest.raises(FetchFailed, match=r"its SHA-256 is .+, not 00000000"):
@@ -149,6 +191,17 @@ def test_no_server_and_no_file(server):
     with pytest.raises(FetchFailed, match=r"could not be fetched: .*refused") as caught:
         fetch("someone", Remote("http://127.0.0.1:9/x", "x.pth"), lambda _text: None)
     assert caught.value.hint == "fetch it where there is a network, and give the file with --weights"
+
+
+def test_no_server_on_the_command_line(tmp_path):
+    """Exit status 1, one sentence, a hint, no repository."""
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path), "no_proxy": "*"}
+    ran = run_program("build", "--models", "dpn68", "--weights", "timm", cwd=tmp_path, env=env)
+    assert (ran.status, ran.stdout) == (1, "")
+    address = "http://127.0.0.1:9/timm/dpn68.mx_in1k/resolve/main/model.safetensors"
+    assert f"error: {address} could not be fetched: [Errno 111] Connection refused" in ran.stderr
+    assert "hint: fetch it where there is a network, and give the file with --weights" in ran.stderr
+    assert not (tmp_path / "model_repository").exists()
 
 
 def test_no_redirect_leaves_https():

@@ -1,12 +1,17 @@
 """Labels of one's own."""
 
+import json
+
 import pytest
+from google.protobuf import text_format
+from helpers import onnx_model
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.errors import LabelsUnusable
 from generator.labels import IMAGENET, read_labels
 
 
-@pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"\xef\xbb\xbfcat\n  dog \n\n"])
+@pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"cat\rdog", b"\xef\xbb\xbfcat\n  dog \n\n"])
 def test_one_class_a_line(tmp_path, content):
     """As editors save them."""
     (tmp_path / "labels.txt").write_bytes(content)
@@ -20,7 +25,11 @@ def test_one_class_a_line(tmp_path, content):
         (b"cat\ndog\n", None, "the network has no single output with a float for each class"),
         (b"cat\n\ndog\n", 3, "line 2 is empty or not printable"),
         (b"cat\n\x1b[31mdog\n", 2, "line 2 is empty or not printable"),
+        (b"cat\nd\0g\n", 2, "line 2 is empty or not printable"),
+        ("cat\nd\u202eog\n".encode(), 2, "line 2 is empty or not printable"),
+        (b"", 2, "it has 0 labels, and the output has 2 classes"),
         (b"\xff\xfe\x00", 1, "it is not UTF-8 text"),
+        ("kočka\npes\n".encode("latin2"), 2, "it is not UTF-8 text"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, content, classes, why):
@@ -41,3 +50,66 @@ def test_no_file(tmp_path):
 def test_imagenets_are_unchanged():
     """What the ten are published with is the file itself."""
     assert read_labels(IMAGENET, 1000) == IMAGENET.read_bytes()
+
+
+SCORES = {"scores": ["fp32", "N", 2]}
+
+
+@pytest.fixture(name="build")
+def _build(tritongen, tmp_path):
+    """Build a network of two numbers in, with labels."""
+
+    def build(nodes, outputs, labels="kočka\nhot dog, hotdog\n"):
+        model = onnx_model(nodes, {"x": ["fp32", "N", 2]}, outputs)
+        (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
+        (tmp_path / "classes.txt").write_text(labels)
+        return tritongen("build", "--onnx", "mine.onnx", "--labels", "classes.txt")
+
+    return build
+
+
+def test_labels_that_fit(build, tmp_path):
+    """Beside the config, named in every variant, and recorded."""
+    ran = build([("Softmax", ["x"], ["scores"])], SCORES)
+    assert ran.status == 0, ran.stderr
+    folder = tmp_path / "model_repository" / "mine"
+    assert (folder / "labels.txt").read_text() == "kočka\nhot dog, hotdog\n"
+    configs = [folder / "config.pbtxt", *(folder / "configs").iterdir()]
+    assert len(configs) == 5
+    for path in configs:
+        assert text_format.Parse(path.read_text(), ModelConfig()).output[0].label_filename == "labels.txt"
+    assert "labels.txt" in json.loads((folder / "provenance.json").read_text())["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "why"),
+    [
+        (
+            [("Concat", ["x", "x"], ["y"], {"axis": 1})],
+            {"y": ["fp32", "N", 4]},
+            "it has 2 labels, and the output has 4",
+        ),
+        ([("ArgMax", ["x"], ["y"], {"axis": 1})], {"y": ["int64", "N", 1]}, "the network has no single output with a"),
+        (
+            [("Relu", ["x"], ["scores"]), ("Neg", ["x"], ["y"])],
+            {**SCORES, "y": ["fp32", "N", 2]},
+            "the network has no single output with a float for each class",
+        ),
+    ],
+)
+def test_networks_that_they_do_not_fit(build, tmp_path, nodes, outputs, why):
+    """Exit status 1, one sentence and a hint; nothing is published."""
+    ran = build(nodes, outputs)
+    assert ran.status == 1
+    assert f"error: classes.txt cannot be used as labels: {why}" in ran.stderr
+    assert "hint: one class a line, in the order of the output" in ran.stderr
+    assert not (tmp_path / "model_repository").exists()
+
+
+def test_a_network_of_its_own_has_no_labels_unless_they_are_given(tritongen, tmp_path):
+    """Not even of 1000 classes: they may be others than ImageNet's."""
+    model = onnx_model([("Softmax", ["x"], ["y"])], {"x": ["fp32", "N", 1000]}, {"y": ["fp32", "N", 1000]})
+    (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
+    assert tritongen("build", "--onnx", "mine.onnx").status == 0
+    assert not (tmp_path / "model_repository/mine/labels.txt").exists()
+    assert "label_filename" not in (tmp_path / "model_repository/mine/config.pbtxt").read_text()

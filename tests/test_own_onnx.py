@@ -347,6 +347,17 @@ def test_every_type(build, datatype, given):
     assert (y == x).all()
 
 
+@pytest.mark.parametrize("given", ["N", 1])
+def test_a_network_in_half_precision(build, given):
+    """Deep enough for its roundings to be seen; its rows are the file's own, to the bit."""
+    draw = np.random.default_rng(0)
+    weights = {f"w{i}": (draw.standard_normal((64, 64)) / 8).astype(np.float16) for i in range(12)}
+    nodes = [("MatMul", [f"x{i}" if i else "x", f"w{i}"], [f"x{i + 1}" if i < 11 else "y"]) for i in range(12)]
+    built = build(onnx_model(nodes, {"x": ["fp16", given, 64]}, {"y": ["fp16", given, 64]}, weights))
+    assert config(built).max_batch_size == 8
+    assert max(batch.relative_error for batch in built.certificate.batches) < 1e-6
+
+
 def test_scalars(build):
     """One number in, one out: dims [ 1 ] in the config, no batch; a batch of scalars is reshaped."""
     model = onnx_model([("Neg", ["x"], ["y"])], {"x": ["fp32"]}, {"y": ["fp32"]})
@@ -606,6 +617,27 @@ def test_a_normalisation_of_what_is_no_image(tritongen, tmp_path):
     ran = tritongen("build", "--onnx", "mine.onnx", "--mean", "0.5,0.5,0.5")
     assert ran.status == 2
     assert "error: --mean, --std, --resize given: no square RGB image goes into [3]" in ran.stderr
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize("shape", [["N", 3, 8, 8], [1, 3, 8, 8], [4, 3, 8, 8], ["N", "H", 8, 3], [1, 8, "W", 3]])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_normalisation_of_images(shape, together):
+    """It is written wherever one picture goes in, channels first or last, whatever becomes of the batch."""
+    nodes = [("CumSum", ["x", "axis"], ["y"])] if together else [("Relu", ["x"], ["y"])]
+    model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(0)})
+    Path("model.onnx").write_bytes(model.SerializeToString())
+    dims = [8 if dim in ("H", "W") else dim for dim in shape]
+    inputs = ["x".join(map(str, [1, *dims[1:]] if together and dims[0] == "N" else dims[1:]))]
+    image = generator.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=9)
+    report = generator.build(generator.onnx_network("model.onnx", inputs=inputs, image=image))
+    if together and dims[0] == 4:
+        assert "no square RGB image goes into [4,3,8,8]" in str(report.failed["model"])
+        return
+    (built,) = report.built
+    assert config(built).max_batch_size == (0 if together else 8)
+    assert config(built).parameters["tritongen.mean"].string_value == "0.1,0.2,0.3"
+    assert config(built).parameters["tritongen.resize_short_px"].string_value == "9"
 
 
 def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):

@@ -1,5 +1,7 @@
 """Networks that nobody here wrote, and odd ones of our own: built, served, asked and measured as a user does it."""
 
+import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 import tritonclient.grpc as triton
 from helpers import onnx_model, run_program, serving
 
-from generator import image, samples
+import generator
+from generator import image, onnx_file, samples
 from generator.client import wire_type
 from generator.server import probe
 from generator.spec import Preprocessing
@@ -30,9 +33,20 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 CLASSES = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 
 
-def own_graphs():
-    """Strings, a scalar, two inputs and outputs of mixed types under awkward names, images with the channels last."""
+def pictures(shape, axes, *before):
+    """A score for each of 8 classes from the mean colour."""
     weight = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+    mean = ("ReduceMean", ["same" if before else "photo", "axes"], ["mean"], {"keepdims": 0})
+    return onnx_model(
+        [*before, mean, ("MatMul", ["mean", "weight"], ["scores"])],
+        {"photo": ["fp32", *shape]},
+        {"scores": ["fp32", shape[0], 8]},
+        {"axes": np.array(axes), "weight": weight, "zero": np.array(0)},
+    )
+
+
+def own_graphs():
+    """Strings, a scalar, mixed types under awkward names, images, rows that mix, data that stay in their file."""
     return {
         "strings": onnx_model([("Identity", ["x"], ["y"])], {"x": ["string", "N", 2]}, {"y": ["string", "N", 2]}),
         "scalar": onnx_model(
@@ -47,29 +61,47 @@ def own_graphs():
             {"x": ["fp32", "N", 4], "ids/0:0": ["int64", "N", 4]},
             {"sum": ["fp32", "N", 4], "n": ["int64", "N", 4]},
         ),
-        "last": onnx_model(
-            [("ReduceMean", ["photo", "axes"], ["mean"], {"keepdims": 0}), ("MatMul", ["mean", "weight"], ["scores"])],
-            {"photo": ["fp32", "N", 64, 64, 3]},
-            {"scores": ["fp32", "N", 8]},
-            {"axes": np.array([1, 2]), "weight": weight},
+        "last": pictures(["N", 64, 64, 3], [1, 2]),
+        "first": pictures(["N", 3, 64, 64], [2, 3]),
+        # A sum over one row is that row, but nobody knows it to keep rows apart.
+        "alone": pictures([1, 3, 64, 64], [2, 3], ("CumSum", ["photo", "zero"], ["same"])),
+        "centred": onnx_model(
+            [("ReduceMean", ["x:0", "axes"], ["mean"]), ("Sub", ["x:0", "mean"], ["y:0"])],
+            {"x:0": ["fp32", 4, 3]},
+            {"y:0": ["fp32", 4, 3]},
+            {"axes": np.array([0])},
+        ),
+        "external": onnx_model(
+            [("MatMul", ["x", "w"], ["y"])],
+            {"x": ["fp32", "N", 30]},
+            {"y": ["fp32", "N", 20]},
+            {"w": np.random.default_rng(1).standard_normal((30, 20)).astype(np.float32)},
         ),
     }
 
 
 @pytest.fixture(scope="module", name="served")
 def _served(tmp_path_factory):
-    """All of them in one repository, each by a call of `build --onnx`, and the server."""
+    """All of them in one repository, those of others by a call of `build --onnx` each, and the server."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "labels.txt").write_text("\n".join(CLASSES))
-    given = dict(FOREIGN)
-    for name, model in own_graphs().items():
-        given[name] = folder / f"{name}.onnx"
-        onnx.save(model, given[name])
-    colours = [f"--mean={','.join(map(str, MEAN))}", f"--std={','.join(map(str, STD))}", "--labels=labels.txt"]
-    for name, path in given.items():
-        ran = run_program("build", "--onnx", path, "--name", name, *(colours if name == "last" else ()), cwd=folder)
+    repository = folder / "model_repository"
+    for name, path in FOREIGN.items():
+        ran = run_program("build", "--onnx", path, "--name", name, cwd=folder)
         assert ran.status == 0, ran.stderr
-    with serving(folder / "model_repository") as running:
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(CLASSES))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "IN_MEMORY_BYTES", 1000)  # what `external` exceeds
+        for name, model in own_graphs().items():
+            path = folder / f"{name}.onnx"
+            onnx.save(model, path, save_as_external_data=name == "external", location="w.bin", size_threshold=0)
+            picture = (
+                generator.ImageInput(MEAN, STD) if "photo" in [value.name for value in model.graph.input] else None
+            )
+            network = generator.onnx_network(path, image=picture)
+            made = generator.build(network, output=repository, labels=labels if name in ("first", "last") else None)
+            assert made.failed == {}
+    with serving(repository) as running:
         yield running
 
 
@@ -112,24 +144,27 @@ def test_the_server_answers_as_onnxruntime_does(served, name):
 
 
 def test_which_are_batched(served):
-    """A batch of one is opened; a constant of three rows, and a scalar beside a matrix, leave no batch."""
+    """A batch of one is opened; a constant of three rows, a scalar beside a matrix, and rows that mix leave none."""
     sizes = {name: probe.served_model(served.url, name).max_batch_size for name in [*FOREIGN, *own_graphs()]}
-    assert [name for name, size in sizes.items() if size == 0] == ["mul_1", "scalar"]
+    assert [name for name, size in sizes.items() if size == 0] == ["mul_1", "scalar", "alone", "centred"]
 
 
-def test_infer_takes_a_network_of_ones_own(served):
-    """Its size, its channels last, its mean and deviation, its labels."""
+@pytest.mark.parametrize(("name", "labels"), [("last", CLASSES), ("first", CLASSES), ("alone", [""] * 8)])
+def test_infer_takes_a_network_of_ones_own(served, name, labels):
+    """Its size, its channels first or last, its mean and deviation, its labels; with or without a batch."""
     answer = run_program(
-        "infer", image.PHOTOGRAPHS[0], "--model", "last", "--top", 8, "--url", served.url, "--json",
+        "infer", image.PHOTOGRAPHS[0], "--model", name, "--top", 8, "--url", served.url, "--json",
         cwd=served.repository,
     )  # fmt: skip
     assert answer.status == 0, answer.stderr
-    photograph = image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing(73, 64, MEAN, STD)).transpose(1, 2, 0)
-    session = onnxruntime.InferenceSession(served.repository.parent / "last.onnx")
-    (scores,) = session.run(None, {"photo": photograph[np.newaxis]})[0]
+    photograph = image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing(73, 64, MEAN, STD))
+    session = onnxruntime.InferenceSession(served.repository.parent / f"{name}.onnx")
+    pixels = photograph.transpose(1, 2, 0) if name == "last" else photograph
+    (scores,) = session.run(None, {"photo": pixels[np.newaxis]})[0]
     (answered,) = answer.json["images"]
     order = np.argsort(-scores)
-    assert [guess["label"] for guess in answered["classes"]] == [CLASSES[index] for index in order]
+    assert [guess["index"] for guess in answered["classes"]] == list(order)
+    assert [guess["label"] for guess in answered["classes"]] == [labels[index] for index in order]
     assert [guess["logit"] for guess in answered["classes"]] == pytest.approx(scores[order], abs=1e-4)
 
 
@@ -141,9 +176,10 @@ def test_infer_refuses_what_takes_no_image(served):
 
 
 def test_perf_measures_them(served):
-    """Strings, integers, a name with / and :, and a model without a batch, which has no figure for 4 and 8."""
+    """Strings, integers, names with / and :, data in their own file, and models without a batch: no figure for 4, 8."""
+    names = ["strings", "mixed", "scalar", "last", "centred", "external"]
     ran = run_program(
-        "perf", "--models", "strings,mixed,scalar,last", "--measurement", "quick", "--url", served.url,
+        "perf", "--gpu", "cpu", "--models", ",".join(names), "--measurement", "quick", "--url", served.url,
         cwd=served.repository,
     )  # fmt: skip
     assert ran.status == 0, ran.stderr
@@ -152,8 +188,67 @@ def test_perf_measures_them(served):
         for row in ran.stdout.splitlines()
         if row.startswith("| ")
     }
-    assert rows["scalar"][-2:] == ["-", "-"]
     assert rows["last"][:2] == ["64", "73"]
-    figures = [*rows["strings"][2:], *rows["mixed"][2:], *rows["last"][2:], rows["scalar"][2]]
-    assert len(figures) == 10
-    assert all(float(figure) >= 0 for figure in figures)
+    assert rows["mixed"][:2] == ["-", "-"]
+    for name in names:
+        batches = rows[name][2:]
+        figures = batches[:1] if name in ("scalar", "centred") else batches
+        assert all(float(figure) >= 0 for figure in figures)
+        assert batches[len(figures) :] == ["-", "-"][: 3 - len(figures)]
+
+
+def test_perf_measures_one_batch_size(served):
+    """Batch 1 is what every model takes; 4 is refused where there is no batch."""
+    ran = run_program(
+        "perf", "--gpu", "cpu", "-m", "strings,scalar,centred", "--measurement", "quick", "--batch-sizes", "1", "--json",
+        "--url", served.url, cwd=served.repository,
+    )  # fmt: skip
+    assert ran.status == 0, ran.stderr
+    assert {(row["model"], row["batch_size"], row["status"]) for row in ran.json} == {
+        (name, 1, "ok") for name in ("strings", "scalar", "centred")
+    }
+    ran = run_program("perf", "-m", "scalar", "--batch-sizes", "4", "--url", served.url, cwd=served.repository)
+    assert ran.status == 2
+    assert "error: --batch-sizes 4: scalar takes batches of 1 to 1" in ran.stderr
+
+
+LARGE_BYTES = 2_100_000_000
+WIDTH = 1024
+
+
+def test_more_than_protobuf_holds(tmp_path):
+    """A table of 2.1 GB: built, its data beside the graph, served, and the same rows come back."""
+    count = LARGE_BYTES // (4 * WIDTH)
+    values = np.random.default_rng(0).standard_normal((3, WIDTH)).astype(np.float32)
+    places = [0, 1, count - 1]
+    model = onnx_model([("Gather", ["table", "ids"], ["rows"])], {"ids": ["int64", "N", 2]},
+                       {"rows": ["fp32", "N", 2, WIDTH]}, {"table": values})  # fmt: skip
+    (table,) = model.graph.initializer
+    table.ClearField("raw_data")
+    table.data_location = onnx.TensorProto.EXTERNAL
+    table.external_data.add(key="location", value="table.bin")
+    table.dims[0] = count
+    folder = tmp_path / "large"
+    folder.mkdir()
+    try:
+        with (folder / "table.bin").open("wb") as file:  # the rest is a hole
+            for place, row in zip(places, values, strict=True):
+                file.seek(place * 4 * WIDTH)
+                file.write(row.tobytes())
+            os.truncate(file.fileno(), count * 4 * WIDTH)
+        onnx.save(model, folder / "large.onnx")
+        built = run_program("build", "--onnx", "large.onnx", "--json", cwd=folder)
+        assert built.status == 0, built.stderr
+        (made,) = built.json["models"]
+        assert (made["unsimplified"], made["unbatched"]) == ("its data are too large for onnxsim", None)
+        assert made["size_bytes"] > LARGE_BYTES - 4 * WIDTH
+        with serving(folder / "model_repository") as running:
+            served = probe.served_model(running.url, "large")
+            assert (served.max_batch_size, served.inputs[0].dims) == (8, (2,))
+            ids = np.array([[0, count - 1], [1, 0], [2, count - 2]])
+            answer = ask(running.url, served, {"ids": ids})["rows"]
+        session = onnxruntime.InferenceSession(folder / "large.onnx", providers=["CPUExecutionProvider"])
+        np.testing.assert_array_equal(answer, session.run(None, {"ids": ids})[0])
+        np.testing.assert_array_equal(answer[0], values[[0, 2]])
+    finally:
+        shutil.rmtree(folder)

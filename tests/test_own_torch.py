@@ -1,4 +1,4 @@
-"""Torch modules of the user's own: a function in a file of the current folder, or a plugin of another package."""
+"""Torch modules of the user's own, by a function in a file of the current folder."""
 
 import json
 import sys
@@ -12,9 +12,10 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 import generator
-from generator.errors import ExportFailed, NetworkUnusable, VerificationFailed
+from generator import export, own_torch, samples
+from generator.errors import BadOption, ExportFailed, NetworkUnusable, VerificationFailed
 from generator.networks import own
-from generator.spec import TensorSpec
+from generator.spec import Network, Plugin, TensorSpec, TorchNetwork
 
 NETS = '''
 import sys
@@ -69,7 +70,7 @@ def leaves():
     sys.exit("usage: nets.py")
 def three(): return 3
 four = 4
-def inverted(): return Net(lambda w, x: torch.linalg.inv(x + 9 * torch.eye(3)))
+def odd(): return Net(lambda w, x: torch.linalg.matrix_exp(x))
 '''
 
 
@@ -107,26 +108,29 @@ def tensors(entries):
     return [(entry.name, DataType.Name(entry.data_type), list(entry.dims)) for entry in entries]
 
 
-def test_a_function_on_the_command_line(tritongen, tmp_path):
-    """Found in the current folder, in evaluation mode, its rows answered as torch does; nothing else is written."""
-    (tmp_path / "nets.py").write_text(NETS)
+def test_a_picture_network_on_the_command_line(tritongen, tmp_path):
+    """In evaluation mode, with labels and normalisation of its own; nothing else is written, and data stay data."""
+    (tmp_path / "nets.py").write_text(f"print('a word')\n{NETS}")
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
     ran = tritongen(
-        "build", "--torch", "nets:picture", "--input", "3x32x32", "--json", env={"PYTHONDONTWRITEBYTECODE": "1"}
-    )
+        "build", "--torch", "nets:picture", "--input", "3x32x32", "--labels", "labels.txt", "--mean", "0,0,0", "--json",
+        "--name", "My-Picture", env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
     assert ran.status == 0, ran.stderr
     (model,) = ran.json["models"]
-    assert (model["model"], model["weights"], model["unbatched"]) == ("picture", "nets:picture", None)
-    assert set(model["relative_error"]) == {"1", "4", "8"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model_repository", "nets.py"]
-    record = json.loads((tmp_path / "model_repository/picture/provenance.json").read_text())
+    assert (model["model"], model["weights"], model["unbatched"]) == ("my-picture", "nets:picture", None)
+    assert [batch["top1_agree"] for batch in model["certificate"]["batches"]] == [1, 4, 8]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.txt", "model_repository", "nets.py"]
+    record = json.loads((tmp_path / "model_repository/my-picture/provenance.json").read_text())
     assert record["network"] == {
-        "name": "picture",
+        "name": "my-picture",
         "torch": "nets:picture",
         "inputs": [{"name": "input", "datatype": "TYPE_FP32", "dims": [3, 32, 32]}],
     }
     assert record["weights"] == {"trained": True, "source": "nets:picture"}
-    assert record["preprocessing"]["crop_px"] == 32
+    assert (record["preprocessing"]["crop_px"], record["preprocessing"]["mean"]) == (32, [0, 0, 0])
     assert str(tmp_path) not in json.dumps(record)
+    assert 'label_filename: "labels.txt"' in (tmp_path / "model_repository/my-picture/config.pbtxt").read_text()
 
 
 @pytest.mark.usefixtures("folder")
@@ -168,21 +172,12 @@ def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expect
     written = config(built)
     assert (tensors(written.input), tensors(written.output)) == (expected_inputs, expected_outputs)
     assert written.max_batch_size == 8
-    specs = [TensorSpec(*entry) for entry in expected_inputs]
-    feeds = generator.samples.feeds(specs, 3, None)
+    feeds = samples.feeds([TensorSpec(*entry) for entry in expected_inputs], 3, None)
     with torch.no_grad():
-        module = own.imported(f"nets:{function}")()
-        expected = module(*(torch.from_numpy(array) for array in feeds.values()))
-    for name, answer in zip([entry[0] for entry in expected_outputs], served(built).run(None, feeds), strict=True):
-        by_name = expected[int(name)] if isinstance(expected, dict) and name == "3" else None
-        values = list(expected.values()) if isinstance(expected, dict) else list(own_sequence(expected))
-        want = by_name if by_name is not None else values[[entry[0] for entry in expected_outputs].index(name)]
-        np.testing.assert_allclose(answer, want.numpy(), rtol=1e-5)
-
-
-def own_sequence(answer):
-    """A tensor, or several."""
-    return answer if isinstance(answer, list | tuple) else [answer]
+        expected = own.imported(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
+    answers = served(built).run(None, feeds)
+    for answer, want in zip(answers, own_torch.sequence(expected), strict=True):
+        np.testing.assert_allclose(answer.reshape(want.shape), want.numpy(), rtol=1e-5)
 
 
 @pytest.mark.usefixtures("folder")
@@ -252,9 +247,9 @@ def test_inputs_that_do_not_fit():
         build("nets:unread", "x:8", "y:8")
     with pytest.raises(NetworkUnusable, match="it answers in bfloat16"):
         build("nets:brain", "8")
-    with pytest.raises(generator.errors.BadOption, match=r"--input 8:string: it is not \[NAME:\]DIMS\[:TYPE\]"):
+    with pytest.raises(BadOption, match=r"--input 8:string: it is not \[NAME:\]DIMS\[:TYPE\]"):
         build("nets:scaled", "8:string")
-    with pytest.raises(generator.errors.BadOption, match="--input x,x: each input needs a name of its own"):
+    with pytest.raises(BadOption, match="--input x,x: each input needs a name of its own"):
         build("nets:embedded", "x:8", "x:8")
     assert not Path("model_repository").exists()
 
@@ -267,7 +262,7 @@ def test_a_torch_without_the_old_exporter(monkeypatch, function):
     def gone(*_arguments):
         raise TypeError("dynamo=False is gone")
 
-    monkeypatch.setattr(generator.export, "torchscript", gone)
+    monkeypatch.setattr(export, "torchscript", gone)
     inputs = ["ids:5:int64", "x:4"] if function == "embedded" else ["8"]
     built = build(f"nets:{function}", *inputs)
     assert json.loads((built.folder / "provenance.json").read_text())["graph"]["exporter"] == "dynamo"
@@ -275,27 +270,47 @@ def test_a_torch_without_the_old_exporter(monkeypatch, function):
 
 
 @pytest.mark.usefixtures("folder")
-def test_an_operator_that_onnx_does_not_have():
-    """One sentence of the exporter's, without its advice and colours."""
-    with pytest.raises(ExportFailed, match=r"^inverted could not be exported to ONNX: .+") as raised:
-        build("nets:inverted", "3x3")
-    assert "linalg_inv" in str(raised.value)
+def test_an_operator_that_onnx_does_not_have(capfd):
+    """One sentence of the exporter's, without its advice, its colours and the graph."""
+    with pytest.raises(ExportFailed, match=r"^odd could not be exported to ONNX: .*linalg_matrix_exp") as raised:
+        build("nets:odd", "3x3")
     assert str(raised.value).isprintable()
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_graph_that_differs_is_not_published(monkeypatch):
     """What was exported is held to the module, batch by batch."""
-    simplify = generator.own_torch.simplify
+    simplify = own_torch.simplify
 
     def damaged(*arguments):
         simplified = simplify(*arguments)
         simplified.model.graph.node[0].op_type = "Sub"
         return simplified
 
-    monkeypatch.setattr(generator.own_torch, "simplify", damaged)
+    monkeypatch.setattr(own_torch, "simplify", damaged)
     with pytest.raises(VerificationFailed, match="scaled was not published: at batch 1 its answers differ from those"):
         build("nets:scaled", "8")
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_plugin_says_of_its_network():
+    """Labels and normalisation of its own are published; `--labels` goes before."""
+    Path("own.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
+    Path("given.txt").write_text("1\n2\n3\n4\n5\n6\n7\n")
+    image = generator.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
+    inputs = (TensorSpec("input", "TYPE_FP32", (3, 32, 32)),)
+    definition = TorchNetwork(own.imported("nets:picture"), inputs, image, Path("own.txt"))
+    network = Network("mine", "Mine", Plugin("nets:network", lambda: definition), None)
+    for given, expected in ((None, "a\n"), ("given.txt", "1\n")):
+        (built,) = generator.build(network, labels=given).built
+        assert (built.folder / "labels.txt").read_text().startswith(expected)
+    assert config(built).parameters["tritongen.mean"].string_value == "0.1,0.2,0.3"
+    assert config(built).parameters["tritongen.weights"].string_value == "plugin"
+    assert json.loads((built.folder / "provenance.json").read_text())["network"] == {
+        "name": "mine",
+        "plugin": "nets:network",
+    }
 
 
 @pytest.mark.usefixtures("folder")

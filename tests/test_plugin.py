@@ -80,6 +80,16 @@ def test_it_is_built_and_served(installed, tmp_path):
             "network = TorchNetwork(lambda: 1 / 0, (TensorSpec('x', 'TYPE_FP32', (3,)),))\n",
             "error: broken gives no network: ZeroDivisionError: division by zero (broken.py, line 2)",
         ),
+        (
+            "from torch import nn\n"
+            "from generator import TensorSpec, TorchNetwork\n"
+            "network = TorchNetwork(lambda: nn.Linear(3, 2), (TensorSpec('x', 'TYPE_FP32', (4,)),))\n",
+            "error: broken gives no network: it ",
+        ),
+        (
+            "import sys\nsys.exit('usage')\n",
+            "error: broken:network gives no network: SystemExit: usage (broken.py, line 2",
+        ),
     ],
 )
 def test_a_broken_one_hides_no_other(code, sentence, tmp_path):
@@ -95,3 +105,24 @@ def test_a_broken_one_hides_no_other(code, sentence, tmp_path):
     assert sentence in built.stderr
     assert "Traceback" not in listed.stderr + built.stderr
     assert not (tmp_path / "model_repository").exists()
+
+
+def test_the_table_has_a_row_for_it(installed, tmp_path):
+    """A dash where the page says nothing."""
+    listed = run_program("list", "--models", "tinynet", cwd=tmp_path, env=with_plugin(installed))
+    assert listed.status == 0
+    (row,) = [line.split() for line in listed.stdout.splitlines() if line.startswith("tinynet")]
+    assert row == ["tinynet", "0.001", "-", "-", "0.000", "-", "-", "-", "-"]
+
+
+def test_one_is_built_beside_a_broken_one(installed, tmp_path):
+    """Exit status 1 for the broken one; what it prints is not in the data."""
+    (tmp_path / "site").mkdir()
+    paths = [with_plugin(installed), broken(tmp_path / "site", "print('a word')\nnetwork = 3\n")]
+    env = {"PYTHONPATH": os.pathsep.join(path["PYTHONPATH"] for path in paths)}
+    listed = run_program("list", "--models", "broken,tinynet", "--json", cwd=tmp_path, env=env)
+    assert (listed.status, [row["model"] for row in listed.json]) == (1, ["tinynet"])
+    built = run_program("build", "--models", "broken,tinynet", "--json", cwd=tmp_path, env=env)
+    assert (built.status, [row["model"] for row in built.json["models"]]) == (1, ["tinynet"])
+    assert built.json["failed"] == {"broken": "broken:network gives no network: it is of type int"}
+    assert [path.name for path in (tmp_path / "model_repository").iterdir()] == ["tinynet"]

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from onnx_graphs import answers, model_of, node, noise, operators
+from onnx_graphs import answers, model_of, node, noise, operators, tensor
 
 from generator.export import export
 from generator.networks.densenet import DenseNet
@@ -78,7 +78,10 @@ CUT_CONVS = {
     "the least bound of all": (net(CONV, cut(-(2**63), -6)), 1, 1),
     "no step": (net(CONV, node("Slice", ["c", "#1", "#3", "#1"], ["s"])), 1, 1),
     "bounds in int32": (
-        net(CONV, node("Slice", ["c", "i", "j", "i"], ["s"]), constants={k: np.array([v], np.int32) for k, v in (("i", 1), ("j", 3))}),
+        net(
+            CONV, node("Slice", ["c", "i", "j", "i"], ["s"]),
+            constants={"i": np.array([1], np.int32), "j": np.array([3], np.int32)},
+        ),
         1,
         1,
     ),
@@ -99,7 +102,9 @@ CUT_CONVS = {
     ),
     "Split with uneven parts": (net(CONV, node("Split", ["c", "#1,5,2"], ["s", "t", "u"], axis=1), read="stu"), 1, 3),
     "Split in opset 13": (net(CONV, node("Split", ["c", "#5,3"], ["s", "t"], axis=1), read="st", opset=13), 1, 2),
-    "Split in opset 13 without lengths": (net(CONV, node("Split", ["c"], ["s", "t"], axis=1), read="st", opset=13), 1, 2),
+    "Split in opset 13 without lengths": (
+        net(CONV, node("Split", ["c"], ["s", "t"], axis=1), read="st", opset=13), 1, 2,
+    ),
     "Split in opset 11": (net(CONV, node("Split", ["c"], ["s", "t"], axis=1, split=[3, 5]), read="st", opset=11), 1, 2),
     "Split into a number of parts": (
         net(CONV, node("Split", ["c"], ["s", "t", "u"], axis=1, num_outputs=3), read="stu"), 1, 3,
@@ -122,29 +127,40 @@ def test_a_convolution_that_is_only_cut_is_made_in_parts(model, replaced, convol
 def test_the_parts_hold_no_filter_that_is_not_used():
     """The filters that were cut are gone; two convolutions that share them share the parts."""
     after, _ = rewritten(CUT_CONVS["two convolutions with the same filters"][0])
-    filters = {tensor.name: tensor.dims[0] for tensor in after.graph.initializer if len(tensor.dims) == 4}
+    filters = {held.name: held.dims[0] for held in after.graph.initializer if len(held.dims) == 4}
     assert sorted(filters.values()) == [3, 5]
     after, _ = rewritten(CUT_CONVS["channels that nobody reads"][0])
-    assert [tensor.dims[0] for tensor in after.graph.initializer if len(tensor.dims) == 4] == [2, 2]
+    assert [held.dims[0] for held in after.graph.initializer if len(held.dims) == 4] == [2, 2]
 
 
-def outer_reader():
-    """A Slice inside a branch of an If reads the convolution, and so does one outside it."""
+def with_branches(then, otherwise):
+    """The convolution is cut outside an If, and the nodes of the branches, which make `i`, read it too."""
+    output = tensor("i", None)
     branches = {
-        name: helper.make_graph([made], name, [], [helper.make_tensor_value_info("i", onnx.TensorProto.FLOAT, None)])
-        for name, made in (("then_branch", cut(0, 3, "i")), ("else_branch", node("Neg", ["c"], ["i"])))
+        name: helper.make_graph(nodes, name, [], [output])
+        for name, nodes in (("then_branch", then), ("else_branch", otherwise))
     }
-    yes = {"yes": np.array(1, np.bool_)}
-    return model_of(
-        [CONV, node("If", ["yes"], ["o"], **branches), cut(3, 8), node("Relu", ["s"], ["r"])],
-        X, ["o", "r"], WEIGHTS | yes | {"#0": np.array([0]), "#1": np.array([1]), "#3": np.array([3])},
-    )  # fmt: skip
+    nodes = [CONV, node("If", ["yes"], ["o"], **branches), cut(3, 8), node("Relu", ["s"], ["r"])]
+    inside = {"#0": np.array([0]), "#1": np.array([1]), "#3": np.array([3]), "yes": np.array(1, np.bool_)}
+    return model_of(nodes, X, ["o", "r"], WEIGHTS | inside)
+
+
+def test_a_cut_inside_a_branch_counts_as_one():
+    """The branch reads the part instead."""
+    model = with_branches([cut(0, 3, "k"), node("Neg", ["k"], ["i"])], [cut(0, 3, "l"), node("Abs", ["l"], ["i"])])
+    after, applied = rewritten(model)
+    assert applied == {"slice-of-conv": 3}
+    assert operators(after) == "Conv Conv If Relu"
+    inner = next(
+        attribute.g for made in after.graph.node for attribute in made.attribute if attribute.name == "then_branch"
+    )
+    assert [made.op_type for made in inner.node] == ["Neg"]
 
 
 def with_default(model, name):
     """The model with a constant that a request may replace: an input with a default."""
     array = WEIGHTS[name]
-    model.graph.input.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, array.shape))
+    model.graph.input.append(tensor(name, array.shape))
     return model
 
 
@@ -162,13 +178,19 @@ UNCUT_CONVS = {
     "grouped": net(node("Conv", ["x", "grouped"], ["c"], group=3), cut(0, 2), cut(2, 6, "t"), read="st"),
     "overlapping": net(CONV, cut(0, 5), cut(4, 8, "t"), read="st"),
     "one inside the other": net(CONV, cut(0, 8), cut(2, 3, "t"), read="st"),
-    "Split and Slice that overlap": net(CONV, node("Split", ["c"], ["s", "t"], axis=1, num_outputs=2), cut(3, 4, "u"), read="stu"),
+    "Split and Slice that overlap": net(
+        CONV, node("Split", ["c"], ["s", "t"], axis=1, num_outputs=2), cut(3, 4, "u"), read="stu",
+    ),
     "read whole too": net(CONV, cut(0, 5), read="sc"),
-    "read in a branch": outer_reader(),
+    "read whole in a branch": with_branches([cut(0, 3, "k"), node("Neg", ["k"], ["i"])], [node("Neg", ["c"], ["i"])]),
+    "the slice is a branch's output": with_branches([cut(0, 3, "i")], [cut(0, 3, "l"), node("Abs", ["l"], ["i"])]),
     "the slice is an output": model_of([CONV, cut(0, 5)], X, ["s"], WEIGHTS),
-    "one of the slices is an output": model_of([CONV, cut(0, 5), cut(5, 8, "t"), node("Relu", ["s"], ["r"])], X, ["r", "t"], WEIGHTS),
+    "one of the slices is an output": model_of(
+        [CONV, cut(0, 5), cut(5, 8, "t"), node("Relu", ["s"], ["r"])], X, ["r", "t"], WEIGHTS,
+    ),
     "a part of a Split is an output": model_of(
-        [CONV, node("Split", ["c"], ["s", "t"], axis=1, num_outputs=2), node("Relu", ["s"], ["r"])], X, ["r", "t"], WEIGHTS
+        [CONV, node("Split", ["c"], ["s", "t"], axis=1, num_outputs=2), node("Relu", ["s"], ["r"])],
+        X, ["r", "t"], WEIGHTS,
     ),
     "it is an output itself": model_of([CONV, cut(0, 5), node("Relu", ["s"], ["r"])], X, ["c", "r"], WEIGHTS),
     "a computed start": net(node("Abs", ["#1"], ["n"]), CONV, node("Slice", ["c", "n", "#5", "#1"], ["s"])),
@@ -186,7 +208,9 @@ UNCUT_CONVS = {
     "an axis counted from the end": net(CONV, cut(0, 5, axis=-3)),
     "Split along rows": net(CONV, node("Split", ["c"], ["s", "t"], axis=2, num_outputs=2), read="st"),
     "Split along the default axis": net(CONV, node("Split", ["c"], ["s"], num_outputs=1)),
-    "Split along an axis counted from the end": net(CONV, node("Split", ["c"], ["s", "t"], axis=-3, num_outputs=2), read="st"),
+    "Split along an axis counted from the end": net(
+        CONV, node("Split", ["c"], ["s", "t"], axis=-3, num_outputs=2), read="st",
+    ),
     "Split with an empty part": net(CONV, node("Split", ["c", "#5,0,3"], ["s", "t", "u"], axis=1), read="stu"),
     "Split with computed parts": net(
         node("Abs", ["#5,3"], ["n"]), CONV, node("Split", ["c", "n"], ["s", "t"], axis=1), read="st"
@@ -194,7 +218,9 @@ UNCUT_CONVS = {
     "a Slice of opset 9": net(CONV, node("Slice", ["c"], ["s"], starts=[0], ends=[5], axes=[1]), opset=9),
     "computed filters": net(node("Abs", ["w"], ["v"]), node("Conv", ["x", "v"], ["c"]), cut(0, 5)),
     "a computed bias": net(node("Abs", ["b"], ["v"]), node("Conv", ["x", "w", "v"], ["c"]), cut(0, 5)),
-    "filters that are an input": model_of([CONV, cut(0, 5), node("Relu", ["s"], ["r"])], X | {"w": [8, 3, 3, 3]}, ["r"]),
+    "filters that are an input": model_of(
+        [CONV, cut(0, 5), node("Relu", ["s"], ["r"])], X | {"w": [8, 3, 3, 3]}, ["r"],
+    ),
     "filters that are an input with a default": with_default(net(CONV, cut(0, 5)), "w"),
     "a bias that is an input with a default": with_default(net(node("Conv", ["x", "w", "b"], ["c"]), cut(0, 5)), "b"),
     "a shape that is not known": unknown(net(CONV, cut(0, 5)), "c"),
@@ -266,9 +292,12 @@ CUT_CONCATS = {
     "only one of the slices along seams": (
         net(CONCAT, cut(2, 5), cut(1, 5, "t"), read="st", inputs=XYZ), 1, "Concat Relu Relu Slice",
     ),
-    "Split": (net(CONCAT, node("Split", ["c", "#2,4"], ["s", "t"], axis=1), read="st", inputs=XYZ), 1, "Concat Relu Relu"),
+    "Split": (
+        net(CONCAT, node("Split", ["c", "#2,4"], ["s", "t"], axis=1), read="st", inputs=XYZ), 1, "Concat Relu Relu",
+    ),
     "Split in opset 13": (
-        net(CONCAT, node("Split", ["c", "#5,1"], ["s", "t"], axis=1), read="st", inputs=XYZ, opset=13), 1, "Concat Relu Relu",
+        net(CONCAT, node("Split", ["c", "#5,1"], ["s", "t"], axis=1), read="st", inputs=XYZ, opset=13),
+        1, "Concat Relu Relu",
     ),
     "the same tensor twice": (
         net(node("Concat", ["x", "y", "x"], ["c"], axis=1), cut(5, 7), inputs=XYZ), 1, "Relu",
@@ -303,14 +332,20 @@ UNCUT_CONCATS = {
     "another axis too": net(CONCAT, node("Slice", ["c", "#0,0", "#2,2", "#1,2"], ["s"]), inputs=XYZ),
     "an axis counted from the end": net(CONCAT, cut(0, 2, axis=-3), inputs=XYZ),
     "every second": net(CONCAT, cut(0, 6, step=2), inputs=XYZ),
-    "a computed start": net(node("Abs", ["#2"], ["n"]), CONCAT, node("Slice", ["c", "n", "#5", "#1"], ["s"]), inputs=XYZ),
+    "a computed start": net(
+        node("Abs", ["#2"], ["n"]), CONCAT, node("Slice", ["c", "n", "#5", "#1"], ["s"]), inputs=XYZ,
+    ),
     "the slice is an output": model_of([CONCAT, cut(2, 5)], XYZ, ["s"]),
     "a part of a Split is an output": model_of(
         [CONCAT, node("Split", ["c", "#2,4"], ["s", "t"], axis=1), node("Relu", ["s"], ["r"])], XYZ, ["r", "t"]
     ),
     "Split off the seams": net(CONCAT, node("Split", ["c", "#2,2,2"], ["s", "t", "u"], axis=1), read="stu", inputs=XYZ),
-    "Split with an empty part": net(CONCAT, node("Split", ["c", "#2,0,4"], ["s", "t", "u"], axis=1), read="stu", inputs=XYZ),
-    "Split along another axis": net(CONCAT, node("Split", ["c"], ["s", "t"], axis=2, num_outputs=2), read="st", inputs=XYZ),
+    "Split with an empty part": net(
+        CONCAT, node("Split", ["c", "#2,0,4"], ["s", "t", "u"], axis=1), read="stu", inputs=XYZ,
+    ),
+    "Split along another axis": net(
+        CONCAT, node("Split", ["c"], ["s", "t"], axis=2, num_outputs=2), read="st", inputs=XYZ,
+    ),
     "a Slice of opset 9": net(CONCAT, node("Slice", ["c"], ["s"], starts=[2], ends=[5], axes=[1]), inputs=XYZ, opset=9),
     "an input of unknown length": net(CONCAT, cut(0, 2), inputs=XYZ | {"z": [1, "C", 4, 4]}),
     "its shape is not known": unknown(net(CONCAT, cut(2, 5), inputs=XYZ), "c"),
@@ -359,7 +394,8 @@ NESTED = {
         "Concat Concat Concat Relu",
     ),
     "open sizes": (
-        net(join("xy", "i"), join("iz", "c"), read="c", inputs={name: ["N", "C", 4, 4] for name in XYZ}), 1, "Concat Relu",
+        net(join("xy", "i"), join("iz", "c"), read="c", inputs={name: ["N", "C", 4, 4] for name in XYZ}),
+        1, "Concat Relu",
     ),
 }  # fmt: skip
 
@@ -407,10 +443,9 @@ SUBSETS = [names for count in range(len(REWRITES) + 1) for names in combinations
 
 @pytest.mark.parametrize("names", SUBSETS)
 def test_only_what_is_named_is_applied(names):
-    """Each by itself, in pairs, all and none; an order that is not the table's does not matter."""
+    """None, each by itself, in pairs and all, whatever the order they are named in."""
     model = dual_path()
     after, applied = rewritten(model, reversed(names))
-    # Without the second, the first has left the convolution's parts, and the third its concatenations.
     assert applied == {name: {"slice-of-conv": 2, "slice-of-concat": 2, "concat-of-concat": 1}[name] for name in names}
     if not names:
         assert after is model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +114,7 @@ def command(
         raise BadOption("--models", "", "it names no network", "--models all is every one")
     if own and models:
         raise BadOption("--models", ",".join(models), f"{own.name} is built alone", "leave --models out")
-    with build_progress() as on_step:
+    with build_progress() as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
             own or models or "all", precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             max_batch_size=max_batch_size, tolerance=tolerance, rewrites=rewrites, labels=labels,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import click
@@ -60,7 +62,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> int
         click.echo(markdown(chosen))
         console.say(f"\n{RULE}")
         return 0
-    rows, failed = counted(chosen)
+    with redirect_stdout(sys.stderr):  # a plugin may print
+        rows, failed = counted(chosen)
     if as_json:
         import json
 

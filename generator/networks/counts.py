@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from generator.errors import NetworkUnusable, first_line
 from generator.networks import INPUT_DIMS, create
 from generator.networks.own import load_plugin, module_of, zeros
 from generator.spec import Plugin
@@ -52,11 +53,16 @@ def count(network: Network) -> Counts:
     """Count a network on one image, or one row of whatever its inputs are.
 
     Raises:
-        NetworkUnusable: it is a plugin that gives no network.
+        NetworkUnusable: it is a plugin that gives no network, or one that does not take its inputs.
     """
     if isinstance(network.shape, Plugin):
         plugin = load_plugin(network.shape)
-        return count_module(module_of(plugin, network.name), *zeros(plugin.inputs, rows=1))
+        module = module_of(plugin, network.name)
+        try:
+            return count_module(module, *zeros(plugin.inputs, rows=1))
+        except Exception as error:
+            why = f"it cannot be counted: {first_line(error)}"
+            raise NetworkUnusable(plugin.target or network.name, why) from error
     return count_module(create(network), torch.empty(1, *INPUT_DIMS, device="meta"))
 
 

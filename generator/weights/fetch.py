@@ -114,9 +114,11 @@ def download(url: str, partial: Path) -> str | None:
             mark.unlink()
             return follow.sha256
     except urllib.error.HTTPError as error:
-        if error.code == RANGE_NOT_SATISFIABLE:  # all of it is there, or another file is
+        stale = error.code == RANGE_NOT_SATISFIABLE  # all of it is there, or another file is
+        if stale:
             partial.unlink()
-        raise FetchFailed(url, f"the server answers {error.code} {error.reason}", OFFLINE) from error
+        hint = AGAIN if stale else OFFLINE
+        raise FetchFailed(url, f"the server answers {error.code} {error.reason}", hint) from error
     except urllib.error.URLError as error:
         raise FetchFailed(url, str(error.reason), OFFLINE) from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
