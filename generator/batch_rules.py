@@ -85,7 +85,7 @@ def elementwise(node: ir.Node, context: Context) -> bool:
 
 
 def inner_axis(default: int) -> Callable[[ir.Node, Context], bool]:
-    """Rows stay apart if the operator works along another axis than the first, and no constant is as long as they."""
+    """Rows stay apart if the operator works along another axis than the first, with constants of fewer axes."""
 
     def rule(node: ir.Node, context: Context) -> bool:
         dimensions, *others = (rank(value) for value in node.inputs if value is not None)

@@ -91,8 +91,8 @@ def check_rows(model, dynamic, rows, count=4):
 
 PLAIN = """
     Abs Acos Asin Atan Ceil Celu Cos Elu Erf Exp Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish
-    Identity IsInf IsNaN LeakyRelu Log Mish Neg Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softplus Softsign Sqrt
-    Tan Tanh ThresholdedRelu"""
+    Identity IsInf IsNaN LeakyRelu Log Mish Neg Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Softplus Softsign
+    Sqrt Tan Tanh ThresholdedRelu"""
 BINARY = "Add Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mul PRelu Pow Sub Sum"
 LOGICAL = "And Or Xor"
 REDUCING = """
