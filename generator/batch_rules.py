@@ -130,7 +130,7 @@ def flatten(node: ir.Node, context: Context) -> bool:
 
 def reshape(node: ir.Node, context: Context) -> bool:
     """A row stays a row if the first dimension does and the rest holds as many elements."""
-    if len(node.inputs) != 2 or node.attributes.get_int("allowzero", 0) == 1:  # noqa: PLR2004 (a shape, and 0 keeps)
+    if len(node.inputs) != 2:  # noqa: PLR2004 (before opset 5 the shape was an attribute)
         return False
     before, after = node.inputs[0], node.outputs[0]
     if before is None or before.shape is None or after.shape is None or not context.only_first(node):

@@ -93,7 +93,7 @@ def values_read(graph: ir.Graph) -> Iterable[ir.Value]:
 
 
 def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
-    """Reshape to [0, …], which keeps the first dimension whatever it is."""
+    """Reshape to [0, …], which keeps the first dimension whatever it is; the rule lets no other 0 through."""
     output = node.outputs[0]
     assert output.shape is not None  # its rule looked  # noqa: S101
     dims = [0, *(dim for dim in output.shape[1:] if isinstance(dim, int))]
@@ -103,6 +103,7 @@ def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
     )
     graph.register_initializer(value)
     node.replace_input_with(1, value)
+    node.attributes.pop("allowzero", None)
 
 
 def opened(values: Iterable[ir.Value]) -> None:

@@ -125,10 +125,10 @@ class ExportFailed(TritongenError):
 class VerificationFailed(TritongenError):
     """An ONNX file whose answers are not those of the torch network."""
 
-    def __init__(self, name: str, what: str) -> None:
+    def __init__(self, name: str, what: str, hint: str | None = None) -> None:
         super().__init__(
             f"{name} was not published: {what}",
-            "the graph that would be served does not compute what the network computes",
+            hint or "the graph that would be served does not compute what the network computes",
         )
 
 

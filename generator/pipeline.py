@@ -20,6 +20,7 @@ from generator.spec import (
     Described,
     DPNShape,
     Network,
+    OnnxFile,
     Preprocessing,
 )
 from generator.weights.fetch import fetch
@@ -96,8 +97,13 @@ def build(
         raise BadOption("--models", "", "it names no network", "--models all is every one")
     options = checked_options(precision, gpus, max_batch_size, tolerance, rewrites)
     load_weights = weights_loader(weights, seed, chosen, say)
+    for network in chosen:
+        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
+            raise BadOption("--onnx", network.shape.path, "there is no such file")
     if labels is not None and len(chosen) > 1:
         raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
+    if labels is not None and not Path(labels).exists():
+        raise BadOption("--labels", labels, "there is no such file")
     output = Path(output)
     built: list[BuiltModel] = []
     failed: dict[str, TritongenError] = {}

@@ -33,7 +33,7 @@ def provenance(
     model = simplified.model
     record = {
         "network": {"name": network.name, **made_of(network)},
-        "weights": {"trained": prepared.weights.trained, **stated(prepared.weights)},
+        "weights": {"random": prepared.weights.random, **stated(prepared.weights)},
         "preprocessing": dataclasses.asdict(prepared.preprocessing) if prepared.preprocessing else None,
         "options": dataclasses.asdict(options),
         "graph": {
@@ -75,6 +75,7 @@ def certificate_record(certificate: Certificate) -> dict[str, Any]:
     """The certificate with the figures that it was judged by."""
     return {
         "compared": f"ONNX Runtime on the CPU with {certificate.reference}, fp32",
+        "inputs": certificate.inputs,
         "tolerance": certificate.tolerance,
         "batches": [error_record(batch) for batch in certificate.batches],
         "fp64": error_record(certificate.fp64, f"{certificate.reference} in fp32 with itself in fp64"),

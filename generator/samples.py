@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from generator.spec import TensorSpec
+    from generator.spec import Signature, TensorSpec
 
     Array = npt.NDArray[Any]
 
@@ -35,11 +35,25 @@ def feeds(inputs: Iterable[TensorSpec], rows: int | None, preprocessing: Preproc
 
 def sample(spec: TensorSpec, rows: int | None, preprocessing: Preprocessing | None, rng: np.random.Generator) -> Array:
     """Photographs first and then noise for an image, noise for other floats, small whole numbers for the rest."""
-    if rows is None or preprocessing is None or not takes_image(spec, preprocessing):
-        return noise(spec, spec.dims if rows is None else (rows, *spec.dims), rng)
+    if rows is None:
+        (row,) = of_one_row((spec,))
+        return noise(spec, spec.dims, rng) if row == spec else sample(row, 1, preprocessing, rng)
+    if preprocessing is None or not takes_image(spec, preprocessing):
+        return noise(spec, (rows, *spec.dims), rng)
     photographs = [photograph(spec, path, preprocessing) for path in image.PHOTOGRAPHS[:rows]]
     rest = noise(spec, (rows - len(photographs), *spec.dims), rng)
     return np.concatenate([np.stack(photographs).astype(rest.dtype), rest])
+
+
+def described(signature: Signature, preprocessing: Preprocessing | None) -> str:
+    """What `feeds` gives, in words."""
+    rows = of_one_row(signature.inputs) if signature.unbatched else signature.inputs
+    pictures = preprocessing is not None and all(takes_image(spec, preprocessing) for spec in rows)
+    if not pictures:
+        return "noise, and small whole numbers for integers; every row another"
+    if signature.unbatched:
+        return "a photograph"
+    return f"{len(image.PHOTOGRAPHS)} photographs, then noise; every row another"
 
 
 def noise(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -132,9 +132,9 @@ class Weights:
         return self.source if of is None else f"{self.source} ({of})"
 
     @property
-    def trained(self) -> bool:
-        """Whether the labels it gives mean anything."""
-        return self.source != "random"
+    def random(self) -> bool:
+        """Whether the labels it gives mean nothing."""
+        return self.source == "random"
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,11 @@ class Signature:
 
     @property
     def classes(self) -> int | None:
-        """How many classes it tells apart: the length of its only output, where that is a vector of floats."""
-        if len(self.outputs) != 1 or self.unbatched:
+        """How many classes it tells apart: the only length above 1 of its only output, where that is of floats."""
+        if len(self.outputs) != 1 or self.outputs[0].datatype not in ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64"):
             return None
-        (output,) = self.outputs
-        vector = len(output.dims) == 1 and output.datatype in ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64")
-        return output.dims[0] if vector and output.dims[0] > 1 else None
+        lengths = [length for length in self.outputs[0].dims if length != 1]
+        return lengths[0] if len(lengths) == 1 and lengths[0] > 1 else None
 
 
 @dataclass(frozen=True)
@@ -207,8 +206,8 @@ class BatchError:
     max_abs_logit: float
     top1_agree: int | None = None
     top5_agree: int | None = None
-    top1_flips: int = 0
-    top5_flips: int = 0
+    top1_flips: int | None = None
+    top5_flips: int | None = None
 
     @property
     def relative_error(self) -> float:
@@ -232,11 +231,13 @@ def ratio(error: float, scale: float) -> float:
 class Certificate:
     """What was compared before a model was published, and the bound it was held to.
 
-    `fp64` is the reference's own distance from itself in fp64, `fp16` the distance of an FP16 cast of the graph,
-    run by ONNX Runtime on the CPU: an estimate of TensorRT's. Both at batch 1, and held to nothing.
+    `inputs` says what it was tried on. `fp64` is the reference's own distance from itself in fp64, `fp16` the distance
+    of an FP16 cast of the graph, run by ONNX Runtime on the CPU: an estimate of TensorRT's. Both at batch 1, and held
+    to nothing.
     """
 
     reference: str
+    inputs: str
     tolerance: float
     batches: tuple[BatchError, ...]
     fp64: BatchError | None = None

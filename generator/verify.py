@@ -69,10 +69,12 @@ def verify(
         return compare(wanted or expected[batch], answered, sizes[batch], ranked=ranked, scales=scales)
 
     found = tuple(errors(answer, number) for number, answer in enumerate(answers))
-    judge(name, Certificate(reference.label, tolerance, found))
+    inputs = samples.described(signature, preprocessing)
+    judge(name, Certificate(reference.label, inputs, tolerance, found))
     exact, half_answer = reference.run_fp64(batches[0]), fp16_answer(path, batches[0])
     return Certificate(
         reference.label,
+        inputs,
         tolerance,
         found,
         fp64=None if exact is None else errors(expected[0], 0, exact),
@@ -85,10 +87,12 @@ def judge(name: str, certificate: Certificate) -> None:
     for batch in certificate.batches:
         # Written so that NaN fails.
         if not batch.relative_error <= certificate.tolerance:
+            rounding = f"less than {TOLERANCE:g}, the tolerance unless told, may be fp32's own rounding"
             raise VerificationFailed(
                 name,
                 f"at batch {batch.batch_size} its answers differ from those of {certificate.reference} by "
                 f"{batch.relative_error:.1e} of the largest, above the tolerance of {certificate.tolerance:g}",
+                rounding if batch.relative_error <= TOLERANCE else None,
             )
         for place, flips in (("another top-1 class", batch.top1_flips), ("other top-5 classes", batch.top5_flips)):
             if flips:
@@ -105,7 +109,7 @@ def compare(
     ranked: bool,
     scales: Sequence[float] | None = None,
 ) -> BatchError:
-    """The errors of the output that is furthest off; its classes, where the only output is `ranked`, [N,classes].
+    """The errors of the output that is furthest off; its classes, where the only output is `ranked`, [N,classes,1,…].
 
     `scales` are the largest values of the outputs, where they are to be those of a larger batch.
     """
@@ -114,7 +118,8 @@ def compare(
         output_error(want, got, batch_size, scale) for want, got, scale in zip(expected, answered, scales, strict=True)
     ]
     worst = max(errors, key=lambda error: (np.isnan(error.relative_error), error.relative_error))
-    return with_ranks(worst, expected[0], answered[0]) if ranked else worst
+    same = ranked and expected[0].shape == answered[0].shape
+    return with_ranks(worst, expected[0], answered[0]) if same else worst
 
 
 def largest(output: Array) -> float:
@@ -140,6 +145,7 @@ def output_error(expected: Array, answered: Array, batch_size: int, scale: float
 
 def with_ranks(error: BatchError, expected: Array, answered: Array) -> BatchError:
     """The error with how many first classes, and sets of first five, agree, and which of the others count."""
+    expected, answered = (logits.reshape(error.batch_size, -1) for logits in (expected, answered))
     off = np.abs(expected - answered).max(axis=1)
     counts: dict[str, int] = {}
     for top in (1, TOP):

@@ -93,10 +93,16 @@ def rows(*shape):
     return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
 
 
+def test_what_is_not_there(tmp_path):
+    """A wrong call: nothing is begun."""
+    with pytest.raises(BadOption, match=r"model\.onnx: there is no such file"):
+        generator.build(generator.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (None, "there is no such file"),
         ("folder", "it is a folder"),
         (b"", "it holds no graph"),
         (b"a line of text\n", "it is not a protobuf of a model, or it is cut short"),
@@ -653,3 +659,16 @@ def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):
     with pytest.raises(generator.errors.VerificationFailed, match="its answers differ from those of the file as given"):
         build(linear())
     assert not Path("model_repository").exists()
+
+
+@pytest.mark.parametrize("shape", [[1, 5], [1, 5, 1, 1]])
+def test_a_network_without_a_batch_has_labels_too(build, shape):
+    """Its classes are the only length above 1; a batch of one that stays is no other number of them."""
+    Path("five.txt").write_text("a\nb\nc\nd\ne\n")
+    nodes = [("CumSum", ["x", "axis"], ["y"])]  # has no batch rule
+    model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(1, np.int32)})
+    built = build(model, labels="five.txt")
+    assert "its batch stays 1" in built.signature.unbatched
+    assert (built.folder / "labels.txt").read_text().split() == list("abcde")
+    assert (built.certificate.worst.top1_agree, built.certificate.worst.top5_agree) == (1, None)
+    assert built.certificate.worst.top5_flips is None

@@ -127,7 +127,7 @@ def test_a_picture_network_on_the_command_line(tritongen, tmp_path):
         "torch": "nets:picture",
         "inputs": [{"name": "input", "datatype": "TYPE_FP32", "dims": [3, 32, 32]}],
     }
-    assert record["weights"] == {"trained": True, "source": "nets:picture"}
+    assert record["weights"] == {"random": False, "source": "nets:picture"}
     assert (record["preprocessing"]["crop_px"], record["preprocessing"]["mean"]) == (32, [0, 0, 0])
     assert str(tmp_path) not in json.dumps(record)
     assert 'label_filename: "labels.txt"' in (tmp_path / "model_repository/my-picture/config.pbtxt").read_text()

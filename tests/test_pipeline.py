@@ -65,7 +65,7 @@ def test_provenance(tmp_path):
     """It says what made the model, that its weights are random, and what was compared."""
     generator.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
-    assert record["weights"] == {"trained": False, "source": "random", "seed": 5, "bn_eps": 1e-5}
+    assert record["weights"] == {"random": True, "source": "random", "seed": 5, "bn_eps": 1e-5}
     assert record["options"] == {
         "precision": "fp32", "gpus": ["t4"], "max_batch_size": 4, "tolerance": 1e-4,
         "rewrites": ["slice-of-conv", "slice-of-concat", "concat-of-concat"],

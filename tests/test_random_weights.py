@@ -60,7 +60,7 @@ def test_logits_keep_a_trained_nets_scale(name):
     with torch.no_grad():
         logits = module(batch)
     assert weights.label == "random (seed 0)"
-    assert not weights.trained
+    assert weights.random
     assert 0.1 < logits.std() < 10
     assert logits.abs().max() < 100
     assert logits.std(dim=0).mean() > 0.05

@@ -110,7 +110,7 @@ def test_the_module_answers_and_the_file_is_told(tmp_path):
     with torch.no_grad():
         assert torch.equal(module(images), saved(images))
     assert weights.label == "timm (dpn.pth)"
-    assert weights.trained
+    assert not weights.random
     assert weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

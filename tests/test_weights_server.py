@@ -70,7 +70,7 @@ def test_the_served_answer_is_torchs(served, modules, name):
 
     record = json.loads((served.repository / name / "provenance.json").read_text())
     assert record["weights"].pop("sha256")
-    assert record["weights"] == {"trained": True, "source": source, "file": file, "bn_eps": bn_eps}
+    assert record["weights"] == {"random": False, "source": source, "file": file, "bn_eps": bn_eps}
     assert record["preprocessing"]["mean"] == pytest.approx(preprocessing.mean)
     assert record["preprocessing"]["std"] == pytest.approx(preprocessing.std)
 

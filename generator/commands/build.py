@@ -193,15 +193,15 @@ def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple
             f"configs/ has fp16 and fp32 for {', '.join(gpus).lower()}.\n"
             f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
-            "estimate of TensorRT's. Top-1, top-5:\nimages of batch 8 with the same classes. It all stands in "
-            "provenance.json."
+            "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "
+            "no such figure. All of it is in provenance.json."
         )
         for model in report.built:
             if model.signature.unbatched:
                 console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
             if model.simplified.unsimplified:
                 console.say(f"{model.network.name} is not simplified: {model.simplified.unsimplified}")
-        if not all(model.weights.trained for model in report.built):
+        if any(model.weights.random for model in report.built):
             console.say("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
         console.complain(str(error), error.hint)
