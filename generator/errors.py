@@ -6,6 +6,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - UsageError               the call was wrong (exit status 2)
     - UnknownName
     - BadOption
+    - TemplateUnusable
   - OnnxUnreadable
   - NotServable
   - NetworkUnusable
@@ -87,6 +88,13 @@ class BadOption(UsageError):
         super().__init__(f"{option} {value}: {why}", hint)
 
 
+class TemplateUnusable(UsageError):
+    """A template of the user's that gives no text, or the wrong one."""
+
+    def __init__(self, name: str, folder: Path | None, why: str) -> None:
+        super().__init__(f"template {name if folder is None else folder / name}: {why}")
+
+
 class OnnxUnreadable(TritongenError):
     """A file that is not an ONNX model that can be served."""
 
@@ -151,8 +159,8 @@ class OutputFailed(TritongenError):
 class RepositoryNotFound(TritongenError):
     """No model repository where one was named."""
 
-    def __init__(self, path: Path, why: str = "there is no such folder") -> None:
-        super().__init__(f"{path} is not a model repository: {why}", "`tritongen build` makes one")
+    def __init__(self, path: Path, why: str = "there is no such folder", hint: str | None = None) -> None:
+        super().__init__(f"{path} is not a model repository: {why}", hint or "`tritongen build` makes one")
 
 
 class ImageUnreadable(TritongenError):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import networks, repository, targets
+from generator.config_file import ConfigFile, read_config_file
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName
 from generator.labels import read_labels
+from generator.render import LABELS, check_templates, config_text, default_config, target_configs
+from generator.serving_options import from_call, in_force
 from generator.spec import (
     PRECISIONS,
     REWRITES,
@@ -28,7 +31,7 @@ from generator.weights.find import find
 from generator.weights.publishers import PUBLISHERS, remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "failed")
-LARGEST_BATCH_SIZE = 1024
 RANDOM = "random"
 
 
@@ -59,12 +61,14 @@ def build(
     output: str | Path = "model_repository",
     weights: str | Path = RANDOM,
     seed: int = 0,
-    max_batch_size: int = 8,
     tolerance: float = 1e-4,
     rewrites: Iterable[str] = REWRITES,
     labels: str | Path | None = None,
+    config: str | Path | None = None,
+    template_dir: str | Path | None = None,
     on_step: OnStep = lambda _network, _step: None,
     say: Callable[[str], None] = lambda _text: None,
+    **serving: object,
 ) -> BuildReport:
     """Build models into a repository, each published as soon as it is verified.
 
@@ -73,16 +77,18 @@ def build(
     Args:
         models: names, glob patterns or `all`; networks of one's own, by `onnx_network` and `torch_network`.
         precision: which variant `config.pbtxt` is, fp16 or fp32.
-        gpus: for which GPUs the variants in `configs/` are written.
+        gpus: for which GPUs the variants in `configs/` are written; `cpu` is served by `config.pbtxt` and has none.
         output: the repository.
         weights: `random`, a publisher (torchvision, timm, paddleclas), or a file or folder of theirs.
         seed: of the random weights.
-        max_batch_size: the largest batch the server may form.
         tolerance: the largest error that is published, relative to the largest logit; 1e-4 at most.
         rewrites: which of our rewrites are applied.
         labels: a file with a class a line, for one network; ImageNet's for the ten.
+        config: a TOML file of serving options, for all networks and for some of them.
+        template_dir: a folder whose config.pbtxt.j2 is used in place of ours.
         on_step: called with the network and the step that begins, then with `published` or `failed`.
         say: told what takes long.
+        serving: the fields of ServingOptions, for all networks; they go before the file's.
 
     Raises:
         UsageError: an unknown name or a value out of range; nothing was written.
@@ -95,21 +101,19 @@ def build(
     ]
     if not chosen:
         raise BadOption("--models", "", "it names no network", "--models all is every one")
-    options = checked_options(precision, gpus, max_batch_size, tolerance, rewrites)
+    labels, config, template_dir = map(as_path, (labels, config, template_dir))
+    options = checked_options(precision, gpus, tolerance, rewrites)
+    options_of = with_serving(options, chosen, config, serving)
+    if template_dir:
+        check_templates(template_dir)
     load_weights = weights_loader(weights, seed, chosen, say)
-    for network in chosen:
-        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
-            raise BadOption("--onnx", network.shape.path, "there is no such file")
-    if labels is not None and len(chosen) > 1:
-        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
-    if labels is not None and not Path(labels).exists():
-        raise BadOption("--labels", labels, "there is no such file")
+    check_files(chosen, labels)
     output = Path(output)
     built: list[BuiltModel] = []
     failed: dict[str, TritongenError] = {}
     with repository.staging(output) as staging:
         for network in chosen:
-            job = Job(network, options, load_weights, Path(labels) if labels is not None else None)
+            job = Job(network, options_of[network.name], load_weights, labels, template_dir)
             try:
                 built.append(build_model(job, staging, output, on_step))
             except OutputFailed:
@@ -122,6 +126,22 @@ def build(
     return BuildReport(tuple(built), failed)
 
 
+def as_path(path: str | Path | None) -> Path | None:
+    """A path that was given as either, or not given."""
+    return None if path is None else Path(path)
+
+
+def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
+    """Raise BadOption where a file that was named is not there, or is of one network and several were chosen."""
+    for network in chosen:
+        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
+            raise BadOption("--onnx", network.shape.path, "there is no such file")
+    if labels and len(chosen) > 1:
+        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
+    if labels and not labels.exists():
+        raise BadOption("--labels", labels, "there is no such file")
+
+
 @dataclass(frozen=True)
 class Job:
     """One model that is to be made."""
@@ -130,6 +150,7 @@ class Job:
     options: BuildOptions
     load_weights: LoadWeights
     labels: Path | None
+    template_dir: Path | None
 
 
 def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
@@ -137,8 +158,7 @@ def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> Built
     # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
     with uninterrupted():
         from generator.prepare import prepare
-        from generator.provenance import provenance
-        from generator.render import LABELS, config_text, default_config, target_configs
+        from generator.provenance import digests, provenance
         from generator.verify import verify
 
     network, options = job.network, job.options
@@ -165,19 +185,20 @@ def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> Built
 
     on_step(network, "publish")
     labels_file = job.labels or prepared.labels
+    sha256 = digests(graph)
     described = Described(
-        network.name, signature, prepared.weights, prepared.preprocessing, labelled=labels_file is not None
-    )
-    texts = {
-        repository.CONFIG_FILE: config_text(default_config(described, options)).encode(),
-        **{
-            f"configs/{name}": config_text(variant).encode()
-            for name, variant in target_configs(described, options).items()
-        },
+        network.name, signature, prepared.weights, prepared.preprocessing,
+        labelled=labels_file is not None, sha256="".join(sha256.values()),
+    )  # fmt: skip
+    variants = {
+        repository.CONFIG_FILE: default_config(described, options),
+        **{f"configs/{name}": variant for name, variant in target_configs(described, options).items()},
     }
+    texts = {path: config_text(variant, job.template_dir).encode() for path, variant in variants.items()}
     if labels_file:
         texts[LABELS] = read_labels(labels_file, signature.classes)
-    texts[repository.PROVENANCE_FILE] = provenance(network, prepared, options, certificate, {**graph, **texts})
+    sha256 |= digests(texts)
+    texts[repository.PROVENANCE_FILE] = provenance(network, prepared, options, certificate, sha256)
     repository.write_model(staged, texts)
     return BuiltModel(
         network=network,
@@ -241,23 +262,31 @@ def uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def checked_options(
-    precision: str, gpus: Iterable[str], max_batch_size: int, tolerance: float, rewrites: Iterable[str]
-) -> BuildOptions:
-    """The options, each held to what it may be."""
+def with_serving(
+    options: BuildOptions, chosen: Sequence[Network], config: Path | None, said: Mapping[str, object]
+) -> dict[str, BuildOptions]:
+    """Each network's options: what the call says goes before what the file says."""
+    called = from_call(said)
+    known = dict.fromkeys(network.name for network in (*networks.select(["all"]), *chosen))
+    file = read_config_file(config, known) if config is not None else ConfigFile()
+    return {
+        network.name: replace(options, serving=in_force([*file.of(network.name), called], options.gpus))
+        for network in chosen
+    }
+
+
+def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewrites: Iterable[str]) -> BuildOptions:
+    """The options that all networks share, each held to what it may be."""
     wanted = precision.lower()
     if wanted not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    if not 1 <= max_batch_size <= LARGEST_BATCH_SIZE:
-        raise BadOption("--max-batch-size", max_batch_size, f"it must be from 1 to {LARGEST_BATCH_SIZE}")
     if not 0 < tolerance <= BuildOptions.tolerance:
         raise BadOption(
             "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
         )
     return BuildOptions(
         precision=wanted,
-        gpus=tuple(dict.fromkeys(targets.find(gpu).name for gpu in gpus)),
-        max_batch_size=max_batch_size,
+        gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
         tolerance=tolerance,
         rewrites=chosen_rewrites(rewrites),
     )

@@ -9,6 +9,7 @@ import math
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from generator import serving_options
 from generator.spec import DenseNetShape, DPNShape, OnnxFile, Plugin, TorchNetwork
 
 if TYPE_CHECKING:
@@ -26,16 +27,16 @@ def provenance(
     prepared: Prepared,
     options: BuildOptions,
     certificate: Certificate,
-    files: Mapping[str, bytes | Path],
+    sha256: Mapping[str, str],
 ) -> bytes:
-    """The text of the file; nothing of the machine or the hour is in it."""
+    """The text of the file, with the digests of the others; nothing of the machine or the hour is in it."""
     simplified, signature = prepared.simplified, prepared.signature
     model = simplified.model
     record = {
         "network": {"name": network.name, **made_of(network)},
         "weights": {"random": prepared.weights.random, **stated(prepared.weights)},
         "preprocessing": dataclasses.asdict(prepared.preprocessing) if prepared.preprocessing else None,
-        "options": dataclasses.asdict(options),
+        "options": {**dataclasses.asdict(options), "serving": serving_options.record(options.serving)},
         "graph": {
             "exporter": prepared.exported.exporter,
             "ir_version": model.ir_version,
@@ -48,7 +49,7 @@ def provenance(
         },
         "certificate": certificate_record(certificate),
         "versions": {package: version(package) for package in PACKAGES},
-        "sha256": {name: sha256(content) for name, content in sorted(files.items())},
+        "sha256": dict(sorted(sha256.items())),
     }
     return (json.dumps(record, indent=2) + "\n").encode()
 
@@ -101,7 +102,12 @@ def error_record(error: BatchError | None, compared: str | None = None) -> dict[
     return {"compared": compared, **finite} if compared else finite
 
 
-def sha256(content: bytes | Path) -> str:
+def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
+    """The SHA-256 of each, in hex."""
+    return {name: sha256_of(content) for name, content in files.items()}
+
+
+def sha256_of(content: bytes | Path) -> str:
     """Of bytes or of a file, in hex."""
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()

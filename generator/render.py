@@ -1,22 +1,34 @@
-"""From a specification to the text of a config.pbtxt: pure, and strict about undefined names."""
+"""From a specification to the text of a config.pbtxt: pure, but for reading the template."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
 from typing import TYPE_CHECKING
 
-import jinja2
-from google.protobuf.text_encoding import CEscape
-
-from generator.spec import PRECISIONS, ModelConfig, TensorRT
+from generator.errors import BadOption, TemplateUnusable
+from generator.spec import (
+    PRECISIONS,
+    ConfigTensor,
+    Described,
+    DynamicBatching,
+    ModelConfig,
+    Preprocessing,
+    ServingOptions,
+    Signature,
+    TensorSpec,
+    Weights,
+)
+from generator.templates import render
 
 if TYPE_CHECKING:
-    from generator.spec import BuildOptions, Described, Precision, Preprocessing
+    from pathlib import Path
 
-PREFERRED_BATCH_SIZES = (4, 8)
-MAX_QUEUE_DELAY_US = 100
-WORKSPACE_BYTES = 1 << 30  # the TensorRT provider's own default, written out
+    from generator.spec import BuildOptions, Precision
+
+CONFIG_TEMPLATE = "config.pbtxt.j2"
 LABELS = "labels.txt"
+MIB = 1 << 20
+KEY_DIGITS = 12
 
 
 def default_config(model: Described, options: BuildOptions) -> ModelConfig:
@@ -27,35 +39,48 @@ def default_config(model: Described, options: BuildOptions) -> ModelConfig:
     """
     precision = options.precision
     cache = f"/tmp/tritongen-{model.name}-{precision}"  # noqa: S108 (inside the server's container)
-    return model_config(model, options, precision, cache)
+    return model_config(model, options.serving, precision, cache)
 
 
 def target_configs(model: Described, options: BuildOptions) -> dict[str, ModelConfig]:
     """The variants of `configs/`, by file name; their cache lies in the folder that `serve` mounts at /cache."""
     return {
-        f"{gpu}-{precision}.pbtxt": model_config(model, options, precision, f"/cache/{model.name}-{precision}")
+        f"{gpu}-{precision}.pbtxt": model_config(model, options.serving, precision, f"/cache/{model.name}-{precision}")
         for gpu in options.gpus
         for precision in PRECISIONS
     }
 
 
-def model_config(model: Described, options: BuildOptions, precision: Precision, cache_path: str) -> ModelConfig:
+def model_config(model: Described, options: ServingOptions, precision: Precision, cache_path: str) -> ModelConfig:
     """One variant of a network's config."""
     signature = model.signature
-    largest = 0 if signature.unbatched else options.max_batch_size
+    batched = not signature.unbatched
+    largest = options.max_batch_size if batched else 0
+    ends = tuple(sorted({1, largest or 1}))
     return ModelConfig(
         name=model.name,
         max_batch_size=largest,
-        inputs=signature.inputs,
-        outputs=signature.outputs,
-        preferred_batch_sizes=tuple(size for size in PREFERRED_BATCH_SIZES if size <= largest) or (largest,),
-        max_queue_delay_us=MAX_QUEUE_DELAY_US,
-        instance_count=1,
-        label_filename=LABELS if model.labelled else None,
-        tensorrt=TensorRT(precision, cache_path, WORKSPACE_BYTES),
-        warmup_batch_sizes=tuple(sorted({1, largest or 1})),
+        inputs=tuple(config_tensor(tensor, batched=batched) for tensor in signature.inputs),
+        outputs=tuple(
+            config_tensor(tensor, batched=batched, labels=LABELS if model.labelled else None)
+            for tensor in signature.outputs
+        ),
+        instance_count=options.instance_count,
+        dynamic_batching=DynamicBatching(options.preferred_batch_sizes, options.max_queue_delay_us)
+        if batched
+        else None,
+        response_cache=options.response_cache,
+        accelerator=accelerator(model, options, precision, cache_path),
+        warmup_batch_sizes=ends if options.warmup else (),
         parameters=(("tritongen.weights", model.weights.label), *preprocessing_parameters(model.preprocessing)),
     )
+
+
+def config_tensor(tensor: TensorSpec, *, batched: bool, labels: str | None = None) -> ConfigTensor:
+    """An input or output block: a scalar has one element, and of a batch of scalars each row is one."""
+    if tensor.dims:
+        return ConfigTensor(tensor.name, tensor.datatype, tensor.dims, None, labels)
+    return ConfigTensor(tensor.name, tensor.datatype, (1,), () if batched else None, labels)
 
 
 def preprocessing_parameters(prep: Preprocessing | None) -> tuple[tuple[str, str], ...]:
@@ -70,69 +95,81 @@ def preprocessing_parameters(prep: Preprocessing | None) -> tuple[tuple[str, str
     )
 
 
-def accelerator_parameters(model: ModelConfig) -> list[tuple[str, str]]:
+def accelerator(
+    model: Described, options: ServingOptions, precision: Precision, cache_path: str
+) -> tuple[tuple[str, str], ...]:
     """Key and value of each parameter of the `tensorrt` accelerator.
 
-    Only keys that onnxruntime_backend knows since r24.04; booleans as 1 or 0, since the raw string goes to
-    ONNX Runtime.
+    ONNX Runtime names a cached engine by the graph's structure: another set of weights would be answered with the
+    engine of the first (LeelaChessZero/lc0 #2214). The prefix therefore tells the model and all that shapes its engine.
     """
-    trt = model.tensorrt
-    return [
-        ("precision_mode", trt.precision.upper()),
-        ("max_workspace_size_bytes", str(trt.workspace_bytes)),
+    level = options.builder_optimization_level
+    shaping = (
+        ("precision_mode", precision.upper()),
+        ("max_workspace_size_bytes", str(options.workspace_mib * MIB)),
+        *((("trt_builder_optimization_level", str(level)),) if level is not None else ()),
+        *(profile(model, options.profile) if not model.signature.unbatched else ()),
+        *options.accelerator,
+    )
+    key = hashlib.sha256(repr((model.sha256, shaping)).encode()).hexdigest()[:KEY_DIGITS]
+    return (
+        *shaping,
         ("trt_engine_cache_enable", "1"),
-        ("trt_engine_cache_path", trt.cache_path),
+        ("trt_engine_cache_path", cache_path),
+        ("trt_engine_cache_prefix", f"{model.name}-{key}"),
         ("trt_timing_cache_enable", "1"),
-        ("trt_timing_cache_path", trt.cache_path),
-        *profile(model),
-    ]
+        ("trt_timing_cache_path", cache_path),
+    )
 
 
-def profile(model: ModelConfig) -> list[tuple[str, str]]:
-    """Exactly one profile, whose maximum is `max_batch_size`; none where every shape is fixed.
+def profile(model: Described, batch_sizes: tuple[int, int, int]) -> tuple[tuple[str, str], ...]:
+    """Exactly one profile, whose maximum is `max_batch_size`.
 
     Outside it TensorRT would rebuild the engine on live traffic, and a second profile's inputs fail
     (onnxruntime #31624).
     """
-    if model.max_batch_size == 0:
-        return []
 
     def shapes(batch_size: int) -> str:
-        return ",".join(f"{t.name}:{'x'.join(map(str, (batch_size, *t.dims)))}" for t in model.inputs)
+        return ",".join(f"{t.name}:{'x'.join(map(str, (batch_size, *t.dims)))}" for t in model.signature.inputs)
 
-    return [
-        ("trt_profile_min_shapes", shapes(1)),
-        ("trt_profile_opt_shapes", shapes(model.max_batch_size)),
-        ("trt_profile_max_shapes", shapes(model.max_batch_size)),
-    ]
+    ends = zip(("min", "opt", "max"), batch_sizes, strict=True)
+    return tuple((f"trt_profile_{end}_shapes", shapes(size)) for end, size in ends)
 
 
-def config_text(model: ModelConfig) -> str:
-    """`config.pbtxt` of one variant."""
-    template = environment().get_template("config.pbtxt.j2")
-    return template.render(model=model, accelerator=accelerator_parameters(model))
+def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:
+    """`config.pbtxt` of one variant.
+
+    Raises:
+        TemplateUnusable: the template, or what it gives, is no config.
+    """
+    text = render(CONFIG_TEMPLATE, template_dir, model=model)
+    check_config_text(text, template_dir)
+    return text
 
 
-def environment() -> jinja2.Environment:
-    """Jinja that fails on an undefined name instead of writing nothing."""
-    env = jinja2.Environment(  # noqa: S701 (no HTML is made; strings pass through `quote`)
-        loader=jinja2.FileSystemLoader(template_folder()),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    env.filters["quote"] = quote
-    return env
+def check_config_text(text: str, template_dir: Path | None) -> None:
+    """Raise TemplateUnusable unless Triton's schema reads the text."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    try:
+        text_format.Parse(text, model_config_pb2.ModelConfig())
+    except text_format.ParseError as error:
+        raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, f"what it gives is no config: {error}") from error
 
 
-def quote(text: str) -> str:
-    """A protobuf text-format string literal."""
-    return f'"{CEscape(text, as_utf8=True)}"'
+def check_templates(template_dir: Path) -> None:
+    """Try a user's templates on stand-ins for a model with a batch and one without, before anything is built.
 
-
-def template_folder() -> Path:
-    """`templates/`: inside the package in a wheel, beside it in a checkout."""
-    package = Path(__file__).parent
-    packaged = package / "templates"
-    return packaged if packaged.is_dir() else package.parent / "templates"
+    Raises:
+        BadOption: there are none.
+        TemplateUnusable: one cannot be used.
+    """
+    if not (template_dir / CONFIG_TEMPLATE).is_file():
+        raise BadOption("--template-dir", template_dir, f"it has no {CONFIG_TEMPLATE}", "copy ours and change it")
+    image, classes = TensorSpec("input", "TYPE_FP32", (3, 224, 224)), TensorSpec("output", "TYPE_FP32", (1000,))
+    options = ServingOptions(builder_optimization_level=3, response_cache=True)
+    for unbatched in (None, "a stand-in"):
+        signature = Signature((image,), (classes,), unbatched)
+        model = Described("stand-in", signature, Weights("random", 0), Preprocessing(), labelled=True, sha256="0" * 64)
+        config_text(model_config(model, options, "fp16", "/cache/stand-in"), template_dir)

@@ -8,26 +8,25 @@ from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import BadOption, UnknownName, WrongDevice
-from generator.server.gpus import gpu_names
+from generator.server.gpus import gpu_names, this_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from generator.spec import Precision, ServedModel
 
-CPU = "cpu"
+CPU = targets.CPU.name
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def known_devices() -> tuple[str, ...]:
     """What --gpu may say."""
-    return (*(target.name for target in targets.TARGETS), CPU)
+    return tuple(target.name for target in targets.TARGETS)
 
 
 def default_device() -> str:
     """This machine's GPU where it is one of the targets, else its CPU."""
-    names = " ".join(gpu_names()).lower()
-    return next((target.name for target in targets.TARGETS if target.title.lower() in names), CPU)
+    return this_gpu() or CPU
 
 
 def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
@@ -59,7 +58,7 @@ def check_startable(device: str) -> None:
     if device == CPU:
         return
     names = gpu_names()
-    if not any(targets.find(device).title.lower() in name.lower() for name in names):
+    if targets.find(device) not in map(targets.of_gpu, names):
         raise WrongDevice(device, f"a server on this machine would run on {', '.join(names) or cpu_label()}")
 
 
@@ -75,12 +74,13 @@ def describe_served(device: str, model: ServedModel, url: str) -> str:
         if device != CPU:
             raise WrongDevice(device, f"the server runs on {found}")
         return found
-    names = ", ".join(gpu_names()) if local else ""
+    gpus = gpu_names() if local else ()
+    names = ", ".join(gpus)
     if device == CPU:
         raise WrongDevice(device, f"the server runs on {names or 'a GPU'}")
     if not local:
         return f"{targets.find(device).title} (as stated: the server is on another host)"
-    if targets.find(device).title.lower() not in names.lower():
+    if targets.find(device) not in map(targets.of_gpu, gpus):
         raise WrongDevice(device, f"the server runs on {names or 'a GPU that nvidia-smi does not name'}")
     return names
 

@@ -11,7 +11,7 @@ from generator import networks
 from generator.errors import BadOption, TritongenError, UnknownName
 from generator.server import engines, probe
 from generator.server.connect import running_server
-from generator.server.docker import docker_options
+from generator.server.container import docker_options
 from generator.server.embedded import check_repository
 from generator.server.ports import free_ports
 from perf import device as devices
@@ -134,9 +134,11 @@ def started(request: Request, precision: Precision, say: Say) -> Iterator[Varian
     names = choose(request.models, there, str(request.repository))
     on_gpu = request.device != devices.CPU
     engine = engines.choose("docker" if on_gpu else "embedded")
-    options = docker_options(request.device, precision, None) if on_gpu else None
+    options = docker_options(request.device, precision) if on_gpu else None
     say(f"no Triton serves what is measured: starting one of {request.repository} ({engine} engine) for this command")
-    with engines.start(engine, request.repository, ports=free_ports(), models=names, options=options) as server:
+    with engines.start(
+        engine, request.repository, ports=free_ports(), models=names, options=options, say=say
+    ) as server:
         models = tuple(probe.served_model(server.grpc_url, name) for name in names)
         label = devices.describe_served(request.device, models[0], server.grpc_url)
         yield Variant(server.grpc_url, started=True, models=models, device_label=label)

@@ -9,10 +9,11 @@ from helpers import ROOT
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
     ("generator.errors", "generator.spec", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
-     "generator.datatypes"),
+     "generator.datatypes", "generator.files", "generator.tensorrt"),
     ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
-     "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows"),
+     "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows", "generator.templates",
+     "generator.serving_options", "generator.config_file"),
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server"),

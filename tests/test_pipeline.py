@@ -8,9 +8,9 @@ import torch
 from onnx import numpy_helper
 
 import generator
-from generator import pipeline, prepare, references, simplify
+from generator import pipeline, prepare, references, serving_options, simplify
 from generator.errors import BadOption, OutputFailed, UnknownName
-from generator.spec import DenseNetShape, DPNShape, Network, Published
+from generator.spec import DenseNetShape, DPNShape, Network, Published, ServingOptions
 
 PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)
 TINY = (
@@ -67,8 +67,10 @@ def test_provenance(tmp_path):
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
     assert record["weights"] == {"random": True, "source": "random", "seed": 5, "bn_eps": 1e-5}
     assert record["options"] == {
-        "precision": "fp32", "gpus": ["t4"], "max_batch_size": 4, "tolerance": 1e-4,
+        "precision": "fp32", "gpus": ["t4"], "tolerance": 1e-4,
         "rewrites": ["slice-of-conv", "slice-of-concat", "concat-of-concat"],
+        "serving": {**serving_options.record(ServingOptions()), "max_batch_size": 4, "preferred_batch_sizes": [4],
+                    "profile": [1, 4, 4]},
     }  # fmt: skip
     assert record["graph"]["rewrites"] == {"slice-of-conv": 16}  # 2 cuts of 2 convolutions in each of 4 blocks
     assert record["graph"]["opset"] == {"ai.onnx": 18}

@@ -1,129 +1,166 @@
-"""The configs: two networks against golden files, all ten by invariants."""
+"""The configs: two networks against golden files, all ten by invariants that are each seen to break."""
 
 import dataclasses
 import re
 
-import jinja2
 import pytest
+from config_invariants import INVARIANTS, Written
 from google.protobuf import text_format
 from helpers import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from generator import render
+from generator.errors import TemplateUnusable
 from generator.networks import NETWORKS, select
-from generator.render import config_text, default_config, quote, target_configs
+from generator.render import check_templates, config_text, default_config, target_configs
+from generator.serving_options import from_call, in_force
 from generator.spec import BuildOptions, Described, Preprocessing, Signature, TensorSpec, Weights
+from generator.templates import quote
 
 SIGNATURE = Signature((TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (TensorSpec("output", "TYPE_FP32", (1000,)),))
 GOLDEN = ROOT / "tests" / "golden"
-# onnxruntime_backend r24.04 (src/onnxruntime.cc) knows these and more; the configs use no others.
-ACCELERATOR_KEYS = {
-    "precision_mode",
-    "max_workspace_size_bytes",
-    "trt_engine_cache_enable",
-    "trt_engine_cache_path",
-    "trt_timing_cache_enable",
-    "trt_timing_cache_path",
-    "trt_profile_min_shapes",
-    "trt_profile_opt_shapes",
-    "trt_profile_max_shapes",
-}
 
 
-def configs(network, **options):
+def configs(name, precision="fp16", sha256="0" * 64, **serving):
     """Every config of a network by its path in the model's folder."""
-    described = Described(network.name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True)
-    arguments = (described, BuildOptions(**options))
-    variants = {f"configs/{name}": variant for name, variant in target_configs(*arguments).items()}
-    return {"config.pbtxt": default_config(*arguments), **variants}
+    described = Described(name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True, sha256=sha256)
+    gpus = ("v100", "t4")
+    options = BuildOptions(precision=precision, gpus=gpus, serving=in_force([from_call(serving)], gpus))
+    variants = {f"configs/{file}": variant for file, variant in target_configs(described, options).items()}
+    return {"config.pbtxt": default_config(described, options), **variants}
 
 
-def parsed(model):
+def parsed(text):
     """What Triton's own schema reads."""
-    return text_format.Parse(config_text(model), ModelConfig())
+    return text_format.Parse(text, ModelConfig())
 
 
 @pytest.mark.parametrize("name", ["densenet121", "dpn92"])
 def test_golden_files(name):
     """All five files of the two networks, whole; none more, none less."""
-    written = {path: config_text(model) for path, model in configs(select([name])[0]).items()}
+    written = {path: config_text(model) for path, model in configs(select([name])[0].name).items()}
     golden = {str(path.relative_to(GOLDEN / name)): path.read_text() for path in (GOLDEN / name).rglob("*.pbtxt")}
     assert written == golden
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
 @pytest.mark.parametrize("max_batch_size", [1, 2, 8, 32])
-def test_invariants(network, max_batch_size):
+@pytest.mark.parametrize("default", ["fp16", "fp32"])
+def test_invariants(network, max_batch_size, default):
     """What holds for every file that is written."""
-    for path, model in configs(network, max_batch_size=max_batch_size).items():
-        config = parsed(model)
+    for path, model in configs(network.name, default, max_batch_size=max_batch_size).items():
+        config = parsed(config_text(model))
         assert text_format.Parse(text_format.MessageToString(config), ModelConfig()) == config
-        assert (config.name, config.backend) == (network.name, "onnxruntime")
-        assert config.max_batch_size == max_batch_size
-        assert list(config.input[0].dims) == [3, 224, 224]
-        assert list(config.output[0].dims) == [1000]
-        assert config.output[0].label_filename == "labels.txt"
-        assert [group.count for group in config.instance_group] == [1]
-        assert config.instance_group[0].kind == 0  # KIND_AUTO: the GPU where there is one
-        assert config.HasField("version_policy")
-        preferred = list(config.dynamic_batching.preferred_batch_size)
-        assert preferred
-        assert all(1 <= size <= max_batch_size for size in preferred)
-        assert config.dynamic_batching.max_queue_delay_microseconds > 0
-        warmed = {sample.batch_size for sample in config.model_warmup}
-        assert warmed == {1, max_batch_size}
-        assert all(sample.inputs["input"].zero_data for sample in config.model_warmup)
-        check_accelerator(config, path, max_batch_size)
+        precision = default if path == "config.pbtxt" else re.search(r"fp\d\d", path).group()
+        for holds in INVARIANTS:
+            holds(Written(config, path, network.name, max_batch_size, precision))
 
 
-def check_accelerator(config, path, max_batch_size):
-    """One tensorrt block, known keys, one profile that ends at the largest batch, a cache that can be made."""
-    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    parameters = dict(accelerator.parameters)
-    assert accelerator.name == "tensorrt"
-    assert set(parameters) == ACCELERATOR_KEYS
-    precision = re.search(r"fp\d\d", path)
-    assert parameters["precision_mode"] == (precision.group().upper() if precision else "FP16")
-    assert parameters["trt_engine_cache_enable"] == parameters["trt_timing_cache_enable"] == "1"
-    assert int(parameters["max_workspace_size_bytes"]) > 0
-    smallest, best, largest = (
-        int(re.fullmatch(r"input:(\d+)x3x224x224", parameters[f"trt_profile_{end}_shapes"]).group(1))
-        for end in ("min", "opt", "max")
-    )
-    assert 1 == smallest <= best <= largest == max_batch_size
-    # The provider makes the folder without its parents.
-    cache = parameters["trt_engine_cache_path"]
-    assert re.fullmatch(r"/(tmp|cache)/[a-z0-9-]+", cache)
-    assert cache.startswith("/tmp/") == (path == "config.pbtxt")
+@pytest.mark.parametrize("broken", INVARIANTS, ids=lambda invariant: invariant.__name__)
+def test_each_invariant_can_break(broken):
+    """The change is there, and the invariant sees it."""
+    path = "configs/v100-fp32.pbtxt"
+    good = config_text(configs("densenet121")[path])
+    pattern, replacement = INVARIANTS[broken]
+    text = good.replace(pattern, replacement) if pattern in good else re.sub(pattern, replacement, good)
+    assert text != good
+    with pytest.raises((AssertionError, KeyError)):
+        broken(Written(parsed(text), path, "densenet121", 8, "fp32"))
 
 
 def test_every_variant_has_its_own_cache_and_precision():
     """The fp16 and fp32 engines of a model never share a folder."""
-    caches = {path: model.tensorrt for path, model in configs(select(["dpn92"])[0], precision="fp32").items()}
-    assert caches["config.pbtxt"].precision == "fp32"
-    assert {trt.cache_path for trt in caches.values()} == {
+    caches = {path: dict(model.accelerator) for path, model in configs("dpn92", "fp32").items()}
+    assert caches["config.pbtxt"]["precision_mode"] == "FP32"
+    assert {parameters["trt_engine_cache_path"] for parameters in caches.values()} == {
         "/tmp/tritongen-dpn92-fp32",
         "/cache/dpn92-fp16",
         "/cache/dpn92-fp32",
     }
 
 
+def test_another_model_or_setting_never_finds_the_engine_of_the_first():
+    """ONNX Runtime names engines by the graph's structure; the prefix tells weights and parameters apart."""
+
+    def prefix(**options):
+        return dict(configs("dpn92", **options)["configs/t4-fp16.pbtxt"].accelerator)["trt_engine_cache_prefix"]
+
+    assert prefix() == prefix(instance_count=2, max_queue_delay_us=0, warmup=False)
+    others = [
+        prefix(sha256="1" * 64), prefix(max_batch_size=16), prefix(workspace_mib=2048), prefix(profile=[1, 4, 8]),
+        prefix(builder_optimization_level=5), prefix(accelerator={"trt_sparsity_enable": True}),
+    ]  # fmt: skip
+    assert len({prefix(), *others}) == len(others) + 1
+
+
+def test_options_reach_the_config():
+    """Each serving option, in Triton's words."""
+    written = configs(
+        "dpn92", max_batch_size=16, preferred_batch_sizes=[16, 2], max_queue_delay_us=0, instance_count=3,
+        workspace_mib=512, profile=[1, 4, 16], builder_optimization_level=5, response_cache=True, warmup=False,
+        accelerator={"trt_layer_norm_fp32_fallback": True, "trt_auxiliary_streams": 0},
+    )  # fmt: skip
+    for path, model in written.items():
+        config = parsed(config_text(model))
+        assert list(config.dynamic_batching.preferred_batch_size) == [2, 16]
+        assert config.dynamic_batching.max_queue_delay_microseconds == 0
+        assert [group.count for group in config.instance_group] == [3]
+        assert config.response_cache.enable
+        assert not config.model_warmup
+        parameters = Written(config, path, "dpn92", 16, "fp16").accelerator
+        assert parameters["max_workspace_size_bytes"] == str(512 << 20)
+        assert parameters["trt_builder_optimization_level"] == "5"
+        assert parameters["trt_layer_norm_fp32_fallback"] == "1"
+        assert parameters["trt_auxiliary_streams"] == "0"
+        assert [parameters[f"trt_profile_{end}_shapes"].partition("x")[0] for end in ("min", "opt", "max")] == [
+            "input:1", "input:4", "input:16",
+        ]  # fmt: skip
+
+
 def test_strings_are_quoted_for_the_text_format():
     """Quotes, backslashes, newlines and other scripts survive."""
     for text in ('a"b', "a\\b", "two\nlines", "ünï", ""):
         name = f"parameters {{ key: {quote(text)} value {{ string_value: {quote(text)} }} }}"
-        assert dict(text_format.Parse(name, ModelConfig()).parameters)[text].string_value == text
+        assert dict(parsed(name).parameters)[text].string_value == text
 
 
-def test_an_undefined_name_fails(monkeypatch, tmp_path):
-    """A template that asks for what is not there does not write an empty string."""
-    (tmp_path / "config.pbtxt.j2").write_text("max_batch_size: {{ model.max_batch }}\n")
-    monkeypatch.setattr(render, "template_folder", lambda: tmp_path)
-    with pytest.raises(jinja2.UndefinedError, match="max_batch"):
-        config_text(configs(NETWORKS[0])["config.pbtxt"])
+OURS = (ROOT / "templates" / "config.pbtxt.j2").read_text()
+
+
+def test_a_template_of_the_users_own(tmp_path):
+    """It takes the place of ours, with ours' values and filters."""
+    (tmp_path / "config.pbtxt.j2").write_text(OURS + 'model_operations { op_library_filename: "ops.so" }\n')
+    check_templates(tmp_path)
+    for model in configs("dpn92").values():
+        assert parsed(config_text(model, tmp_path)).model_operations.op_library_filename == ["ops.so"]
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("name: {{ model.nmae | quote }}", "line 1: 'generator.spec.ModelConfig object' has no attribute 'nmae'"),
+        ("# one\n{{ modle }}", "line 2: 'modle' is undefined"),
+        (OURS + "{% if model.dynamic_batching is none %}{{ only_unbatched }}{% endif %}", "'only_unbatched' is undef"),
+        ("{% if %}", "line 1: Expected an expression"),
+        ("name: {{ model.name | shout }}", "line 1: No filter named 'shout'."),
+        ("max_batchsize: 8", 'what it gives is no config: 1:1 : Message type "inference.ModelConfig" has no field'),
+        ("name: {{ model.name }}", "what it gives is no config: 1:7 : "),
+        ("{{ ''.__class__.__mro__ }}", "line 1: access to attribute '__class__' of 'str' object is unsafe"),
+        ("{% include '../secret' %}", "../secret"),
+        ("{{ 1 / 0 }}", "line 1: division by zero"),
+    ],
+)
+def test_templates_that_give_no_config(tmp_path, template, sentence):
+    """One sentence with the file and the line, before anything is built."""
+    (tmp_path / "config.pbtxt.j2").write_text(template)
+    (tmp_path.parent / "secret").write_text("name: 'x'")
+    with pytest.raises(TemplateUnusable) as caught:
+        check_templates(tmp_path)
+    assert str(caught.value).startswith(f"template {tmp_path}/config.pbtxt.j2: ")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_model_is_described_by_frozen_values():
     """Steps cannot change what another step made."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        configs(NETWORKS[0])["config.pbtxt"].name = "other"
+        configs("dpn92")["config.pbtxt"].name = "other"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from generator.commands.options import REPOSITORY, colours, json_option, split
+from generator.commands.serving import said, serving_options
 from generator.errors import BadOption
 from generator.spec import REWRITES
 
@@ -52,13 +53,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--gpu", "gpus", multiple=True, default=("v100", "t4"), show_default="v100,t4", callback=split, metavar="NAMES",
-    help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written.",
+    help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written; cpu has config.pbtxt alone.",
 )  # fmt: skip
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=REPOSITORY, show_default=True, metavar="DIR",
     help="The model repository to write.",
 )  # fmt: skip
-@click.option("--max-batch-size", type=int, default=8, show_default=True, help="Largest batch the server forms.")
 @click.option(
     "--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
     help="Tighten what is published: max |difference| / max |logit|.",
@@ -67,6 +67,15 @@ if TYPE_CHECKING:
     "--rewrites", multiple=True, default=("all",), show_default="all", callback=split, metavar="NAMES",
     help=f"Graph rewrites, all, none, or some of: {', '.join(REWRITES)}.",
 )  # fmt: skip
+@serving_options
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE",
+    help="TOML: the options from --max-batch-size to --accelerator, for all networks and in [models.NAME] for some; "
+    "the command line goes before it.",
+)  # fmt: skip
+@click.option(
+    "--template-dir", type=click.Path(path_type=Path), metavar="DIR", help="Use the config.pbtxt.j2 in it, not ours."
+)
 @json_option
 def command(
     *,
@@ -84,10 +93,12 @@ def command(
     precision: str,
     gpus: tuple[str, ...],
     output: Path,
-    max_batch_size: int,
     tolerance: float,
     rewrites: tuple[str, ...],
+    config: Path | None,
+    template_dir: Path | None,
     as_json: bool,
+    **serving: Any,  # noqa: ANN401 (the table of serving options)
 ) -> int:
     """Export, simplify, verify and configure networks into a Triton model repository.
 
@@ -99,6 +110,7 @@ def command(
       tritongen build --models dpn92 --weights dpn92.mx_in1k.safetensors
       tritongen build --onnx model.onnx --name mynet --labels classes.txt
       tritongen build --torch mypackage.nets:small --input 3x224x224
+      tritongen build --max-batch-size 32 --config serving.toml
     """
     from generator import console
     from generator.commands.progress import build_progress
@@ -117,13 +129,13 @@ def command(
     with build_progress() as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
             own or models or "all", precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
-            max_batch_size=max_batch_size, tolerance=tolerance, rewrites=rewrites, labels=labels,
-            on_step=on_step, say=console.say,
+            tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
+            on_step=on_step, say=console.say, **said(serving),
         )  # fmt: skip
     if as_json:
         print_json(report)
     else:
-        print_summary(report, output, precision.lower(), gpus)
+        print_summary(report, output, precision.lower())
     return max((error.exit_code for error in report.failed.values()), default=0)
 
 
@@ -180,7 +192,7 @@ def print_json(report: BuildReport) -> None:
     click.echo(json.dumps({"models": models, "failed": failed}, indent=2))
 
 
-def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple[str, ...]) -> None:
+def print_summary(report: BuildReport, output: Path, precision: str) -> None:
     """The summary for a person."""
     from generator import console
 
@@ -188,9 +200,10 @@ def print_summary(report: BuildReport, output: Path, precision: str, gpus: tuple
         heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
         console.out().print(console.table(heads, [row(model) for model in report.built], left=2))
         certificate = report.built[0].certificate
+        variants = ", ".join(path.stem for path in sorted((report.built[0].folder / "configs").glob("*.pbtxt")))
         console.say(
             f"\n{len(report.built)} verified in {output}: config.pbtxt is {precision}, "
-            f"configs/ has fp16 and fp32 for {', '.join(gpus).lower()}.\n"
+            f"{f'configs/ has {variants}' if variants else 'there are no configs/'}.\n"
             f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
             "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from generator.commands.options import json_option, models_option
+from generator.spec import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Row = tuple[Network, Counts, Counts | None]
 
 HEADS = ("Model", "Params M", "by rule", "page", "FLOPs G", "by rule", "page", "Top-1", "Top-5")
+TARGET_HEADS = ("Target", "Compute capability", "Memory GB", "FP16", "FP32", "Default", "Published")
 MARKDOWN_HEADS = ("Models", "Top1", "Top5", "Reference top1", "Reference top5", "FLOPS (G)", "Parameters (M)")
 
 COUNTED = "Params and FLOPs: counted, for one image (224x224 of the ten); a multiply-add is two."
@@ -41,8 +43,9 @@ Accuracy is of PaddleClas's weights. `tritongen build` gives random ones unless
 @click.command(name="list", short_help="Show the networks, counted and published.")
 @models_option("Networks to list.")
 @click.option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table, in Markdown.")
+@click.option("--targets", "of_targets", is_flag=True, help="Show the GPUs instead, with the images that run on them.")
 @json_option
-def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> int:
+def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_json: bool) -> int:
     """List the networks: parameters and FLOPs as counted, beside the published figures.
 
     "by rule" is counted again as the published figures were, "page" is what was published.
@@ -51,12 +54,16 @@ def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> int
     Example:
       tritongen list --models 'dpn*'
       tritongen list --table
+      tritongen list --targets
     """
     from generator import console, networks
     from generator.errors import UsageError
 
-    if as_markdown and as_json:
-        raise UsageError("--table and --json cannot go together", "leave one of them out")
+    if as_markdown and (as_json or of_targets):
+        other = "--json" if as_json else "--targets"
+        raise UsageError(f"--table and {other} cannot go together", "leave one of them out")
+    if of_targets:
+        return list_targets(as_json=as_json)
     chosen = networks.select(models)
     if as_markdown:
         click.echo(markdown(chosen))
@@ -74,6 +81,37 @@ def command(*, models: tuple[str, ...], as_markdown: bool, as_json: bool) -> int
     for error in failed:
         console.complain(str(error), error.hint)
     return 1 if failed else 0
+
+
+def list_targets(*, as_json: bool) -> int:
+    """The table of targets, and where its figures are from."""
+    from generator import console
+    from generator.targets import TARGETS
+
+    if as_json:
+        import dataclasses
+        import json
+
+        click.echo(json.dumps([dataclasses.asdict(target) for target in TARGETS], indent=2))
+        return 0
+    rows = [
+        (
+            target.name,
+            target.compute_capability or "-",
+            " or ".join(map(str, target.memory_gb)) or "-",
+            *(str(target.windows.get(precision, "-")) for precision in PRECISIONS),
+            target.default_tag,
+            ", ".join(target.published) or "-",
+        )
+        for target in TARGETS
+    ]
+    console.out().print(console.table(TARGET_HEADS, rows, left=len(TARGET_HEADS)))
+    console.say(
+        "\nFP16, FP32: releases of the image nvcr.io/nvidia/tritonserver:<release>-py3. Published: latency tables."
+    )
+    for target in TARGETS:
+        console.say(f"{target.name}:\n  " + "\n  ".join(target.sources))
+    return 0
 
 
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:

@@ -11,7 +11,13 @@ import click
 from generator.commands.options import REPOSITORY
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from generator.server.container import Container, DockerOptions
     from generator.server.lifecycle import Server
+    from generator.spec import Ports
+
+COMPOSE_MARK = "# docker compose up: Triton on "
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
@@ -20,15 +26,29 @@ if TYPE_CHECKING:
     "--engine", type=click.Choice(["auto", "embedded", "docker"], case_sensitive=False), default="auto",
     show_default=True, help="auto: docker where Docker answers and an NVIDIA GPU is there, else embedded.",
 )  # fmt: skip
-@click.option("--gpu", metavar="v100|t4", help="docker: serve configs/<gpu>-<precision>.pbtxt.")
-@click.option("--precision", type=click.Choice(["fp16", "fp32"], case_sensitive=False), help="docker, with --gpu.")
-@click.option("--image-tag", metavar="YY.MM", help="docker: release of the tritonserver image.  [default: 24.09]")
+@click.option(
+    "--gpu", metavar="v100|t4|cpu",
+    help="docker: serve configs/<gpu>-<precision>.pbtxt and keep its TensorRT engines.  [default: this machine's]",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["fp16", "fp32"], case_sensitive=False),
+    help="docker, with --gpu.  [default: fp16; the CPU's is fp32]",
+)  # fmt: skip
+@click.option(
+    "--image-tag", metavar="YY.MM", help="docker: release of the tritonserver image.  [default: 24.09; the CPU's 24.10]"
+)
+@click.option("--device", metavar="INDEX|UUID", help="docker: the one GPU that the container is given.  [default: 0]")
+@click.option("--address", metavar="IP", help="docker: publish the ports on it.  [default: 127.0.0.1]")
+@click.option("--client-shm", is_flag=True, help="docker: let clients on this host pass tensors by shared memory.")
 @click.option("--model-config-name", metavar="NAME", help="embedded: serve configs/NAME.pbtxt where it is.")
 @click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
 @click.option("--print", "print_only", is_flag=True, help="Print the command and do not run it.")
-@click.option("--verbose", "-v", is_flag=True, help="Show Triton's log.")
+@click.option(
+    "--compose", type=click.Path(path_type=Path), metavar="FILE", help="docker: write a compose file and do not run it."
+)
+@click.option("--verbose", "-v", is_flag=True, help="Show Triton's log, as docker always does.")
 def command(
     *,
     repository: Path,
@@ -36,11 +56,15 @@ def command(
     gpu: str | None,
     precision: str | None,
     image_tag: str | None,
+    device: str | None,
+    address: str | None,
+    client_shm: bool,
     model_config_name: str | None,
     http_port: int,
     grpc_port: int,
     metrics_port: int,
     print_only: bool,
+    compose: Path | None,
     verbose: bool,
 ) -> int:
     """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 only.
@@ -49,50 +73,147 @@ def command(
     Examples:
       tritongen serve
       tritongen serve --engine docker --gpu t4 --precision fp16 --print
+      tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
     """
     from generator.console import say
-    from generator.errors import BadOption
-    from generator.server import docker, embedded, engines
+    from generator.server import embedded, engines
     from generator.server.ports import check_distinct
-    from generator.server.runtime import runtime
     from generator.spec import Ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
     chosen = engines.choose(engine.lower())
     if chosen == "embedded":
-        for option, value in (("--gpu", gpu), ("--precision", precision), ("--image-tag", image_tag)):
-            if value is not None:
-                raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
+        refuse_docker_options(gpu, precision, image_tag, device, address, client_shm=client_shm, compose=compose)
         if print_only:
-            embedded.check_repository(repository)
-            embedded.check_variant(repository, model_config_name)
-            parts = runtime()
-            line = embedded.command(parts, repository, ports, model_config_name=model_config_name)
-            click.echo(shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line]))
+            click.echo(embedded_line(repository, ports, model_config_name))
             return 0
-        serving = embedded.serve(repository, ports=ports, model_config_name=model_config_name)
+        serving: AbstractContextManager[Server] = embedded.serve(
+            repository, ports=ports, model_config_name=model_config_name, show_log=show_log if verbose else None
+        )
     else:
-        if model_config_name is not None:
-            raise BadOption("--model-config-name", model_config_name, "it is for the embedded engine", "use --gpu")
-        if precision and not gpu:
-            raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100 or --gpu t4")
-        options = docker.docker_options(gpu, precision, image_tag)
-        if print_only:
-            embedded.check_repository(repository)
-            cache = docker.cache_folder(options)
-            click.echo(shlex.join(docker.command(repository, cache, ports, options)))
-            return 0
-        docker.check_engine()
-        say("the first start of an image on a GPU builds TensorRT engines, which takes minutes")
-        serving = docker.serve(repository, options=options, ports=ports)
+        refuse_embedded_option(model_config_name)
+        options = docker_call(repository, gpu, precision, image_tag, device, address, client_shm=client_shm)
+        if print_only or compose:
+            return write_container(repository, ports, options, compose)
+        serving = docker_server(repository, ports, options)
     if repository.is_dir():
         say(f"starting Triton ({chosen} engine) on {repository}")
     with serving as server:
-        return follow(server, verbose=verbose)
+        return follow(server)
 
 
-def follow(server: Server, *, verbose: bool) -> int:
+def refuse_docker_options(
+    gpu: str | None, precision: str | None, *others: str | None, client_shm: bool, compose: Path | None
+) -> None:
+    """Raise BadOption for what is the docker engine's; the embedded one is a CPU's, which may be said."""
+    from generator import targets
+    from generator.errors import BadOption
+
+    if gpu is not None and targets.find(gpu).gpu:
+        variant = f"{gpu.lower()}-{precision or 'fp16'}"
+        hint = f"add --engine docker; on the CPU, --model-config-name {variant} loads that config"
+        raise BadOption("--gpu", gpu, "it is for the docker engine", hint)
+    if precision == "fp16":
+        targets.check_precision(targets.CPU, "fp16")
+    named = dict(zip(("--image-tag", "--device", "--address"), others, strict=True))
+    named |= {"--client-shm": "given" if client_shm else None, "--compose": str(compose) if compose else None}
+    for option, value in named.items():
+        if value is not None:
+            raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
+
+
+def refuse_embedded_option(model_config_name: str | None) -> None:
+    """Raise BadOption: the docker engine chooses the variant by GPU and precision."""
+    from generator.errors import BadOption
+
+    if model_config_name is not None:
+        raise BadOption("--model-config-name", model_config_name, "it is for the embedded engine", "use --gpu")
+
+
+def embedded_line(repository: Path, ports: Ports, model_config_name: str | None) -> str:
+    """The line of the embedded engine, as a shell takes it."""
+    from generator.server import embedded
+    from generator.server.runtime import runtime
+    from generator.server.served_configs import check_variant
+
+    embedded.check_repository(repository)
+    check_variant(repository, model_config_name, "--model-config-name")
+    parts = runtime()
+    line = embedded.command(parts, repository, ports, model_config_name=model_config_name)
+    return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
+
+
+def docker_call(
+    repository: Path,
+    gpu: str | None,
+    precision: str | None,
+    tag: str | None,
+    device: str | None,
+    address: str | None,
+    *,
+    client_shm: bool,
+) -> DockerOptions:
+    """The docker engine's options: those of the call, else of this machine's GPU."""
+    from generator.errors import BadOption
+    from generator.server.container import docker_options
+    from generator.server.engines import gpu_to_serve
+    from generator.server.ports import LOOPBACK
+
+    gpu = gpu or gpu_to_serve(repository, precision)
+    if precision and not gpu:
+        raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100 or --gpu t4")
+    return docker_options(
+        gpu, precision, tag, device=device, address=address or LOOPBACK, client_shm=client_shm
+    )  # fmt: skip
+
+
+def write_container(repository: Path, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
+    """Print the docker line, or write the compose file."""
+    from generator.console import say
+    from generator.server import container, docker, engine_cache
+
+    of, configs = docker.planned(repository.absolute(), ports, options)
+    cache = engine_cache.folder(options)
+    if compose is None:
+        click.echo(shlex.join(container.docker_run(of)))
+    else:
+        write_compose(compose, of)
+        say(f"written: {compose}; `docker compose -f {compose} up` starts it")
+    for word in docker.notes(options, configs, cache, engine_cache.missing_engines(cache, configs) if cache else []):
+        say(word)
+    if cache:
+        say(f"on another machine, first: mkdir -p {cache} && chmod 777 {cache}")
+    return 0
+
+
+def write_compose(path: Path, of: Container) -> None:
+    """Write the file, but not over somebody else's."""
+    from generator.errors import BadOption
+    from generator.files import write_whole
+    from generator.server.container import compose
+
+    if path.is_dir() or (path.exists() and not path.read_text(errors="replace").startswith(COMPOSE_MARK)):
+        raise BadOption("--compose", path, "it is there already, and not written by this", "name another file")
+    write_whole(path, compose(of))
+
+
+def docker_server(repository: Path, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
+    """The docker engine, which shows the container's log."""
+    from generator.console import say
+    from generator.server import docker
+
+    docker.check_engine()
+    docker.check_gpu(options)
+    return docker.serve(repository, options=options, ports=ports, say=say, show_log=show_log)
+
+
+def show_log(text: str) -> None:
+    """Triton's log as it comes."""
+    click.echo(text, nl=False, err=True)
+
+
+def follow(server: Server) -> int:
     """Tell what is served, then wait for the server's end or Ctrl-C."""
     from generator.console import say
     from generator.errors import ServerFailed
@@ -104,12 +225,10 @@ def follow(server: Server, *, verbose: bool) -> int:
     say(f"http://{ports.http_url}  grpc {ports.grpc_url}  metrics http://127.0.0.1:{ports.metrics}/metrics")
     say("Ctrl-C stops it")
     try:
-        with server.log_file.open(errors="replace") as text:
-            while server.child.wait(0.5) is None:
-                if verbose:
-                    click.echo(text.read(), nl=False, err=True)
+        while server.child.wait(0.5) is None:
+            server.log.update()
     except KeyboardInterrupt:
         say("\nstopping")
         return 0
-    ended = log.last_error(server.log_file.read_text(errors="replace"))
+    ended = log.last_error(server.log.text())
     raise ServerFailed(f"Triton ended by itself with status {server.child.status()}: {ended}")

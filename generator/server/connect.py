@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from generator.server.docker import DockerOptions
+    from generator.server.container import DockerOptions
 
 DEFAULT_URL = "localhost:8001"
 
@@ -52,5 +52,5 @@ def connected(
         engine = engines.choose("auto")
         ports = free_ports()
         say(f"no Triton at {DEFAULT_URL}: starting one of {repository} ({engine} engine) for this command")
-        with engines.start(engine, repository, ports=ports, models=models, options=options) as server:
+        with engines.start(engine, repository, ports=ports, models=models, options=options, say=say) as server:
             yield server.grpc_url

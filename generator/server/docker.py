@@ -1,84 +1,35 @@
-"""The docker engine: NVIDIA's tritonserver image on one GPU."""
+"""The docker engine: NVIDIA's tritonserver image, run for as long as a context lasts."""
 
 from __future__ import annotations
 
+import stat
 import subprocess
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import targets
-from generator.cache import cache_home
-from generator.errors import EngineMissing, OutputFailed
+from generator.errors import BadOption, EngineMissing, RepositoryNotFound, TritongenError
+from generator.server import engine_cache
+from generator.server.container import USER_ID, container, docker_run
 from generator.server.embedded import check_repository
+from generator.server.gpus import gpu_names
 from generator.server.lifecycle import running
-from generator.server.ports import LOOPBACK, check_free
+from generator.server.ports import check_free
+from generator.server.served_configs import check_variant, served_configs, without_variant
 from generator.shell import run
-from generator.spec import Ports, Precision
+from generator.spec import Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from generator.server.container import Container, DockerOptions
     from generator.server.lifecycle import Server
-    from generator.targets import Target
+    from generator.server.served_configs import ServedConfig
 
-IMAGE = "nvcr.io/nvidia/tritonserver"
 TIMEOUT_S = 20
-
-
-@dataclass(frozen=True)
-class DockerOptions:
-    """What decides a docker line. Without a target the container serves `config.pbtxt`."""
-
-    target: Target | None = None
-    precision: Precision = "fp16"
-    tag: str = targets.DEFAULT_TAG
-    device: str = "0"
-
-
-def docker_options(gpu: str | None, precision: str | None, tag: str | None) -> DockerOptions:
-    """The options of a call, its image tag held to the GPU's window.
-
-    Raises:
-        UsageError: an unknown GPU, or an image that cannot run this precision on it.
-    """
-    if gpu is None:
-        tag = tag or targets.DEFAULT_TAG
-        targets.check_release(tag)
-        return DockerOptions(tag=tag)
-    target = targets.find(gpu)
-    chosen: Precision = "fp32" if precision == "fp32" else "fp16"
-    tag = tag or target.default_tag
-    targets.check_tag(target, chosen, tag)
-    return DockerOptions(target, chosen, tag)
-
-
-def command(
-    repository: Path, cache: Path, ports: Ports, options: DockerOptions, *, models: Sequence[str] = ()
-) -> list[str]:
-    """The whole `docker run` line; pure."""
-    line = [
-        "docker", "run", "--rm", "--init",
-        # One GPU a container: before 25.04 TensorRT runs on device 0 whatever the instance says.
-        "--gpus", f'"device={options.device}"',
-        "--shm-size=1g", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864",
-        "-p", f"{LOOPBACK}:{ports.http}:8000",
-        "-p", f"{LOOPBACK}:{ports.grpc}:8001",
-        "-p", f"{LOOPBACK}:{ports.metrics}:8002",
-        "-v", f"{repository.resolve()}:/models:ro",
-        "-v", f"{cache}:/cache",
-        f"{IMAGE}:{options.tag}-py3",
-        "tritonserver",
-        "--model-repository=/models",
-        "--strict-readiness=true",
-        "--exit-on-error=true",
-    ]  # fmt: skip
-    if options.target:
-        line.append(f"--model-config-name={options.target.name}-{options.precision}")
-    if models:
-        line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
-    return line
+STOP_GRACE_S = 30
 
 
 @contextmanager
@@ -88,31 +39,112 @@ def serve(
     options: DockerOptions,
     models: Sequence[str] = (),
     ports: Ports | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+    show_log: Callable[[str], None] | None = None,
 ) -> Iterator[Server]:
     """Run the container for as long as the context lasts; every model is READY when it begins.
 
-    The first start of an image on a GPU builds TensorRT engines, which takes minutes.
+    The first start of an image on a GPU builds TensorRT engines, which takes minutes; `say` is told how many and how
+    long the last start took, `show_log` is given the container's log as it comes.
 
     Raises:
         EngineMissing: no Docker engine answers.
+        BadOption: no model has the variant of this GPU and precision.
+        OutputFailed: the folder for engines cannot be made.
         RepositoryNotFound, PortInUse, ServerFailed: as for the embedded engine.
     """
+    repository, ports = Path(repository).absolute(), ports or Ports()
+    of, configs = planned(repository, ports, options, models=models)
     check_engine()
-    repository, ports = Path(repository), ports or Ports()
-    check_repository(repository)
+    check_no_container(of.name)
     check_free(ports)
-    cache = cache_folder(options)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(cache, error) from error
-    with running("docker", command(repository, cache, ports, options, models=models), ports) as server:
+    cache = engine_cache.folder(options)
+    missing = engine_cache.missing_engines(cache, configs) if cache else []
+    for word in notes(options, configs, cache, missing):
+        say(word)
+    begun = time.monotonic()
+    with stopped_at_the_end(of.name), running("docker", docker_run(of), ports, show_log=show_log) as server:
+        if cache:
+            engine_cache.remember_start(cache, time.monotonic() - begun, len(missing))
         yield server
 
 
-def cache_folder(options: DockerOptions) -> Path:
-    """Where engines are kept: an engine is valid for one TensorRT and one kind of GPU."""
-    return cache_home() / "tensorrt" / f"{options.tag}-{options.target.name if options.target else 'gpu'}"
+def planned(
+    repository: Path, ports: Ports, options: DockerOptions, *, models: Sequence[str] = ()
+) -> tuple[Container, tuple[ServedConfig, ...]]:
+    """The container of a repository and the configs that it will read; the folder for its engines is made.
+
+    Raises:
+        TritongenError: as `serve` does, but for the Docker engine and the ports.
+    """
+    check_repository(repository)
+    check_variant(repository, options.variant, "--gpu, --precision")
+    check_readable(repository)
+    check_mountable(repository)
+    configs = served_configs(repository, options.variant, models)
+    cache = engine_cache.folder(options)
+    if cache:
+        check_mountable(cache)
+        engine_cache.prepare(cache)
+    uses_cache = any(config.response_cache for config in configs)
+    return container(repository, cache, ports, options, models=models, response_cache=uses_cache), configs
+
+
+def notes(
+    options: DockerOptions, configs: Sequence[ServedConfig], cache: Path | None, missing: list[str]
+) -> Iterator[str]:
+    """What a user should know before the start."""
+    if options.variant and (others := without_variant(configs)):
+        yield f"without configs/{options.variant}.pbtxt, so by config.pbtxt: {', '.join(others)}"
+    if cache:
+        yield f"{engine_cache.expectation(cache, missing)} ({cache})"
+    elif options.gpu:
+        yield "config.pbtxt keeps TensorRT engines in the container: every start builds them. --gpu keeps them"
+
+
+@contextmanager
+def stopped_at_the_end(name: str) -> Iterator[None]:
+    """Stop the container when the context ends; the docker client that was started may not be there to do it."""
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError, subprocess.TimeoutExpired):
+            run(["docker", "stop", "--time", str(STOP_GRACE_S), name], timeout_s=STOP_GRACE_S + TIMEOUT_S)
+
+
+def check_no_container(name: str) -> None:
+    """Raise TritongenError where a container of this name runs: a `serve` that was killed leaves it."""
+    found = run(["docker", "ps", "--quiet", "--filter", f"name=^{name}$"], timeout_s=TIMEOUT_S)
+    if found.status == 0 and found.stdout.strip():
+        raise TritongenError(f"the container {name} runs already", f"`docker stop {name}` stops it")
+
+
+def check_gpu(options: DockerOptions) -> None:
+    """Raise BadOption where this machine has other GPUs than the target's; where it names none, Docker will say."""
+    names = gpu_names()
+    if options.target and options.target.gpu and names and options.target not in map(targets.of_gpu, names):
+        hint = "--print and --compose write for another machine; without --gpu the one that is here is taken"
+        raise BadOption("--gpu", options.target.name, f"this machine has {', '.join(names)}", hint)
+
+
+def check_mountable(path: Path) -> None:
+    """Raise TritongenError where a path has a colon, which ends it in docker's -v."""
+    if ":" in str(path):
+        raise TritongenError(f"docker cannot mount {path}: it has a colon", "move it, or name it by another path")
+
+
+def check_readable(repository: Path) -> None:
+    """Raise RepositoryNotFound where the container's user cannot read the repository."""
+    for path in (repository, *repository.rglob("*")):
+        with suppress(FileNotFoundError):  # a broken link, which Triton will name
+            found = path.stat()
+            wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+            if found.st_uid != USER_ID and found.st_mode & wanted != wanted:
+                raise RepositoryNotFound(
+                    repository,
+                    f"the container's user {USER_ID} cannot read {path}",
+                    f"chmod -R o+rX {repository}",
+                )
 
 
 def engine_version() -> str | None:

@@ -7,14 +7,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.errors import BadOption, RepositoryNotFound
+from generator.errors import RepositoryNotFound
+from generator.server.flags import RESPONSE_CACHE_FLAG
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
+from generator.server.served_configs import check_variant, served_configs
 from generator.spec import Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from generator.server.lifecycle import Server
     from generator.server.runtime import Runtime
@@ -29,6 +31,7 @@ def serve(
     models: Sequence[str] = (),
     ports: Ports | None = None,
     model_config_name: str | None = None,
+    show_log: Callable[[str], None] | None = None,
 ) -> Iterator[Server]:
     """Run Triton on a repository for as long as the context lasts; every model is READY when it begins.
 
@@ -37,6 +40,7 @@ def serve(
         models: which models to load; all where none is named.
         ports: 8000, 8001 and 8002 where none are given.
         model_config_name: the variant in `configs/` that is served, without `.pbtxt`.
+        show_log: given Triton's log as it comes.
 
     Raises:
         RepositoryNotFound: no such folder, or no model in it.
@@ -46,14 +50,14 @@ def serve(
     """
     repository, ports = Path(repository), ports or Ports()
     check_repository(repository)
-    check_variant(repository, model_config_name)
+    check_variant(repository, model_config_name, "--model-config-name")
     check_free(ports)
     parts = runtime()
     region = f"tritongen_{os.getpid()}_{ports.grpc}_"
     line = command(parts, repository, ports, models=models, model_config_name=model_config_name)
     line.append(f"--backend-config=python,shm-region-prefix-name={region}")
     try:
-        with running("embedded", line, ports, parts.env) as server:
+        with running("embedded", line, ports, parts.env, show_log) as server:
             yield server
     finally:
         for leftover in SHARED_MEMORY.glob(f"{region}*"):
@@ -84,17 +88,9 @@ def command(
         line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
     if model_config_name:
         line.append(f"--model-config-name={model_config_name}")
+    if any(config.response_cache for config in served_configs(repository, model_config_name, models)):
+        line.append(RESPONSE_CACHE_FLAG)
     return line
-
-
-def check_variant(repository: Path, name: str | None) -> None:
-    """Raise BadOption where no model has the variant: Triton would serve every default without a word."""
-    if name is None:
-        return
-    there = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
-    if name not in there:
-        known = f"there: {', '.join(there)}" if there else "no model has a configs/ folder"
-        raise BadOption("--model-config-name", name, f"no model in {repository} has configs/{name}.pbtxt", known)
 
 
 def check_repository(repository: Path) -> None:

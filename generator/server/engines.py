@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from generator.server import docker, embedded
-from generator.server.gpus import gpu_names
+from generator.server.container import docker_options
+from generator.server.gpus import gpu_names, this_gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from generator.server.docker import DockerOptions
+    from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
     from generator.spec import Ports
 
@@ -27,6 +28,13 @@ def choose(engine: str) -> Engine:
     return "docker" if engine == "docker" else "embedded"
 
 
+def gpu_to_serve(repository: Path, precision: str | None = None) -> str | None:
+    """This machine's GPU where it is a target that the repository has configs for; else `config.pbtxt` is served."""
+    gpu = this_gpu()
+    there = gpu and any(repository.glob(f"*/configs/{gpu}-{precision or 'fp16'}.pbtxt"))
+    return gpu if there else None
+
+
 def start(
     engine: Engine,
     repository: Path,
@@ -34,8 +42,10 @@ def start(
     ports: Ports,
     models: Sequence[str] = (),
     options: DockerOptions | None = None,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> AbstractContextManager[Server]:
-    """A server of that engine, for as long as the context lasts."""
+    """A server of that engine, for as long as the context lasts; `say` is told of engines that it has to build."""
     if engine == "docker":
-        return docker.serve(repository, ports=ports, models=models, options=options or docker.DockerOptions())
+        options = options or docker_options(gpu_to_serve(repository))
+        return docker.serve(repository, ports=ports, models=models, options=options, say=say)
     return embedded.serve(repository, ports=ports, models=models)

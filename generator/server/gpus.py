@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from generator import targets
 from generator.shell import run
 
 TIMEOUT_S = 20
@@ -16,3 +17,10 @@ def gpu_names() -> tuple[str, ...]:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ()
     return tuple(filter(None, map(str.strip, done.stdout.splitlines()))) if done.status == 0 else ()
+
+
+def this_gpu() -> str | None:
+    """The target's name of this machine's first GPU, or None where it has none or none of the targets."""
+    names = gpu_names()
+    target = targets.of_gpu(names[0]) if names else None
+    return target.name if target else None

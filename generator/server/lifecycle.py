@@ -16,11 +16,35 @@ from generator.server import log
 from generator.shell import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from generator.spec import Ports
 
 POLL_S = 0.1
+
+
+class Log:
+    """A server's log as it grows; what is new goes to `show`."""
+
+    def __init__(self, path: Path, show: Callable[[str], None] | None) -> None:
+        self.path = path
+        self._show = show
+        self._shown = 0
+
+    def update(self) -> None:
+        """Show what has come since the last time."""
+        if self._show is None:
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._shown)
+            new = file.read()
+        self._shown += len(new)
+        if new:
+            self._show(new.decode(errors="replace"))
+
+    def text(self) -> str:
+        """All of it."""
+        return self.path.read_text(errors="replace")
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,7 @@ class Server:
 
     engine: str
     ports: Ports
-    log_file: Path
+    log: Log
     child: Child
 
     @property
@@ -40,29 +64,35 @@ class Server:
 
 @contextmanager
 def running(
-    engine: str, command: Sequence[str], ports: Ports, env: Mapping[str, str] | None = None
+    engine: str,
+    command: Sequence[str],
+    ports: Ports,
+    env: Mapping[str, str] | None = None,
+    show_log: Callable[[str], None] | None = None,
 ) -> Iterator[Server]:
-    """Start a server, wait until every model is READY, stop it when the context ends.
+    """Start a server, wait until every model is READY, stop it when the context ends; `show_log` is given its log.
 
     Raises:
         ServerFailed: it ended before it was ready; the models that it refused are named, with its reasons.
     """
     with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
-        log_file = Path(folder) / "triton.log"
-        with log_file.open("wb") as sink:
+        written = Log(Path(folder) / "triton.log", show_log)
+        with written.path.open("wb") as sink:
             child = Child(command, env=env, log=sink)
         try:
-            wait_until_ready(child, ports, log_file)
-            yield Server(engine, ports, log_file, child)
+            wait_until_ready(child, ports, written)
+            yield Server(engine, ports, written, child)
         finally:
             child.stop()
+            written.update()
 
 
-def wait_until_ready(child: Child, ports: Ports, log_file: Path) -> None:
+def wait_until_ready(child: Child, ports: Ports, written: Log) -> None:
     """Return when every model is READY, raise ServerFailed when the server ends first."""
     while not ready(ports):
+        written.update()
         if child.status() is not None:
-            text = log_file.read_text(errors="replace")
+            text = written.text()
             raise ServerFailed(f"Triton did not start: {log.last_error(text)}", log.refusals(text))
         time.sleep(POLL_S)
 

@@ -47,6 +47,6 @@ def plain(why: str) -> str:
 
 
 def last_error(log: str) -> str:
-    """The last error record, for a server that ended without refusing a model."""
-    errors = [line for line in log.splitlines() if line.startswith(("E", "error:"))]
+    """The last error record, or docker's word, for a server that ended without refusing a model."""
+    errors = [line for line in log.splitlines() if line.startswith(("E", "error:", "docker:"))]
     return RECORD.sub("", errors[-1]).strip('" ') if errors else "it gave no reason"

@@ -1,0 +1,28 @@
+"""Single files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from generator.errors import OutputFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file by one rename; what was there stays until then.
+
+    Raises:
+        OutputFailed: it cannot be written; nothing is left of the attempt.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise OutputFailed(path, error) from error
