@@ -69,7 +69,9 @@ def a_queue_delay_is_said(written):
 
 
 def accelerator_is_tensorrt(written):
-    assert [a.name for a in written.config.optimization.execution_accelerators.gpu_execution_accelerator] == ["tensorrt"]
+    assert [a.name for a in written.config.optimization.execution_accelerators.gpu_execution_accelerator] == [
+        "tensorrt"
+    ]
 
 
 def accelerator_has_a_parameter(written):

@@ -110,11 +110,12 @@ def write_model(repository: Path, name: str, config: str = SMALL_CONFIG, model: 
 
 @dataclass(frozen=True)
 class Serving:
-    """A `tritongen serve` that runs."""
+    """A `tritongen serve` that runs, and what it said until then."""
 
     ports: Ports
     repository: Path
     process: subprocess.Popen[str]
+    said: list[str]
 
     @property
     def url(self) -> str:
@@ -138,7 +139,7 @@ def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
                     break
             else:
                 pytest.fail(f"tritongen serve ended: {''.join(said)}")
-            yield Serving(ports, repository, process)
+            yield Serving(ports, repository, process, said)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()

@@ -1,106 +1,295 @@
-"""The docker engine. No Docker runs here: the line is held to golden text, and a program named docker stands in for it."""
+"""The docker engine. No Docker runs here: what is run is held to golden files, and a program named docker stands in."""
 
+import json
+import os
 import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from helpers import write_model
+import yaml
+from helpers import ROOT, SMALL_CONFIG, run_program, write_model
 
-from generator import targets
-from generator.errors import BadOption, EngineMissing, ServerFailed, UnknownName
-from generator.server import docker
-from generator.server.docker import command, docker_options
+from generator.errors import BadOption, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
+from generator.server import docker, engine_cache
+from generator.server.container import compose, container, docker_options, docker_run
 from generator.server.ports import free_ports
 from generator.spec import Ports
 
-LINE = (
-    "docker run --rm --init --gpus '\"device=0\"' --shm-size=1g --ulimit memlock=-1 --ulimit stack=67108864 "
-    "-p 127.0.0.1:8000:8000 -p 127.0.0.1:8001:8001 -p 127.0.0.1:8002:8002 "
-    "-v /srv/models:/models:ro -v /home/me/cache:/cache nvcr.io/nvidia/tritonserver:{tag}-py3 "
-    "tritonserver --model-repository=/models --strict-readiness=true --exit-on-error=true{variant}"
-)
+GOLDEN = ROOT / "tests" / "golden" / "docker"
+CASES = {
+    **{f"v100-{p}-{tag}": ("v100", p, tag, {}) for p in ("fp16", "fp32") for tag in ("24.05", "24.09")},
+    **{f"t4-{p}-{tag}": ("t4", p, tag, {}) for p in ("fp16", "fp32") for tag in ("24.09", "26.05")},
+    "cpu": ("cpu", None, None, {}),
+    "no-gpu-named": (None, None, None, {}),
+    "t4-client-shm-26.05": ("t4", "fp16", "26.05", {"client_shm": True, "device": "1"}),
+    "t4-client-shm-24.09": ("t4", "fp16", "24.09", {"client_shm": True, "address": "0.0.0.0"}),  # noqa: S104
+}
 
 
-@pytest.mark.parametrize("gpu", ["v100", "t4"])
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
-@pytest.mark.parametrize("tag", ["24.05", "24.09"])
-def test_the_whole_line(gpu, precision, tag):
-    """Golden: one GPU, loopback ports, read-only models, a cache, the variant's name."""
-    options = docker_options(gpu.upper(), precision, tag)
-    line = command(Path("/srv/models"), Path("/home/me/cache"), Ports(), options)
-    assert shlex.join(line) == LINE.format(tag=tag, variant=f" --model-config-name={gpu}-{precision}")
+def made(case, **changes):
+    """The container of a case."""
+    gpu, precision, tag, options = CASES[case]
+    options = docker_options(gpu and gpu.upper(), precision, tag, **options)
+    cache = Path(f"/home/me/.cache/tritongen/tensorrt/{options.tag}-{gpu}") if options.variant else None
+    return container(Path("/srv/model_repository"), cache, Ports(), options, **changes)
 
 
-def test_without_a_gpu_named_config_pbtxt_is_served():
-    """The default variant; the default image; other ports and chosen models."""
-    options = docker_options(None, None, None)
-    line = shlex.join(command(Path("/m"), Path("/c"), Ports(18000, 18001, 18002), options, models=["a", "b"]))
-    assert "--model-config-name" not in line
-    assert "tritonserver:24.09-py3" in line
+def check_golden(name, text):
+    """Compare a text with the file, whole; `GOLDEN=write` writes it."""
+    path = GOLDEN / name
+    if os.environ.get("GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_whole_line(case):
+    """One GPU, loopback ports, read-only models, a cache, an unprivileged user, the variant's name."""
+    check_golden(f"{case}.txt", shlex.join(docker_run(made(case))) + "\n")
+
+
+@pytest.mark.parametrize("case", ["v100-fp32-24.09", "cpu", "t4-client-shm-26.05"])
+def test_the_compose_file(case):
+    """Golden too; and what a YAML reader finds in it is what the line says."""
+    of = made(case)
+    check_golden(f"{case}.yaml", compose(of))
+    service = yaml.safe_load(compose(of))["services"]["triton"]
+    assert (service["image"], service["container_name"], service["user"]) == (of.image, of.name, of.user)
+    assert service["command"] == list(of.command)
+    assert service["ports"] == list(of.ports)
+    assert [(v["source"], v["target"], v["read_only"]) for v in service["volumes"]] == [
+        (mount.source, mount.target, mount.read_only) for mount in of.mounts
+    ]
+    assert ("deploy" in service) == (of.device is not None)
+    assert ("ipc" in service) != ("shm_size" in service)
+
+
+def test_hostile_paths_stay_strings_in_yaml():
+    """Quotes, colons, newlines; and a dollar, which Compose would put a variable in place of."""
+    hostile = '/srv/a"b: {x}\n- y/$HOME #'
+    of = container(Path(hostile), None, Ports(), docker_options("cpu"))
+    (volume,) = yaml.safe_load(compose(of))["services"]["triton"]["volumes"]
+    assert volume["source"] == hostile.replace("$", "$$")
+
+
+def test_chosen_models_other_ports_and_a_response_cache():
+    """In explicit control; a name a port; a cache where a config asks for one."""
+    options = docker_options("t4", "fp16")
+    of = container(Path("/m"), Path("/c"), Ports(18000, 18001, 18002), options, models=["a", "b"], response_cache=True)
+    line = shlex.join(docker_run(of))
+    assert "--name=tritongen-18001" in line
     assert "-p 127.0.0.1:18001:8001" in line
+    assert "--cache-config=local,size=67108864" in line
     assert line.endswith("--model-control-mode=explicit --load-model=a --load-model=b")
 
 
-@pytest.mark.parametrize(
-    ("gpu", "precision", "tag", "why", "nearest"),
-    [
-        ("v100", "fp32", "24.10", "a V100: TensorRT 10.5 and later do not support compute capability 7.0", "24.09"),
-        ("v100", "fp16", "25.04", "cannot run FP16 on a V100", "24.09"),
-        ("v100", "fp32", "24.04", "older releases do not know --model-config-name", "24.05"),
-        ("t4", "fp16", "26.06", "a T4: TensorRT 11 has no FP16 by precision_mode", "26.05"),
-        ("t4", "fp32", "23.12", "cannot run FP32 on a T4", "24.05"),
-    ],
-)
-def test_impossible_pairs(gpu, precision, tag, why, nearest):
-    """Refused with the reason and the nearest image that works."""
-    with pytest.raises(BadOption) as caught:
-        docker_options(gpu, precision, tag)
-    assert why in str(caught.value)
-    assert caught.value.hint == f"use {nearest}"
+@pytest.mark.parametrize("device", ["0,1", "all", "GPU-", "-1", '0" --privileged'])
+def test_one_gpu_a_container(device):
+    """Not two, not all: before 25.04 every engine would be built on the first."""
+    with pytest.raises(BadOption, match="it is not one GPU"):
+        docker_options("t4", "fp16", device=device)
 
 
-@pytest.mark.parametrize(
-    ("gpu", "precision", "tag"),
-    [("v100", "fp16", "24.05"), ("v100", "fp32", "24.09"), ("t4", "fp16", "26.05"), ("t4", "fp32", "26.08")],
-)
-def test_the_ends_of_the_windows(gpu, precision, tag):
-    """The last image that works is not refused."""
-    assert docker_options(gpu, precision, tag).tag == tag
+TENSORRT = """
+optimization { execution_accelerators { gpu_execution_accelerator {
+  name: "tensorrt"
+  parameters { key: "trt_engine_cache_path" value: "/cache/NAME-fp16" }
+  parameters { key: "trt_engine_cache_prefix" value: "NAME-0123" }
+} } }
+"""
 
 
-def test_tables_of_targets():
-    """Both published tables come from one image, so from one TensorRT; names in any case."""
-    assert {target.default_tag for target in targets.TARGETS} == {targets.DEFAULT_TAG}
-    assert targets.find("T4").compute_capability == "7.5"
-    with pytest.raises(UnknownName, match="there is no GPU named 'k80'"):
-        targets.find("k80")
+def with_variants(repository, *names, variant="t4-fp16"):
+    """Models that have a config for a GPU."""
+    for name in names:
+        folder = write_model(repository, name)
+        (folder / "configs").mkdir()
+        (folder / "configs" / f"{variant}.pbtxt").write_text(SMALL_CONFIG + TENSORRT.replace("NAME", name))
+    return repository
+
+
+@pytest.fixture(name="cache_home")
+def _cache_home(tmp_path, monkeypatch):
+    """A cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tritongen" / "tensorrt"
+
+
+def test_the_folder_for_engines(tmp_path, cache_home):
+    """Made before Docker makes it as root's: writable for any user, in a folder that other users cannot enter."""
+    with_variants(tmp_path / "repository", "net")
+    docker.planned(tmp_path / "repository", Ports(), docker_options("t4", "fp16"))
+    assert (cache_home / "24.09-t4").stat().st_mode & 0o777 == 0o777
+    assert cache_home.stat().st_mode & 0o777 == 0o700
+    docker.planned(tmp_path / "repository", Ports(), docker_options("cpu"))
+    assert [path.name for path in cache_home.iterdir()] == ["24.09-t4"]
+
+
+@pytest.mark.usefixtures("cache_home")
+def test_which_engines_will_be_built(tmp_path):
+    """Those whose prefix no file in the folder has; a changed model has another prefix."""
+    repository = with_variants(tmp_path / "repository", "one", "two", "three")
+    write_model(repository, "plain")
+    options = docker_options("t4", "fp16")
+    _, configs = docker.planned(repository, Ports(), options)
+    cache = engine_cache.folder(options)
+    for name, file in (("one", "one-0123_99_0_fp16_sm75.engine"), ("two", "two-4567_99_0_fp16_sm75.engine")):
+        (cache / f"{name}-fp16").mkdir()
+        (cache / f"{name}-fp16" / file).touch()
+    missing = engine_cache.missing_engines(cache, configs)
+    assert missing == ["three", "two"]
+    assert list(docker.notes(options, configs, cache, missing)) == [
+        "without configs/t4-fp16.pbtxt, so by config.pbtxt: plain",
+        f"2 TensorRT engines will be built, which takes minutes: three, two ({cache})",
+    ]
+    engine_cache.remember_start(cache, 723.4, 3)
+    assert engine_cache.expectation(cache, []) == (
+        "every TensorRT engine is in the cache; the last start took 12 min 3 s with 3 engines to build"
+    )
+    engine_cache.record_of(cache).write_text("{}")
+    assert engine_cache.last_start(cache) is None
+
+
+def test_a_config_cannot_have_other_folders_read(tmp_path, cache_home):
+    """A cache path that leaves /cache is one without engines."""
+    repository = with_variants(tmp_path / "repository", "net")
+    config = repository / "net" / "configs" / "t4-fp16.pbtxt"
+    (cache_home / "other").mkdir(parents=True)
+    (cache_home / "other" / "net-0123.engine").touch()
+    config.write_text(config.read_text().replace("/cache/net-fp16", "/cache/../other"))
+    options = docker_options("t4", "fp16")
+    _, configs = docker.planned(repository, Ports(), options)
+    assert engine_cache.missing_engines(engine_cache.folder(options), configs) == ["net"]
+
+
+@pytest.mark.usefixtures("cache_home")
+def test_repositories_that_a_container_cannot_serve(tmp_path):
+    """No such variant, files its user cannot read, a colon in the path: said before Docker is asked."""
+    repository = with_variants(tmp_path / "repository", "net")
+    with pytest.raises(BadOption, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
+        docker.planned(repository, Ports(), docker_options("v100", "fp32"))
+    assert caught.value.hint == "there: t4-fp16"
+    with pytest.raises(TritongenError, match=r"docker cannot mount .*: it has a colon"):
+        docker.planned(with_variants(tmp_path / "a:b", "net"), Ports(), docker_options("t4", "fp16"))
+    (repository / "net" / "1" / "model.onnx").chmod(0o600)
+    with pytest.raises(RepositoryNotFound, match=r"user 1000 cannot read .*model.onnx") as caught:
+        docker.planned(repository, Ports(), docker_options("t4", "fp16"))
+    assert caught.value.hint == f"chmod -R o+rX {repository}"
+
+
+FAKE = """#!/bin/sh
+echo "$@" >> {calls}
+case "$1" in
+  version) echo 28.0;;
+  ps) {ps};;
+  run) {run};;
+  stop) {stop};;
+esac
+"""
 
 
 @pytest.fixture(name="fake_docker")
-def _fake_docker(tmp_path, monkeypatch):
-    """A program named docker, which is not Docker: it answers `version`, and `run` does what the test says."""
+def _fake_docker(tmp_path, monkeypatch, cache_home):  # noqa: ARG001 (no engine of a test is kept)
+    """A program named docker, which is not Docker: it notes its calls, and `run` does what the test says."""
 
-    def install(run):
+    def install(run, ps="true", stop="true"):
         program = tmp_path / "bin" / "docker"
         program.parent.mkdir()
-        program.write_text(f'#!/bin/sh\nif [ "$1" = version ]; then echo 28.0; exit; fi\n{run}\n')
+        program.write_text(FAKE.format(calls=tmp_path / "calls", run=run, ps=ps, stop=stop))
         program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return tmp_path / "calls"
 
     return install
 
 
-def test_a_container_that_refuses_a_model(fake_docker, tmp_path):
-    """(Fake docker.) The container's log is read as the embedded server's is."""
-    fake_docker(
+def test_a_container_that_refuses_a_model(fake_docker, tmp_path, cache_home):
+    """(Fake docker.) The container's log is read as the embedded server's is; it is stopped; no start is remembered."""
+    calls = fake_docker(
         """echo "E1124 05:17:43.3 1 x.cc:1] \\"failed to load 'net' version 1: Internal: no engine\\""; exit 1"""
     )
-    write_model(tmp_path / "repository", "net")
-    serving = docker.serve(tmp_path / "repository", options=docker_options("t4", "fp16", None), ports=free_ports())
+    with_variants(tmp_path / "repository", "net")
+    ports = free_ports()
+    serving = docker.serve(tmp_path / "repository", options=docker_options("t4", "fp16"), ports=ports)
     with pytest.raises(ServerFailed, match=r"^Triton refused net: Internal: no engine$"), serving:
         pytest.fail("it is not ready")
-    assert (tmp_path / "cache" / "tritongen" / "tensorrt" / "24.09-t4").is_dir()
+    assert f"stop -t 30 tritongen-{ports.grpc}" in calls.read_text()
+    assert [path.name for path in cache_home.iterdir()] == ["24.09-t4"]
+
+
+def test_docker_itself_fails(fake_docker, tmp_path):
+    """(Fake docker.) Its own word is the reason."""
+    fake_docker("echo 'docker: Error response from daemon: could not select device driver' >&2; exit 125")
+    write_model(tmp_path / "repository", "net")
+    serving = docker.serve(tmp_path / "repository", options=docker_options("cpu"), ports=free_ports())
+    with pytest.raises(ServerFailed, match="could not select device driver"), serving:
+        pytest.fail("it is not ready")
+
+
+def test_a_container_that_was_left(fake_docker, tmp_path):
+    """(Fake docker.) A `serve` that was killed leaves its container: said, with what stops it."""
+    fake_docker("exit 1", ps="echo 0123456789ab")
+    write_model(tmp_path / "repository", "net")
+    serving = docker.serve(tmp_path / "repository", options=docker_options("cpu"), ports=Ports())
+    with pytest.raises(TritongenError, match="the container tritongen-8001 runs already") as caught, serving:
+        pytest.fail("it is not started")
+    assert caught.value.hint == "`docker stop tritongen-8001` stops it"
+
+
+# Answers like Triton at the host's ports of the line, as Docker would; not Triton.
+ANSWERS = """
+import http.server, re, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("I1124 05:17:43.3 1 model.cc:1] building an engine", flush=True)
+port = int(re.search(r"127.0.0.1:(\\d+):8000", " ".join(sys.argv)).group(1))
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
+"""
+
+
+def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home):
+    """(Fake docker.) Engines are told, the log is shown, the start is remembered, Ctrl-C stops the container."""
+    (tmp_path / "answers.py").write_text(ANSWERS)
+    calls = fake_docker(f'exec {sys.executable} {tmp_path / "answers.py"} "$@"')
+    with_variants(tmp_path / "repository", "one", "two")
+    said, shown, ports = [], [], free_ports()
+    with docker.serve(
+        tmp_path / "repository",
+        options=docker_options("t4", "fp16"),
+        ports=ports,
+        say=said.append,
+        show_log=shown.append,
+    ) as server:
+        assert server.child.status() is None
+    assert "2 TensorRT engines will be built, which takes minutes: one, two" in said[0]
+    assert "building an engine" in "".join(shown)
+    assert json.loads((cache_home / "24.09-t4.json").read_text())["engines_built"] == 2
+    assert calls.read_text().splitlines()[-1] == f"stop -t 30 tritongen-{ports.grpc}"
+    assert server.child.status() is not None
+
+
+def test_ctrl_c_while_engines_are_built(fake_docker, tmp_path):
+    """(Fake docker.) The container that is not ready yet is stopped as well; status 130."""
+    calls = fake_docker("echo building; exec sleep 600")
+    write_model(tmp_path / "repository", "net")
+    ports = free_ports()
+    command = [sys.executable, "-m", "generator", "serve", "repository", "--engine", "docker", "--gpu", "cpu"]
+    command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line == "building\n":
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().endswith("error: interrupted\n")
+    assert process.returncode == 130
+    assert f"stop -t 30 tritongen-{ports.grpc}" in calls.read_text()
 
 
 def test_no_docker_engine(monkeypatch, tmp_path):
@@ -109,3 +298,50 @@ def test_no_docker_engine(monkeypatch, tmp_path):
     with pytest.raises(EngineMissing, match="no Docker engine answers") as caught:
         docker.check_engine()
     assert "--print" in caught.value.hint
+
+
+@pytest.mark.parametrize("names", ["Tesla T4", "NVIDIA A100-SXM4-40GB"])
+def test_another_gpu_than_named(tmp_path, fake_docker, names):
+    """(Fake docker and nvidia-smi.) A V100's images and engines are not for this machine: said before the start."""
+    fake_docker("exit 1")
+    (tmp_path / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\necho '{names}'\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    with_variants(tmp_path / "repository", "net", variant="v100-fp16")
+    ran = run_program("serve", "repository", "--engine", "docker", "--gpu", "v100", cwd=tmp_path)
+    assert ran.status == 2
+    assert f"error: --gpu v100: this machine has {names}\n" in ran.stderr
+
+
+def test_this_machines_gpu_is_served_its_config(tmp_path, fake_docker):
+    """(Fake docker and nvidia-smi.) Without --gpu the variant of the GPU that is here, where the repository has it."""
+    fake_docker("exit 1")
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'Tesla T4'\n")
+    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    with_variants(tmp_path / "repository", "net")
+    write_model(tmp_path / "plain", "net")
+    line = run_program("serve", "repository", "--print", cwd=tmp_path).stdout
+    assert "--model-config-name=t4-fp16" in line
+    assert "--model-config-name" not in run_program("serve", "plain", "--print", cwd=tmp_path).stdout
+
+
+def test_print_and_compose(tritongen, tmp_path, cache_home):
+    """The line on stdout alone; the file in place of an older one of ours, and of nobody else's."""
+    with_variants(tmp_path / "model_repository", "net")
+    call = ("serve", "--engine", "docker", "--gpu", "t4", "--precision", "fp16")
+    printed = tritongen(*call, "--print")
+    assert printed.status == 0
+    line = shlex.split(printed.stdout)
+    assert line[:2] == ["docker", "run"]
+    assert f"{tmp_path}/model_repository:/models:ro" in line
+    assert "a TensorRT engine will be built, which takes minutes: net" in printed.stderr
+    assert (cache_home / "24.09-t4").is_dir()
+    for _ in range(2):
+        assert tritongen(*call, "--compose", "compose.yaml").status == 0
+    assert yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]["triton"]["image"].endswith("24.09-py3")
+    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    ran = tritongen(*call, "--compose", "compose.yaml")
+    assert ran.status == 2
+    assert "--compose compose.yaml: it is there already, and not written by this" in ran.stderr
+    assert (tmp_path / "compose.yaml").read_text() == "services: {}\n"
+    ran = tritongen(*call, "--compose", "no/such/folder.yaml")
+    assert (ran.status, "cannot write no/such/folder.yaml" in ran.stderr) == (1, True)

@@ -4,7 +4,6 @@ import json
 import tomllib
 
 import pytest
-
 from helpers import ROOT
 
 import generator
@@ -125,14 +124,26 @@ def test_an_option_that_does_not_exist():
         ("max_batchsize = 8", "there is no option in {file} named 'max_batchsize'", "'max_batch_size'"),
         ("[model.dpn92]\nwarmup = false", "there is no option in {file} named 'model'", "'models'"),
         ("[models.dpn93]\nwarmup = false", "there is no network for [models.dpn93] in {file} named 'dpn93'", "'dpn92'"),
-        ("[models.dpn92]\nwarm_up = false", "there is no option in [models.dpn92] of {file} named 'warm_up'", "'warmup'"),
+        (
+            "[models.dpn92]\nwarm_up = false",
+            "there is no option in [models.dpn92] of {file} named 'warm_up'",
+            "'warmup'",
+        ),
         ("[models.dpn92]\nwarmup = 'no'", "{file}: [models.dpn92] warmup 'no': it must be true or false", None),
         ("max_batch_size = 8.0", "{file}: max_batch_size 8.0: it must be a whole number", None),
         ("models = 3", "--config {file}: models must be tables", None),
         ("[models]\ndpn92 = 3", "--config {file}: models.dpn92 must be a table: [models.dpn92]", None),
         ("max_batch_size = ", "--config {file}: it is not TOML: Invalid value (at end of document)", None),
-        ("[models.dpn92]\npreferred_batch_sizes = [4, 16]", "{file}: [models.dpn92] preferred_batch_sizes 4,16: the", None),
-        ("accelerator = ['trt_sparsity_enable']", "{file}: accelerator 'trt_sparsity_enable': it must be a table", None),
+        (
+            "[models.dpn92]\npreferred_batch_sizes = [4, 16]",
+            "{file}: [models.dpn92] preferred_batch_sizes 4,16: the",
+            None,
+        ),
+        (
+            "accelerator = ['trt_sparsity_enable']",
+            "{file}: accelerator 'trt_sparsity_enable': it must be a table",
+            None,
+        ),
         ("a = " + "[" * 5000, "--config {file}: it is not TOML", None),
     ],
 )
@@ -155,7 +166,9 @@ def test_files_that_are_none(tmp_path):
 def test_a_file_is_read_where_the_models_are_built(tmp_path, monkeypatch):
     """Through build(): the config, and what was in force in provenance.json."""
     monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
-    (tmp_path / "serving.toml").write_text('max_batch_size = 16\n[models."tiny*"]\nprofile = [1, 2, 16]\nwarmup = false\n')
+    (tmp_path / "serving.toml").write_text(
+        'max_batch_size = 16\n[models."tiny*"]\nprofile = [1, 2, 16]\nwarmup = false\n'
+    )
     (built,) = generator.build(output=tmp_path / "repo", config=tmp_path / "serving.toml", instance_count=2).built
     text = (built.folder / "configs" / "v100-fp32.pbtxt").read_text()
     assert "input:2x3x224x224" in text

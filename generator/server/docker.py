@@ -109,7 +109,7 @@ def stopped_at_the_end(name: str) -> Iterator[None]:
         yield
     finally:
         with suppress(FileNotFoundError, subprocess.TimeoutExpired):
-            run(["docker", "stop", "--time", str(STOP_GRACE_S), name], timeout_s=STOP_GRACE_S + TIMEOUT_S)
+            run(["docker", "stop", "-t", str(STOP_GRACE_S), name], timeout_s=STOP_GRACE_S + TIMEOUT_S)
 
 
 def check_no_container(name: str) -> None:

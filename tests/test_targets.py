@@ -1,0 +1,105 @@
+"""The table of targets: windows of images, and what is refused with which sentence."""
+
+import pytest
+
+from generator import targets
+from generator.errors import BadOption, UnknownName
+from generator.server.container import docker_options
+
+REFUSED = [
+    (
+        "v100", "fp32", "24.10",
+        "--image-tag 24.10: it cannot run FP32 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
+        "capability 7.0", "use 24.09",
+    ),
+    (
+        "v100", "fp16", "25.04",
+        "--image-tag 25.04: it cannot run FP16 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
+        "capability 7.0", "use 24.09",
+    ),
+    (
+        "v100", "fp32", "24.04",
+        "--image-tag 24.04: it cannot run FP32 on a V100: --model-config-name begins with 24.05", "use 24.05",
+    ),
+    (
+        "v100", "fp16", "24.04",
+        "--image-tag 24.04: it cannot run FP16 on a V100: --model-config-name begins with 24.05", "use 24.05",
+    ),
+    (
+        "t4", "fp16", "26.06",
+        "--image-tag 26.06: it cannot run FP16 on a T4: TensorRT 11, in 26.06, has no FP16 by precision_mode", "use 26.05",
+    ),
+    ("t4", "fp16", "24.04", "--image-tag 24.04: it cannot run FP16 on a T4: --model-config-name begins", "use 24.05"),
+    ("t4", "fp32", "23.12", "--image-tag 23.12: it cannot run FP32 on a T4: --model-config-name begins", "use 24.05"),
+    (
+        "cpu", "fp32", "24.04",
+        "--image-tag 24.04: it cannot run FP32 on a CPU: the models are written for ONNX Runtime 1.18, of 24.05",
+        "use 24.05",
+    ),
+    ("cpu", "fp16", None, "--precision fp16: the CPU serves FP32 only", "use --precision fp32"),
+    ("t4", "fp32", "24.13", "--image-tag 24.13: it is no release of Triton", "releases are YY.MM, such as 24.09"),
+    (None, None, "latest", "--image-tag latest: it is no release of Triton", "releases are YY.MM, such as 24.09"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gpu", "precision", "tag", "sentence", "hint"), REFUSED)
+def test_impossible_pairs(gpu, precision, tag, sentence, hint):
+    """Refused with the reason and the nearest that works."""
+    with pytest.raises(BadOption) as caught:
+        docker_options(gpu, precision, tag)
+    assert str(caught.value).startswith(sentence)
+    assert caught.value.hint == hint
+
+
+def test_every_end_of_a_window_has_its_refusal():
+    """A row that is added wants its sentences tried: the tag before each window's first, and after its last."""
+    tried = {(gpu, precision, tag) for gpu, precision, tag, *_ in REFUSED}
+    for target in targets.TARGETS:
+        for precision, window in target.windows.items():
+            tags = [tag for gpu, prec, tag in tried if (gpu, prec) == (target.name, precision)]
+            assert [tag for tag in tags if tag < window.first]
+            assert bool([tag for tag in tags if tag > (window.last or "99.12")]) == (window.last is not None)
+
+
+@pytest.mark.parametrize("target", targets.TARGETS, ids=lambda target: target.name)
+def test_the_ends_of_the_windows(target):
+    """Both are in; so is the default; what has no end has none."""
+    for precision, window in target.windows.items():
+        for tag in (window.first, target.default_tag, window.last or "30.01"):
+            targets.check_tag(target, precision, tag)
+    assert target.sources
+
+
+def test_the_images_of_the_published_tables():
+    """Both tables come from one image, so from one TensorRT; names in any case; an unknown one has its sentence."""
+    assert {target.default_tag for target in targets.GPUS} == {targets.DEFAULT_TAG}
+    assert targets.find("T4").compute_capability == "7.5"
+    with pytest.raises(UnknownName, match="there is no GPU named 'k80'"):
+        targets.find("k80")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("Tesla V100-SXM2-16GB", "v100"), ("Tesla V100S-PCIE-32GB", "v100"), ("Tesla T4", "t4"), ("NVIDIA T4", "t4"),
+        ("NVIDIA T400 4GB", None), ("NVIDIA A100-SXM4-40GB", None), ("NVIDIA T4G", None), ("Quadro GV100", None),
+    ],
+)  # fmt: skip
+def test_gpus_by_the_names_of_nvidia_smi(name, target):
+    """The V100S is one; the T400 and the GV100, which was not tried, are none."""
+    found = targets.of_gpu(name)
+    assert (found.name if found else None) == target
+
+
+def test_list_targets(tritongen):
+    """A row each, on stdout; the sources beside; the same for a program."""
+    ran = tritongen("list", "--targets")
+    rows = {line.split()[0]: line for line in ran.stdout.splitlines()}
+    assert ran.status == 0
+    assert "24.05 to 24.09" in rows["v100"]
+    assert "24.05 to 26.05" in rows["t4"]
+    assert "24.05 and later" in rows["t4"]
+    assert "26.05: TensorRT 11 has no weakly typed FP16" in ran.stderr
+    record = {target["name"]: target for target in tritongen("list", "--targets", "--json").json}
+    assert record["v100"]["windows"]["fp16"]["last"] == "24.09"
+    assert tritongen("list", "--targets", "--table").status == 2

@@ -1,0 +1,86 @@
+"""Every config that is written, on a real Triton: it loads, and is the one that was asked for."""
+
+import json
+import urllib.request
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from helpers import run_program, serving, small_onnx, write_model
+
+from generator.networks import NETWORKS
+from generator.server import probe
+from generator.spec import PRECISIONS
+from generator.targets import GPUS
+
+pytestmark = pytest.mark.server
+
+NAMES = sorted(network.name for network in NETWORKS)
+
+
+def accelerator(client, name):
+    """What the server says of a model's tensorrt accelerator."""
+    config = client.get_model_config(name).config
+    (entry,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return dict(entry.parameters)
+
+
+@pytest.mark.parametrize("variant", [f"{gpu.name}-{precision}" for gpu in GPUS for precision in PRECISIONS])
+def test_every_target_config_loads(all_models, variant):
+    """Ten models READY with `--model-config-name`, each with that file's precision and cache."""
+    with serving(all_models, "--engine", "embedded", "--model-config-name", variant) as server:
+        assert list(probe.ready_models(server.url)) == NAMES
+        with triton.InferenceServerClient(server.url) as client:
+            for name in NAMES:
+                parameters = accelerator(client, name)
+                precision = variant.partition("-")[2]
+                assert parameters["precision_mode"] == precision.upper()
+                assert parameters["trt_engine_cache_path"] == f"/cache/{name}-{precision}"
+
+
+def test_every_default_config_loads(server):
+    """Ten models READY with `config.pbtxt`, whose cache needs no mount."""
+    with triton.InferenceServerClient(server.url) as client:
+        caches = {accelerator(client, name)["trt_engine_cache_path"] for name in NAMES}
+    assert caches == {f"/tmp/tritongen-{name}-fp16" for name in NAMES}
+
+
+def test_options_on_a_real_server(tmp_path):
+    """A model with every option of its own loads, runs its largest batch, and answers from the cache what it knows."""
+    write = small_onnx()
+    (tmp_path / "small.onnx").write_bytes(write.SerializeToString())
+    (tmp_path / "serving.toml").write_text(
+        "max_batch_size = 16\n[models.small]\npreferred_batch_sizes = [2, 16]\nmax_queue_delay_us = 0\ninstance_count = 2\n"
+        "workspace_mib = 256\nprofile = [1, 2, 16]\nbuilder_optimization_level = 2\nresponse_cache = true\n"
+        "accelerator = { trt_sparsity_enable = true }\n"
+    )
+    built = run_program("build", "--onnx", "small.onnx", "--config", "serving.toml", cwd=tmp_path)
+    assert built.status == 0, built.stderr
+    images = np.random.default_rng(0).standard_normal((16, 3, 224, 224), dtype=np.float32)
+    with serving(tmp_path / "model_repository") as server, triton.InferenceServerClient(server.url) as client:
+        asked = triton.InferInput("input", list(images.shape), "FP32")
+        asked.set_data_from_numpy(images)
+        first, second = (client.infer("small", [asked]).as_numpy("output") for _ in range(2))
+        statistics = client.get_inference_statistics("small").model_stats[0].inference_stats
+        config = client.get_model_config("small").config
+    np.testing.assert_array_equal(first, second)
+    assert (statistics.cache_hit.count, statistics.cache_miss.count) == (1, 1)
+    assert [group.count for group in config.instance_group] == [2]
+    assert list(config.dynamic_batching.preferred_batch_size) == [2, 16]
+
+
+def test_no_cache_where_no_config_asks_for_one(tmp_path):
+    """Triton is given its response cache only for a model that wants it."""
+    write_model(tmp_path / "repo", "small")
+    printed = run_program("serve", "repo", "--engine", "embedded", "--print", cwd=tmp_path)
+    assert "--cache-config" not in printed.stdout
+
+
+def test_the_log_is_shown_from_the_start(tmp_path):
+    """`-v`: Triton's own lines, before it is READY."""
+    write_model(tmp_path / "repo", "small")
+    with serving(tmp_path / "repo", "-v") as server:
+        url = f"http://{server.ports.http_url}/v2/models/small/config"
+        with urllib.request.urlopen(url) as answer:
+            assert json.load(answer)["max_batch_size"] == 8
+    assert any("model_lifecycle.cc" in line for line in server.said)
