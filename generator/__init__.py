@@ -10,18 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from generator.checking import check
     from generator.networks.own import onnx_network, torch_network
     from generator.pipeline import build
     from generator.server.embedded import serve
     from generator.spec import ImageInput, TensorSpec, TorchNetwork
 
-__all__ = ["ImageInput", "TensorSpec", "TorchNetwork", "build", "onnx_network", "serve", "torch_network"]
+__all__ = ["ImageInput", "TensorSpec", "TorchNetwork", "build", "check", "onnx_network", "serve", "torch_network"]
 
 _HOME = {
     "ImageInput": "generator.spec",
     "TensorSpec": "generator.spec",
     "TorchNetwork": "generator.spec",
     "build": "generator.pipeline",
+    "check": "generator.checking",
     "onnx_network": "generator.networks.own",
     "serve": "generator.server.embedded",
     "torch_network": "generator.networks.own",

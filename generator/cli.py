@@ -16,6 +16,7 @@ from generator.errors import TritongenError, UnknownName
 # Each command is imported when it is called: `--help` pays for no torch, onnx, numpy or matplotlib.
 COMMANDS = {
     "build": "generator.commands.build",
+    "check": "generator.commands.check",
     "doctor": "generator.commands.doctor",
     "infer": "generator.commands.infer",
     "list": "generator.commands.list",

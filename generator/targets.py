@@ -134,10 +134,10 @@ def of_gpu(gpu_name: str) -> Target | None:
     return next((gpu for gpu in GPUS if gpu.gpu_name and re.search(gpu.gpu_name, gpu_name)), None)
 
 
-def check_release(tag: str) -> None:
+def check_release(tag: str, option: str = "--image-tag") -> None:
     """Raise BadOption unless a tag has the form of a release."""
     if not re.fullmatch(RELEASE, tag):
-        raise BadOption("--image-tag", tag, "it is no release of Triton", "releases are YY.MM, such as 24.09")
+        raise BadOption(option, tag, "it is no release of Triton", "releases are YY.MM, such as 24.09")
 
 
 def check_precision(target: Target, precision: Precision) -> None:

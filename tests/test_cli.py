@@ -53,7 +53,7 @@ def test_the_api_is_light_until_used():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "['ImageInput', 'TensorSpec', 'TorchNetwork', 'build', 'onnx_network', 'serve', 'torch_network'] False\n"
+        "['ImageInput', 'TensorSpec', 'TorchNetwork', 'build', 'check', 'onnx_network', 'serve', 'torch_network'] False\n"
     )
 
 

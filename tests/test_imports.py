@@ -16,8 +16,9 @@ LAYERS = (
      "generator.serving_options", "generator.config_file"),
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
-     "generator.client", "generator.server"),
-    ("generator.pipeline", "generator.doctor", "perf"),
+     "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
+     "generator.check_run"),
+    ("generator.pipeline", "generator.checking", "generator.doctor", "perf"),
     ("generator.commands", "perf.command"),
     ("generator.cli", "generator.__main__"),
 )  # fmt: skip

@@ -30,11 +30,15 @@ DATATYPES = frozenset(
 
 @dataclass(frozen=True)
 class ModelTensor:
-    """An input or output of the ONNX graph; -1 in `shape` is a dimension known at run time only."""
+    """An input or output of the ONNX graph; -1 in `shape` is a dimension known at run time only.
+
+    Without `ranked` the shape is not known at all, as of an output in a file that does not say it.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    ranked: bool = True
 
 
 def check_io(config: Config, inputs: Iterable[ModelTensor], outputs: Iterable[ModelTensor]) -> None:
@@ -51,63 +55,87 @@ def check_inputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
     expected += sequence_inputs(config)
     if expected != len(model):
         raise Refused(
-            f"unable to load model '{name}', configuration expects {expected} inputs, model provides {len(model)}"
+            f"unable to load model '{name}', configuration expects {expected} inputs, model provides {len(model)}",
+            f"the model's inputs: {', '.join(model)}",
+            ("input", 0),
         )
-    for entry in declared:
+    for place, entry in enumerate(declared):
         if entry.get("optional") and config["max_batch_size"] != 0:
             raise Refused(
                 f"unable to load model '{name}', optional input '{entry['name']}' is not supported for models "
-                "that support batching"
+                "that support batching",
+                "leave optional out",
+                ("input", place, "optional"),
             )
-        check_tensor(config, "input", entry, model)
+        check_tensor(config, ("input", place), entry, model)
 
 
 def check_outputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
     """Each output of the config; leaving some out is fine."""
-    for entry in config.get("output", []):
-        check_tensor(config, "output", entry, model)
+    for place, entry in enumerate(config.get("output", [])):
+        check_tensor(config, ("output", place), entry, model)
 
 
-def check_tensor(config: Config, kind: str, entry: Config, model: Mapping[str, ModelTensor]) -> None:
+def check_tensor(config: Config, at: tuple[str, int], entry: Config, model: Mapping[str, ModelTensor]) -> None:
     """Name, data type and dimensions of one input or output."""
+    kind = at[0]
     name, tensor_name, datatype = config["name"], entry["name"], entry["data_type"]
     if tensor_name not in model:
-        raise Refused(f"unexpected inference {kind} '{tensor_name}', allowed {kind}s are: {', '.join(sorted(model))}")
+        raise Refused(
+            f"unexpected inference {kind} '{tensor_name}', allowed {kind}s are: {', '.join(sorted(model))}",
+            "name it as the model does",
+            (*at, "name"),
+        )
     tensor = model[tensor_name]
     if datatype not in DATATYPES:
-        raise Refused(f"unsupported datatype {datatype} for {kind} '{tensor_name}' for model '{name}'")
+        raise Refused(
+            f"unsupported datatype {datatype} for {kind} '{tensor_name}' for model '{name}'",
+            f"data_type: {tensor.datatype}",
+            (*at, "data_type"),
+        )
     if datatype != tensor.datatype:
         raise Refused(
             f"unable to load model '{name}', configuration expects datatype {datatype} for {kind} '{tensor_name}', "
-            f"model provides {tensor.datatype}"
+            f"model provides {tensor.datatype}",
+            f"data_type: {tensor.datatype}",
+            (*at, "data_type"),
         )
+    if not tensor.ranked:
+        return
     dims = [int(dim) for dim in entry.get("reshape", {}).get("shape", entry["dims"])]
     if kind == "input" and entry.get("allow_ragged_batch"):
         if tensor.shape != (-1,):
             raise Refused(
                 f"unable to load model '{name}', configuration expects model provides input with shape [-1]  for "
-                f"ragged input '{tensor_name}', model provides {shape_text(tensor.shape)}"
+                f"ragged input '{tensor_name}', model provides {shape_text(tensor.shape)}",
+                "leave allow_ragged_batch out",
+                (*at, "allow_ragged_batch"),
             )
     elif not tensor.shape:
         if any(dim != 1 for dim in dims):
             raise Refused(
                 f"unable to load model '{name}', scalar tensor '{tensor_name}', should only provide 1 in the model "
                 "configuration when the model doesn't support batching. Model configuration provided: "
-                f"{shape_text(dims)}."
+                f"{shape_text(dims)}.",
+                "dims: [ 1 ]",
+                (*at, "dims"),
             )
     else:
         batching = config["max_batch_size"] > 0
-        check_dims(name, tensor, dims, batching=batching, exact=kind == "output")
+        check_dims(name, tensor, dims, batching=batching, at=at)
 
 
-def check_dims(name: str, tensor: ModelTensor, dims: Sequence[int], *, batching: bool, exact: bool) -> None:
+def check_dims(name: str, tensor: ModelTensor, dims: Sequence[int], *, batching: bool, at: tuple[str, int]) -> None:
     """The config may narrow an input's dimension that the model leaves open, never an output's."""
     about = f"model '{name}', tensor '{tensor.name}': "
     if batching and tensor.shape[0] != -1:
         raise Refused(
             f"{about}for the model to support batching the shape should have at least 1 dimension and the first "
-            f"dimension must be -1; but shape expected by the model is {shape_text(tensor.shape)}"
+            f"dimension must be -1; but shape expected by the model is {shape_text(tensor.shape)}",
+            "export the model with an open first dimension, or max_batch_size: 0",
+            at,
         )
+    exact = at[0] == "output"
     full = (-1, *dims) if batching else tuple(dims)
     fits = len(full) == len(tensor.shape) and all(
         have == want or (have == -1 and not exact) for have, want in zip(tensor.shape, full, strict=True)
@@ -120,7 +148,11 @@ def check_dims(name: str, tensor: ModelTensor, dims: Sequence[int], *, batching:
             if batching
             else f"shape {shape_text(full)}"
         )
-        raise Refused(f"{expects} but the model configuration specifies {len(full)} dimensions ({how})")
+        raise Refused(
+            f"{expects} but the model configuration specifies {len(full)} dimensions ({how})",
+            f"dims: {shape_text(tensor.shape[1:] if batching else tensor.shape)}",
+            (*at, "dims"),
+        )
 
 
 def sequence_inputs(config: Config) -> int:

@@ -40,7 +40,9 @@ def session_settings(config: Config) -> SessionSettings:
     if execution_mode not in (0, 1):
         raise Refused(
             "Invalid configuration value provided. Expected values for  execution_mode are 0 or 1 but got "
-            f"{execution_mode} ."
+            f"{execution_mode} .",
+            "0 is sequential, 1 parallel",
+            ("parameters",),
         )
     settings = SessionSettings(
         graph_level=GRAPH_LEVELS.get(level, "ORT_ENABLE_ALL"),
@@ -58,7 +60,11 @@ def check_cpu_accelerators(config: Config) -> None:
     """The CPU side knows `openvino` only, and only in a build that has it; the GPU side is not read on a CPU."""
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
-        raise Refused(f"unknown Execution Accelerator '{accelerator.get('name', '')}' is requested")
+        raise Refused(
+            f"unknown Execution Accelerator '{accelerator.get('name', '')}' is requested",
+            "leave cpu_execution_accelerator out",
+            ("optimization", 0, "execution_accelerators", 0, "cpu_execution_accelerator", 0),
+        )
 
 
 def text(config: Config, key: str) -> str | None:
@@ -74,7 +80,7 @@ def integer(config: Config, key: str, default: int) -> int:
         return default
     number = re.match(r"\s*[+-]?\d+", value)
     if number is None:
-        raise Refused(f"failed to convert '{value}' to integral number")
+        raise Refused(f"failed to convert '{value}' to integral number", f"{key}: a whole number", ("parameters",))
     return int(number.group())
 
 
@@ -87,4 +93,4 @@ def boolean(config: Config, key: str, *, default: bool = True) -> bool:
         return True
     if value.lower() in ("false", "off", "0"):
         return False
-    raise Refused(f"failed to convert '{value}' to boolean")
+    raise Refused(f"failed to convert '{value}' to boolean", f"{key}: true or false", ("parameters",))

@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
+from generator.rules.autocomplete import autocompleted, is_complete
 from generator.rules.onnx_io import ModelTensor, check_io
 from generator.rules.parameters import session_settings
 from generator.rules.refused import Refused
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     Config = Mapping[str, Any]
     Array = np.ndarray[Any, Any]
     Arrays = dict[str, Array]
-
-DEFAULT_MAX_BATCH_SIZE = 4  # --backend-config=onnxruntime,default-max-batch-size, where it is not given
 
 # ONNX Runtime's type names in config.pbtxt's words.
 DATATYPES = {
@@ -51,29 +50,23 @@ class TritonPythonModel:
     def auto_complete_config(auto_complete_model_config: Any) -> Any:  # noqa: ANN401 (Triton's own class)
         """Fill in what the config leaves out, as `ModelState::AutoCompleteConfig` of the C++ backend does."""
         config = auto_complete_model_config.as_dict()
-        if config.get("input") and config.get("output"):
+        if is_complete(config):
             return auto_complete_model_config
         session = open_session(model_path(config), config)
-        inputs, outputs = tensors(session.get_inputs()), tensors(session.get_outputs())
-        batching = all(tensor.shape and tensor.shape[0] == -1 for tensor in (*inputs, *outputs))
-        if not batching and config["max_batch_size"] != 0:
-            raise pb_utils.TritonModelException(
-                f"autofill failed for model '{config['name']}': model does not support batching while non-zero "
-                "max_batch_size is specified"
-            )
-        if batching:
-            size = config["max_batch_size"] or DEFAULT_MAX_BATCH_SIZE
-            auto_complete_model_config.set_max_batch_size(size)
-            if size > 1 and "sequence_batching" not in config:
-                auto_complete_model_config.set_dynamic_batching()
-        for missing, add, known in (
-            (not config.get("input"), auto_complete_model_config.add_input, inputs),
-            (not config.get("output"), auto_complete_model_config.add_output, outputs),
+        try:
+            filled = autocompleted(config, tensors(session.get_inputs()), tensors(session.get_outputs()))
+        except Refused as refusal:
+            raise pb_utils.TritonModelException(str(refusal)) from refusal
+        if "max_batch_size" in filled:
+            auto_complete_model_config.set_max_batch_size(filled["max_batch_size"])
+        if "dynamic_batching" in filled:
+            auto_complete_model_config.set_dynamic_batching()
+        for kind, add in (
+            ("input", auto_complete_model_config.add_input),
+            ("output", auto_complete_model_config.add_output),
         ):
-            if missing:
-                for tensor in known:
-                    dims = list(tensor.shape[1:] if batching else tensor.shape)
-                    add({"name": tensor.name, "data_type": tensor.datatype, "dims": dims or [1]})
+            for block in filled.get(kind, ()):
+                add(block)
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -169,7 +162,7 @@ def model_path(config: Config) -> Path:
     if path.is_dir():
         path /= "model.onnx"
     if not path.exists():
-        raise pb_utils.TritonModelException(f"unable to find '{path}' for model instance '{config['name']}'")
+        raise pb_utils.TritonModelException(f"failed to stat file {path}")
     return path
 
 

@@ -1,0 +1,137 @@
+"""check(): what a server will say to a repository, without one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from generator import targets
+from generator.errors import RepositoryNotFound
+from generator.findings import Finding, JudgedFor
+from generator.judge import LOAD, POLL, Sheet, judge
+from generator.rules.ensembles import models_agree
+from generator.rules.labels import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from generator.judge import Run
+
+    Config = dict[str, Any]
+
+CONFIG_FILE = "config.pbtxt"
+VARIANTS = "configs"
+
+
+def check(
+    repository: str | Path = "model_repository", *, gpu: str = "cpu", release: str | None = None, run: bool = False
+) -> tuple[Finding, ...]:
+    """Judge a repository as a Triton with the C++ onnxruntime backend would.
+
+    Nothing is executed without `run`, weights are not read, and nothing outside the repository is opened.
+
+    Args:
+        repository: the model repository.
+        gpu: what the server runs on: a target's name.
+        release: of Triton, `yy.mm`; the target's default where none is given.
+        run: load each model in ONNX Runtime on the CPU, and run its warm-up samples and its largest batch, 8 at most.
+
+    Raises:
+        UsageError: an unknown GPU, or no release.
+        RepositoryNotFound: no such folder.
+    """
+    repository = Path(repository)
+    if not repository.is_dir():
+        raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
+    server = judged_for(gpu, release)
+    runner = runs() if run else None
+    findings = list(image_is_outside(server))
+    configs: dict[str, tuple[Path, Config]] = {}
+    for folder in sorted(repository.iterdir()):
+        if folder.is_symlink() and not folder.exists():
+            findings.append(broken_link(folder))
+        elif folder.is_dir() and not inside(folder, repository):
+            findings.append(elsewhere(folder))
+        elif folder.is_dir():
+            findings += check_model(repository, folder, server, runner, configs)
+    for folder, config in configs.values():
+        sheet = Sheet(repository, folder, folder / CONFIG_FILE)
+        sheet.hold(LOAD, models_agree, config, {name: other for name, (_, other) in configs.items()})
+        findings += sheet.findings
+    return tuple(dict.fromkeys(findings))
+
+
+def check_model(
+    repository: Path, folder: Path, server: JudgedFor, run: Run | None, configs: dict[str, tuple[Path, Config]]
+) -> Iterator[Finding]:
+    """The findings on `config.pbtxt`, and on each variant for its own GPU; only the first is run."""
+    for file in (folder / CONFIG_FILE, *sorted((folder / VARIANTS).glob("*.pbtxt"))):
+        default = file.name == CONFIG_FILE
+        if not inside(file, repository):
+            yield Finding(
+                "warning", folder.name, file.relative_to(repository).as_posix(), None, "file-is-elsewhere",
+                f"{file.name} is a link out of the repository, and was not read",
+                "a container sees the repository only: copy the file into it",
+            )  # fmt: skip
+            continue
+        findings, config = judge(
+            repository, folder, file, server if default else variants_server(file, server), run if default else None
+        )
+        yield from findings
+        if default and config is not None:
+            configs[folder.name] = (folder, config)
+
+
+def judged_for(gpu: str, release: str | None) -> JudgedFor:
+    """The server of a target; its default image where no release is named."""
+    target = targets.find(gpu)
+    if release is not None:
+        targets.check_release(release, "--triton")
+    return JudgedFor(target, release or target.default_tag)
+
+
+def variants_server(file: Path, server: JudgedFor) -> JudgedFor:
+    """A variant named after a GPU is for that GPU and its default image; any other for the given server."""
+    for target in targets.GPUS:
+        if file.name.startswith(f"{target.name}-"):
+            return JudgedFor(target, target.default_tag)
+    return server
+
+
+def image_is_outside(server: JudgedFor) -> Iterator[Finding]:
+    """An image that cannot run any precision on the device."""
+    windows = server.target.windows.values()
+    for window in windows:
+        if window.first <= server.release <= (window.last or server.release):
+            return
+    window = next(iter(windows))
+    early = server.release < window.first
+    yield Finding(
+        "error", "", "", None, "image-is-outside",
+        f"release {server.release} does not run on a {server.target.title}: "
+        f"{window.why_not_before if early else window.why_not_after}",
+        f"use {window.first if early else window.last}", POLL,
+    )  # fmt: skip
+
+
+def broken_link(path: Path) -> Finding:
+    """Triton stops at it."""
+    return Finding(
+        "error", path.name, path.name, None, "broken-link", f"failed to stat file {path}", "remove the link", POLL
+    )
+
+
+def elsewhere(path: Path) -> Finding:
+    """A model that is linked from elsewhere."""
+    return Finding(
+        "warning", path.name, path.name, None, "folder-is-elsewhere",
+        f"{path.name} is a link out of the repository, and was not read",
+        "a container sees the repository only: copy the folder into it",
+    )  # fmt: skip
+
+
+def runs() -> Run:
+    """What loads and runs a model; ONNX Runtime is imported for it only."""
+    from generator.check_run import run_model
+
+    return run_model

@@ -1,0 +1,138 @@
+"""`tritongen check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from generator.commands.options import REPOSITORY, json_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from generator.findings import Finding
+
+LEVELS = ("error", "warning")
+
+
+@click.command(name="check", short_help="Judge a model repository without a server.")
+@click.argument("repository", type=click.Path(path_type=Path), default=REPOSITORY)
+@click.option(
+    "--gpu",
+    default="cpu",
+    show_default=True,
+    metavar="v100|t4|cpu",
+    help="What the server runs on: one GPU, or the CPU.",
+)
+@click.option(
+    "--triton", "release", metavar="YY.MM", help="Release of Triton.  [default: the target's: 24.09, the CPU's 24.10]"
+)
+@click.option(
+    "--run", is_flag=True,
+    help="Load each model in ONNX Runtime on the CPU; run its warm-up samples and its largest batch, 8 at most.",
+)  # fmt: skip
+@click.option("--server", is_flag=True, help="Ask the real embedded server too, a model at a time, and compare.")
+@click.option(
+    "--fail-on", type=click.Choice(LEVELS), default="error", show_default=True, help="What makes the exit status 1."
+)
+@click.option("--github", is_flag=True, help="Print annotations that GitHub shows beside the file.")
+@json_option
+def command(
+    *,
+    repository: Path,
+    gpu: str,
+    release: str | None,
+    run: bool,
+    server: bool,
+    fail_on: str,
+    github: bool,
+    as_json: bool,
+) -> int:
+    """Say what a Triton server will say to a model repository, in its own words, without one.
+
+    An error is what the server refuses; a warning loads, and then hurts. Nothing is executed without --run, and weights
+    are not read. configs/<gpu>-*.pbtxt are always judged for their GPU and its default image.
+
+    \b
+    Examples:
+      tritongen check
+      tritongen check models --gpu v100 --triton 24.09 --run
+    """
+    from generator.checking import check
+    from generator.errors import BadOption
+
+    if github and as_json:
+        raise BadOption("--github", "given", "--json is given too", "leave one of them out")
+    if server and gpu.lower() != "cpu":
+        raise BadOption("--server", "given", "the embedded server is one on the CPU", "leave --gpu out")
+    findings = check(repository, gpu=gpu, release=release, run=run)
+    if as_json:
+        print_json(findings)
+    elif github:
+        for finding in findings:
+            click.echo(annotation(finding, repository))
+    else:
+        print_findings(findings, repository)
+    agrees = compare(repository, findings) if server else True
+    failing = LEVELS[: LEVELS.index(fail_on) + 1]
+    return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
+
+
+def print_findings(findings: Sequence[Finding], repository: Path) -> None:
+    """A block a finding, then how many there are."""
+    from generator.console import say
+
+    for finding in findings:
+        click.echo(f"{finding.level}: {place(finding)}")
+        click.echo(f"  {finding.message}")
+        if finding.fix:
+            click.echo(f"  fix: {finding.fix}")
+    models = sum(entry.is_dir() for entry in repository.iterdir())
+    counts = ", ".join(f"{sum(f.level == level for f in findings)} {level}s" for level in LEVELS)
+    say(f"{models} models in {repository}: {counts}")
+
+
+def place(finding: Finding) -> str:
+    """`densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
+    line = f":{finding.line}" if finding.line else ""
+    return f"{finding.file or finding.model}{line} [{finding.rule}]"
+
+
+def print_json(findings: Iterable[Finding]) -> None:
+    """For a program."""
+    import dataclasses
+    import json
+
+    click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+
+
+def annotation(finding: Finding, repository: Path) -> str:
+    """`::error file=…,line=…,title=…::…`, of GitHub's workflow commands."""
+    properties = {"file": str(repository / finding.file), "line": finding.line, "title": finding.rule}
+    said = ",".join(f"{key}={escaped(str(value), ':,')}" for key, value in properties.items() if value)
+    text = f"{finding.message} (fix: {finding.fix})" if finding.fix else finding.message
+    return f"::{finding.level} {said}::{escaped(text)}"
+
+
+def escaped(text: str, also: str = "") -> str:
+    """What a workflow command would take for its own is written as %XX."""
+    return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in text)
+
+
+def compare(repository: Path, findings: Iterable[Finding]) -> bool:
+    """Ask the embedded server for its verdict on each model; a difference is a defect of ours."""
+    from generator.console import say
+    from generator.server.verdicts import server_verdicts
+
+    refused = {finding.model for finding in findings if finding.level == "error" and finding.default}
+    agrees = True
+    for verdict in server_verdicts(repository).values():
+        word = "READY" if verdict.accepted else f"refused ({verdict.stage}): {verdict.message}"
+        say(f"server: {verdict.model}: {word}")
+        if verdict.accepted == (verdict.model in refused):
+            agrees = False
+            ours = "refused" if verdict.model in refused else "accepted"
+            say(f"  and check {ours} it: a defect of tritongen, please report it")
+    return agrees

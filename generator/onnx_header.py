@@ -1,0 +1,253 @@
+"""An ONNX file without its weights: what rules need of it, in little memory however large or hostile the file is.
+
+The protobuf is walked on the wire, the data of tensors are stepped over, and onnx parses what is left. The file is
+read and not mapped: pages of a mapped file count as the program's memory together with their neighbours, and a file
+that another program cuts short meanwhile would end this one with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import uses_external_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.message import Message
+
+SMALL_BYTES = 1024
+KEPT_MIB = 64
+# An empty node is two bytes in the file and over a hundred in memory: bytes alone bound neither memory nor time.
+STEPS = 1 << 21
+LEVELS = 64  # protobuf itself takes 100
+WINDOW_BYTES = 1 << 13
+VARINT, DELIMITED = 0, 2
+FIXED_BYTES = {1: 8, 5: 4}  # the other wire types; 3 and 4 are groups, which ONNX never had
+VARINT_BYTES = 10
+MORE = 1 << 7  # the bit of a varint's byte that says another follows
+TAGS = range(1 << 3, 1 << 32)  # a field's number, from 1 on, and three bits for the wire type
+MODEL, TENSOR = onnx.ModelProto.DESCRIPTOR.full_name, onnx.TensorProto.DESCRIPTOR.full_name
+TEXT, DATA, OTHER = "text", "data", "other"
+
+
+class HeaderUnreadable(ValueError):
+    """A file that is no protobuf of a model, or too much of one; `str()` is the reason."""
+
+
+@dataclass(frozen=True)
+class OnnxHeader:
+    """A model without its weights.
+
+    Attributes:
+        model: all of it but the data of tensors, wherever they are; a tensor that takes up to 1024 bytes in the file,
+            its name and dims included, keeps its data. An empty file is an empty model, without a graph.
+        external: where external data are, each location once, in the order of first use: a graph's initializers,
+            then its nodes, and functions after the graph. A tensor that names no location is at "".
+    """
+
+    model: onnx.ModelProto
+    external: tuple[str, ...]
+
+
+def read_header(path: Path) -> OnnxHeader:
+    """The model in a file, without its weights.
+
+    Raises:
+        HeaderUnreadable: it is no regular file, no protobuf of a model, or has too much beside its weights.
+        OSError: it is missing or cannot be read.
+    """
+    # Asked before it is opened: opening a FIFO waits for whoever writes to it.
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise HeaderUnreadable("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
+    with path.open("rb") as file:
+        walk = Walk(file.fileno())
+        walk.message(MODEL, 0, os.fstat(file.fileno()).st_size)
+    try:
+        model = onnx.ModelProto.FromString(b"".join(walk.parts))
+    except DecodeError as error:
+        raise HeaderUnreadable("it is no protobuf of a model") from error
+    return OnnxHeader(model, tuple(dict.fromkeys(map(location, filter(uses_external_data, tensors(model))))))
+
+
+def location(tensor: onnx.TensorProto) -> str:
+    """The file of its external data; the last entry counts, as for onnx and ONNX Runtime."""
+    return {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+
+
+def tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """The tensors in a message, those of a graph before those of its nodes."""
+    fields = FIELDS[message.DESCRIPTOR.full_name]
+    inner = [(field, value) for field, value in message.ListFields() if fields[field.number] in HOLDERS]
+    for field, value in sorted(inner, key=lambda entry: entry[0].name == "node"):
+        for each in value if field.label == field.LABEL_REPEATED else (value,):
+            if isinstance(each, onnx.TensorProto):
+                yield each
+            else:
+                yield from tensors(each)
+
+
+def meaning(field: FieldDescriptor) -> str:
+    """What a field holds: a message, by its name, text, data of a tensor, or something else."""
+    if field.message_type:
+        name: str = field.message_type.full_name
+        return name
+    # As onnx.proto has it, a tensor's elements are in one of the fields whose names end in _data.
+    if field.containing_type.full_name == TENSOR and field.name.endswith("_data"):
+        return DATA
+    return TEXT if field.type == field.TYPE_STRING else OTHER
+
+
+def messages(kinds: Iterable[Descriptor]) -> Iterator[Descriptor]:
+    """Kinds of messages, and those declared inside them."""
+    for kind in kinds:
+        yield kind
+        yield from messages(kind.nested_types)
+
+
+# What the fields of each message hold, by number: onnx.proto as the installed onnx has it.
+FIELDS = {
+    kind.full_name: {field.number: meaning(field) for field in kind.fields}
+    for kind in messages(onnx.ModelProto.DESCRIPTOR.file.message_types_by_name.values())
+}
+# The messages that tensors are in, at any depth.
+HOLDERS = {TENSOR}
+while more := {kind for kind, fields in FIELDS.items() if HOLDERS & set(fields.values())} - HOLDERS:
+    HOLDERS |= more
+
+
+class Walk:
+    """The protobuf in a file: `parts` of it without data of large tensors, and how much may still be added to them."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.window, self.origin = b"", 0
+        self.parts: list[bytes] = []
+        self.left = KEPT_MIB << 20
+        self.steps = iter(range(STEPS))
+
+    def message(self, kind: str, at: int, end: int, level: int = 1, *, split: bool = True) -> None:
+        """Check a message.
+
+        Args:
+            kind: what it is.
+            at: where it begins.
+            end: where it ends.
+            level: how many messages it is in, itself included.
+            split: add it to the parts field by field; otherwise it is among them as a whole.
+        """
+        if level > LEVELS:
+            raise HeaderUnreadable(f"its messages are nested more than {LEVELS} levels deep")
+        fields = FIELDS[kind]
+        for _ in self.steps:
+            if at == end:
+                return
+            tag, start, stop = self.field(at, end)
+            holds = fields.get(tag >> 3, OTHER)
+            inner = holds in FIELDS and tag & 7 == DELIMITED
+            if inner and stop - start > SMALL_BYTES:
+                slot, left = len(self.parts), self.left
+                self.parts.append(b"")  # the length is known only afterwards
+                self.message(holds, start, stop, level + 1)
+                self.parts[slot] = encoded(tag) + encoded(left - self.left)
+                self.keep(len(self.parts[slot]))
+            elif not split or holds != DATA:
+                if split:
+                    self.keep(stop - at)
+                    self.parts.append(self.read(at, stop))
+                if inner:
+                    self.message(holds, start, stop, level + 1, split=False)
+                elif holds == TEXT and not is_text(self.read(start, stop)):
+                    raise HeaderUnreadable(f"its text at byte {start} is not UTF-8")
+            at = stop
+        raise HeaderUnreadable(f"it has more than {STEPS} fields and messages")
+
+    def field(self, at: int, end: int) -> tuple[int, int, int]:
+        """The tag of a field, and where its content begins and ends."""
+        if at + 2 * VARINT_BYTES > self.origin + len(self.window):
+            self.fill(at, at + 1)
+        begin = at - self.origin
+        length = 0
+        try:
+            tag, place = varint(self.window, begin)
+            if tag & 7 == DELIMITED:
+                length, place = varint(self.window, place)
+            elif tag & 7 == VARINT:
+                _, place = varint(self.window, place)
+            else:
+                length = FIXED_BYTES[tag & 7]
+        except (LookupError, ValueError) as error:
+            raise broken(at) from error
+        start = at + place - begin
+        if tag not in TAGS or length > end - start:
+            raise broken(at)
+        return tag, start, start + length
+
+    def read(self, at: int, end: int) -> bytes:
+        """Bytes of the file, none of them before the last field."""
+        if end > self.origin + len(self.window):
+            self.fill(at, end)
+        return self.window[at - self.origin : end - self.origin]
+
+    def fill(self, at: int, end: int) -> None:
+        """Have these bytes in the window, and what follows them."""
+        self.window, self.origin = os.pread(self.file, max(WINDOW_BYTES, end - at), at), at
+        if len(self.window) < end - at:
+            raise broken(at)
+
+    def keep(self, length: int) -> None:
+        """Count what is added to the parts, before it is read."""
+        self.left -= length
+        if self.left < 0:
+            raise HeaderUnreadable(f"it has more than {KEPT_MIB} MiB beside its weights")
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, the lowest first, and where it ends.
+
+    Raises:
+        IndexError: it is cut short.
+        ValueError: it has more than ten bytes.
+    """
+    number = data[at]
+    if number < MORE:
+        return number, at + 1
+    number -= MORE
+    for place in range(1, VARINT_BYTES):
+        byte = data[at + place]
+        number |= byte % MORE << 7 * place
+        if byte < MORE:
+            return number, at + place + 1
+    raise ValueError(number)
+
+
+def encoded(number: int) -> bytes:
+    """A number as `varint` reads it."""
+    data = bytearray()
+    while number >= MORE:
+        data.append(number % MORE | MORE)
+        number //= MORE
+    data.append(number)
+    return bytes(data)
+
+
+def is_text(data: bytes) -> bool:
+    """Whether it is UTF-8; protobuf would hand out bytes for a string that is not."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def broken(at: int) -> HeaderUnreadable:
+    """What is said of bytes that are no protobuf."""
+    return HeaderUnreadable(f"it is no protobuf, or cut short, at byte {at}")

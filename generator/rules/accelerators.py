@@ -1,0 +1,152 @@
+"""Execution accelerators, as a GPU server of a release reads them.
+
+Source: onnxruntime_backend, `LoadModel` (src/onnxruntime.cc), by release branch; ONNX Runtime's TensorRT provider.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from generator.rules.instance_groups import resolved_kind
+from generator.rules.refused import Hurts, Refused
+from generator.tensorrt import BY_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    Config = Mapping[str, Any]
+
+CUDA_SINCE = "24.06"
+BF16_SINCE = "26.02"
+NO_WEAK_TYPING_SINCE = "26.06"
+DEVICE_PASSED_ON_SINCE = "25.04"
+PRECISIONS = ("FP32", "FP16", "INT8")
+BOOLEANS = ("true", "on", "1", "false", "off", "0")
+ORT_BOOLEANS = ("1", "0", "True", "False", "true", "false")
+PROFILES = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
+LEVELS = 2  # of /parent/folder
+AT = ("optimization", 0, "execution_accelerators", 0, "gpu_execution_accelerator")
+
+
+def gpu_accelerators(config: Config) -> list[Config]:
+    """The entries of the block."""
+    accelerators: Config = config.get("optimization", {}).get("execution_accelerators", {})
+    return list(accelerators.get("gpu_execution_accelerator", []))
+
+
+def on_gpu(config: Config, gpus: Sequence[int]) -> bool:
+    """Whether an instance is on a GPU: on the CPU the block is not read."""
+    groups = config["instance_group"]
+    return bool(gpus) and (not groups or any(resolved_kind(group, gpus) != "KIND_CPU" for group in groups))
+
+
+def accelerators_are_known(config: Config, release: str) -> None:
+    """Names, keys and values that the release knows."""
+    for place, entry in enumerate(gpu_accelerators(config)):
+        at = (*AT, place)
+        known = ("tensorrt", "cuda") if release >= CUDA_SINCE else ("tensorrt",)
+        if entry["name"] not in known:
+            raise Refused(
+                f"unknown Execution Accelerator '{entry['name']}' is requested",
+                f"known: {', '.join(known)}",
+                (*at, "name"),
+            )
+        if entry["name"] == "tensorrt":
+            for key, value in sorted(entry["parameters"].items()):
+                check_parameter(key, value, release, at)
+
+
+def check_parameter(key: str, value: str, release: str, at: tuple[str | int, ...]) -> None:
+    """One parameter of the tensorrt accelerator."""
+    row = BY_KEY.get(key)
+    if row is None or row.since > release:
+        near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.6)
+        why = f"release {row.since} is the first that knows it" if row else "no release knows it"
+        raise Refused(
+            f"unknown parameter '{key}' is provided for TensorRT Execution Accelerator",
+            f"did you mean {near[0]}?" if near and not row else why,
+            (*at, "parameters"),
+        )
+    if row.kind == "precision":
+        known = (*PRECISIONS, "BF16") if release >= BF16_SINCE else PRECISIONS
+        if value not in known:
+            raise Refused(f"unsupported precision mode '{value}' is requested", f"known: {', '.join(known)}", at)
+    elif row.kind == "switch" and value.lower() not in BOOLEANS:
+        raise Refused(f"failed to convert '{value}' to boolean", f'{key}: "1" or "0"', (*at, "parameters"))
+    elif row.kind == "number" and not value.strip().lstrip("+-")[:1].isdigit():
+        raise Refused(
+            f"failed to convert '{value}' to unsigned long long integral number", "a whole number", (*at, "parameters")
+        )
+
+
+def accelerators_hurt(config: Config, release: str) -> Iterator[Hurts]:
+    """What loads on a GPU and then hurts."""
+    for place, entry in enumerate(gpu_accelerators(config)):
+        if entry["name"] == "tensorrt":
+            yield from parameters_hurt(entry["parameters"], release, (*AT, place))
+            yield from profiles_hurt(config, entry["parameters"], (*AT, place))
+
+
+def first_gpu_only(config: Config, release: str) -> Iterator[Hurts]:
+    """The provider was not told its device (onnxruntime_backend #299)."""
+    accelerated = any(entry["name"] == "tensorrt" for entry in gpu_accelerators(config))
+    if accelerated and release < DEVICE_PASSED_ON_SINCE:
+        yield Hurts(
+            f"before {DEVICE_PASSED_ON_SINCE} TensorRT runs on the host's first GPU, whatever the instance group says",
+            "where the host has several GPUs, one container a GPU, with --gpus device=N",
+            AT,
+        )
+
+
+def parameters_hurt(parameters: Mapping[str, str], release: str, at: tuple[str | int, ...]) -> Iterator[Hurts]:
+    """Values that ONNX Runtime or TensorRT take amiss."""
+    if not parameters:
+        yield Hurts(
+            "without a parameter the accelerator is not told its device", "give it one, such as precision_mode", at
+        )
+    for key, value in sorted(parameters.items()):
+        row = BY_KEY.get(key)
+        if row and row.kind == "switch" and value.lower() in BOOLEANS and value not in ORT_BOOLEANS:
+            yield Hurts(f"{key}: ONNX Runtime is handed '{value}', which it does not read", 'write "1" or "0"', at)
+    if parameters.get("precision_mode") == "FP16" and release >= NO_WEAK_TYPING_SINCE:
+        yield Hurts(
+            "TensorRT 11, in 26.06, has no FP16 by precision_mode", "an image no newer than 26.05, or an FP16 model", at
+        )
+    for key in ("trt_engine_cache_path", "trt_timing_cache_path"):
+        path = parameters.get(key, "")
+        if path and (not path.startswith("/") or path.count("/") > LEVELS):
+            yield Hurts(
+                f"{key}: {path} is made without its parents, and where they are missing the model does not load",
+                "a folder one level below one that is there, such as /tmp/<name>",
+                at,
+            )
+
+
+def profiles_hurt(config: Config, parameters: Mapping[str, str], at: tuple[str | int, ...]) -> Iterator[Hurts]:
+    """Without one profile that ends at the largest batch, engines are built on live traffic or requests fail."""
+    largest, names = config["max_batch_size"], [block["name"] for block in config["input"]]
+    given = [key for key in PROFILES if key in parameters]
+    if largest > 0 and not given:
+        yield Hurts(
+            "dynamic batching without profiles: TensorRT builds its engine anew whenever a larger batch comes",
+            f"{', '.join(PROFILES)}",
+            at,
+        )
+    elif given and len(given) < len(PROFILES):
+        missing = ", ".join(key for key in PROFILES if key not in given)
+        yield Hurts(f"a profile wants its three shapes: {missing} is missing", "give all three, or none", at)
+    for key in given:
+        shapes = [text.rpartition(":") for text in parameters[key].split(",")]
+        described = [name for name, _, _ in shapes]
+        if len(described) != len(set(described)):
+            yield Hurts(f"{key} has several profiles, of which TensorRT's provider runs the first only", "give one", at)
+        if absent := [name for name in names if name not in described]:
+            yield Hurts(f"{key} has no shape for input '{absent[0]}'", "a shape for every input", at)
+        batches = [shape.split("x")[0] for _, _, shape in shapes]
+        if key == PROFILES[-1] and largest > 0 and any(batch != str(largest) for batch in batches):
+            yield Hurts(
+                f"{key} ends at batch {', '.join(batches)} and max_batch_size is {largest}: batches beyond it fail",
+                f"let it end at {largest}",
+                at,
+            )

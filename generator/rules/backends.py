@@ -1,0 +1,44 @@
+"""Whether a server has the library of a backend.
+
+Source: core, `TritonModel::Create` (src/backend_model.cc): beside the model, else in the backend directory. Nothing of
+it is loaded here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from generator.rules.autofill import BACKENDS
+from generator.rules.refused import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    Config = Mapping[str, Any]
+
+JUDGED = "onnxruntime"
+# The others of NVIDIA's image.
+IN_THE_IMAGE = {backend for backend, _, _ in BACKENDS} | {
+    "tensorflow", "dali", "fil", "identity", "repeat", "square",
+}  # fmt: skip
+
+
+def backend_is_there(config: Config, folder: Path, version: str) -> None:
+    """In NVIDIA's image, or beside the model."""
+    backend, runtime = config["backend"], config["runtime"]
+    library = runtime or f"libtriton_{backend}.so"
+    beside = [place / library for place in (folder / version, folder)]
+    if any(path.is_file() for path in beside) or (not runtime and backend in IN_THE_IMAGE):
+        return
+    if runtime:
+        if backend in IN_THE_IMAGE:
+            return
+        raise Refused(
+            f"unable to find backend library '{runtime}' for backend '{backend}'", "put the library there", ("runtime",)
+        )
+    raise Refused(
+        f"unable to find backend library for backend '{backend}', try specifying runtime on the model configuration.",
+        'backend: "onnxruntime" serves ONNX models',
+        ("backend",),
+    )

@@ -1,0 +1,76 @@
+"""Label files.
+
+Source: core, `Model::Init` (src/model.cc) and `LabelProvider` (src/label_provider.cc). Their length is not compared
+with the output's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from generator.rules.refused import Hurts, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    Config = Mapping[str, Any]
+
+LARGEST_BYTES = 64 << 20
+
+
+def labels_are_there(config: Config, folder: Path) -> None:
+    """Each is a file inside the model's folder."""
+    for place, output in enumerate(config["output"]):
+        if not output["label_filename"]:
+            continue
+        at = ("output", place, "label_filename")
+        path = folder / output["label_filename"]
+        if not inside(path, folder):
+            raise Refused(
+                f"label file path '{path}' for output '{output['name']}' in model '{config['name']}' is outside model "
+                "directory",
+                "put the file beside config.pbtxt",
+                at,
+            )
+        if why := unreadable(path):
+            raise Refused(
+                f"failed to open text file for read {path}: {why}",
+                "write the file, or leave label_filename out",
+                at,
+                "Internal",
+            )
+
+
+def labels_fit(config: Config, folder: Path) -> Iterator[Hurts]:
+    """As many as the output has classes; with too few the rest have no name."""
+    for place, output in enumerate(config["output"]):
+        path = folder / output["label_filename"]
+        classes = [int(dim) for dim in output["dims"] if int(dim) != 1]
+        if output["label_filename"] and path.stat().st_size <= LARGEST_BYTES and len(classes) == 1 and classes[0] > 1:
+            count = len(path.read_bytes().splitlines())
+            if count != classes[0]:
+                yield Hurts(
+                    f"{path.name} has {count} labels for the {classes[0]} classes of output '{output['name']}'",
+                    "one label a line, for every class",
+                    ("output", place, "label_filename"),
+                )
+
+
+def inside(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, is in the folder."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a text file cannot be opened, in the words of C's strerror, or None."""
+    try:
+        with path.open("rb"):
+            return None
+    except IsADirectoryError:
+        return "Is a directory"
+    except OSError as error:
+        return error.strerror or str(error)
