@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import RepositoryNotFound
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from generator.judge import Run
-
-    Config = dict[str, Any]
+    from generator.rules.ensembles import Loadable
 
 CONFIG_FILE = "config.pbtxt"
 VARIANTS = "configs"
@@ -46,23 +45,23 @@ def check(
     server = judged_for(gpu, release)
     runner = runs() if run else None
     findings = list(image_is_outside(server))
-    configs: dict[str, tuple[Path, Config]] = {}
+    models: dict[str, Loadable] = {}
     for folder in sorted(repository.iterdir()):
         if folder.is_symlink() and not folder.exists():
             findings.append(broken_link(folder))
         elif folder.is_dir() and not inside(folder, repository):
             findings.append(elsewhere(folder))
         elif folder.is_dir():
-            findings += check_model(repository, folder, server, runner, configs)
-    for folder, config in configs.values():
-        sheet = Sheet(repository, folder, folder / CONFIG_FILE)
-        sheet.hold(LOAD, models_agree, config, {name: other for name, (_, other) in configs.items()})
+            findings += check_model(repository, folder, server, runner, models)
+    for name, model in models.items():
+        sheet = Sheet(repository, repository / name, repository / name / CONFIG_FILE)
+        sheet.hold(LOAD, models_agree, model.config, models)
         findings += sheet.findings
     return tuple(dict.fromkeys(findings))
 
 
 def check_model(
-    repository: Path, folder: Path, server: JudgedFor, run: Run | None, configs: dict[str, tuple[Path, Config]]
+    repository: Path, folder: Path, server: JudgedFor, run: Run | None, models: dict[str, Loadable]
 ) -> Iterator[Finding]:
     """The findings on `config.pbtxt`, and on each variant for its own GPU; only the first is run."""
     for file in (folder / CONFIG_FILE, *sorted((folder / VARIANTS).glob("*.pbtxt"))):
@@ -74,12 +73,12 @@ def check_model(
                 "a container sees the repository only: copy the file into it",
             )  # fmt: skip
             continue
-        findings, config = judge(
+        findings, model = judge(
             repository, folder, file, server if default else variants_server(file, server), run if default else None
         )
         yield from findings
-        if default and config is not None:
-            configs[folder.name] = (folder, config)
+        if default and model is not None:
+            models[folder.name] = model
 
 
 def judged_for(gpu: str, release: str | None) -> JudgedFor:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from generator.findings import Finding
-from generator.rules import ensembles, hurts, io_blocks, model_config
+from generator.rules import ensembles, hurts, io_blocks, model_config, sequences
 from generator.rules.accelerators import accelerators_are_known, accelerators_hurt, first_gpu_only, on_gpu
 from generator.rules.autocomplete import autocompleted
 from generator.rules.autofill import filled_in
 from generator.rules.backends import JUDGED, backend_is_there
 from generator.rules.config_text import ConfigText, empty_config, filled, read_config
+from generator.rules.ensembles import Loadable
 from generator.rules.instance_groups import groups_can_be_placed
-from generator.rules.labels import inside, labels_are_there, labels_fit
+from generator.rules.labels import inside, labels_are_there, labels_fit, labels_outside
 from generator.rules.model_file import data_elsewhere, header_of, model_file, tensors_of
 from generator.rules.onnx_io import check_io
 from generator.rules.parameters import session_settings
 from generator.rules.places import line_at
 from generator.rules.refused import Hurts, Refused
 from generator.rules.versions import versions_to_load
-from generator.rules.warmup import samples_can_be_asked
+from generator.rules.warmup import data_outside, samples_can_be_asked
 from generator.targets import DEFAULT_TAG
 
 if TYPE_CHECKING:
@@ -77,23 +78,33 @@ class Sheet:
     ) -> None:
         """Write a finding down."""
         file = (about or self.file).relative_to(self.repository).as_posix()
-        self.findings.append(Finding(level, self.folder.name, file, line, rule.replace("_", "-"), sentence, fix, stage))
+        self.findings.append(
+            Finding(level, self.folder.name, file, line, rule.replace("_", "-"), shown(sentence), shown(fix), stage)
+        )
+
+
+def shown(text: str) -> str:
+    """Text out of a file with nothing in it that a terminal obeys, on one line."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def judge(
     repository: Path, folder: Path, file: Path, server: JudgedFor, run: Run | None
-) -> tuple[list[Finding], Config | None]:
-    """The findings on one config of a model, and the config as the server fills it in, where it comes so far."""
+) -> tuple[list[Finding], Loadable | None]:
+    """The findings on one config of a model, and the model as the server has it, where it comes so far."""
     sheet = Sheet(repository, folder, file)
     config = polled(sheet, folder, file)
-    if config is None or "ensemble_scheduling" in config:
-        return sheet.findings, config
+    if config is None:
+        return sheet.findings, None
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    versions = sheet.hold(VERSION, versions_to_load, config, folders)
+    versions = sheet.hold(VERSION, versions_to_load, config, folders) or ()
     sheet.warn(hurts.folders_passed_over, folders)
-    for version in versions or ():
-        config = loaded(sheet, config, version, server, run)
-    return sheet.findings, config
+    if "ensemble_scheduling" in config:
+        checked_blocks(sheet, config, server)
+    else:
+        for version in versions:
+            config = loaded(sheet, config, version, server, run)
+    return sheet.findings, Loadable(config, () if sheet.refused else versions)
 
 
 def polled(sheet: Sheet, folder: Path, file: Path) -> Config | None:
@@ -105,7 +116,7 @@ def polled(sheet: Sheet, folder: Path, file: Path) -> Config | None:
     config = sheet.hold(POLL, filled_in, text.config, folder)
     if config is None:
         return None
-    for rule in (*model_config.RULES, *ensembles.RULES):
+    for rule in (*model_config.RULES, *sequences.RULES, *ensembles.RULES):
         sheet.hold(POLL, rule, config, folder.name)
     return None if sheet.refused else config
 
@@ -113,8 +124,8 @@ def polled(sheet: Sheet, folder: Path, file: Path) -> Config | None:
 def loaded(sheet: Sheet, config: Config, version: str, server: JudgedFor, run: Run | None) -> Config:
     """Load one version: the config against itself, against its files and against the model."""
     folder = sheet.folder
+    sheet.hold(LOAD, backend_is_there, config, folder, version)
     if config["backend"] != JUDGED:
-        sheet.hold(LOAD, backend_is_there, config, folder, version)
         sheet.warn(backend_is_not_judged, config)
         checked_blocks(sheet, config, server)
         return config
@@ -137,6 +148,7 @@ def loaded(sheet: Sheet, config: Config, version: str, server: JudgedFor, run: R
         sheet.hold(LOAD, session_settings, config)
         check_accelerators(sheet, config, server)
         sheet.hold(LOAD, samples_can_be_asked, config, folder)
+        sheet.warn(data_outside, config, folder)
         for rule in hurts.RULES:
             sheet.warn(rule, config)
     if run and not sheet.refused:
@@ -153,6 +165,7 @@ def checked_blocks(sheet: Sheet, config: Config, server: JudgedFor) -> bool:
     sheet.hold(LOAD, labels_are_there, config, sheet.folder)
     passed = len(sheet.findings) == before
     if passed:
+        sheet.warn(labels_outside, config, sheet.folder)
         sheet.warn(labels_fit, config, sheet.folder)
     return passed
 

@@ -60,7 +60,7 @@ input { name: "input" data_type: TYPE_FP32 dims: [ 3, 4, 4 ] }
 output { name: "output" data_type: TYPE_FP32 dims: [ 10 ] }
 instance_group { count: 1 }
 batch_output { target_name: "output" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "input" }
-model_metrics { metric_control { metric_identifier { family: "nv_x" } histogram_options { buckets: [ 1, 2 ] } } }
+metric_tags { key: "a" value: "b" }
 """
 
 

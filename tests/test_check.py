@@ -403,7 +403,8 @@ def test_files_that_are_too_large_or_none(tmp_path):
     assert "Protobuf parsing failed" in found["sparse"].message
     assert "it has more than 4 MiB and was not read" in found["large"].message
     assert "failed to read text proto" in found["deep"].message
-    assert "it is not UTF-8" in found["binary"].message
+    assert "surrogates not allowed" in found["binary"].message
+    assert found["binary"].message.isprintable()
     assert "failed to stat file" in found["broken"].message
     assert "std::out_of_range" in found["abort"].message
     assert "failed to read text proto" in found["folder"].message

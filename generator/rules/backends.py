@@ -26,16 +26,17 @@ IN_THE_IMAGE = {backend for backend, _, _ in BACKENDS} | {
 
 def backend_is_there(config: Config, folder: Path, version: str) -> None:
     """In NVIDIA's image, or beside the model."""
-    backend, runtime = config["backend"], config["runtime"]
-    library = runtime or f"libtriton_{backend}.so"
-    beside = [place / library for place in (folder / version, folder)]
-    if any(path.is_file() for path in beside) or (not runtime and backend in IN_THE_IMAGE):
+    backend, runtime, name = config["backend"], config["runtime"], config["name"]
+    library = f"libtriton_{backend}.so"
+    beside = [place / (runtime or library) for place in (folder / version, folder)]
+    if any(path.is_file() for path in beside) or (backend in IN_THE_IMAGE and runtime in ("", library)):
         return
     if runtime:
-        if backend in IN_THE_IMAGE:
-            return
         raise Refused(
-            f"unable to find backend library '{runtime}' for backend '{backend}'", "put the library there", ("runtime",)
+            f"unable to find backend library '{runtime}' for model '{name}', searched: '{folder / version}' '{folder}' "
+            f"'/opt/tritonserver/backends/{backend}' ",
+            "leave runtime out",
+            ("runtime",),
         )
     raise Refused(
         f"unable to find backend library for backend '{backend}', try specifying runtime on the model configuration.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from generator.rules.places import lines_of
+from generator.rules.places import lines_of, tokens
 from generator.rules.refused import Refused
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 4 << 20  # beyond it a file is no config
 NO_FIELD = re.compile(r'has no field named "(?P<name>[^"]*)"')
+PYTHONS_NUMBER = re.compile(r"\+|\d[\d_]*_|-?0[bBoO]")
+# Labels and warm-up data that are folders end the server in the same way: tried on 2.51.0.
+ABORTS_ON_A_FOLDER = (
+    "terminate called after throwing an instance of 'std::length_error' what():  basic_string::_M_replace_aux"
+)
 NO_VALUE = re.compile(r'Enum type "[^"]*" has no value named "?(?P<name>\w*)')
 FIELDS = sorted(
     {name for message in model_config_pb2.DESCRIPTOR.message_types_by_name.values() for name in message.fields_by_name}
@@ -76,7 +81,10 @@ def read_config(path: Path) -> ConfigText:
         if path.stat().st_size > LARGEST_BYTES:
             why = f"it has more than {LARGEST_BYTES >> 20} MiB and was not read"
             raise Refused(f"{sentence} ({why})", "it is no config: write one")
-        text = path.read_bytes().decode()
+        if path.is_dir():
+            raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; make it a file")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")  # in a comment Triton takes any byte
+        check_characters(text, sentence)
         return ConfigText(as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
@@ -84,11 +92,24 @@ def read_config(path: Path) -> ConfigText:
     except text_format.ParseError as error:
         why = " ".join(str(error).split())
         raise Refused(f"{sentence} ({why})", meant(str(error)), line=error.GetLine()) from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise Refused(f"{sentence} (it is not UTF-8)", "write it in UTF-8", line=line) from error
+    except UnicodeError as error:
+        raise Refused(f"{sentence} (a string in it is not UTF-8)", "write it in UTF-8") from error
     except (RecursionError, ValueError) as error:
         raise Refused(f"{sentence} (it is not a text of the schema)", "it is no config: write one") from error
+
+
+def check_characters(text: str, sentence: str) -> None:
+    """What Python's parser lets pass and protobuf's does not: NUL, and numbers in Python's own notation.
+
+    Raises:
+        Refused: there is one.
+    """
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise Refused(f"{sentence} (Invalid control characters encountered in text.)", "remove the NUL", line=line)
+    for token, line, is_text in tokens(text):
+        if not is_text and PYTHONS_NUMBER.match(token):
+            raise Refused(f"{sentence} ({line}: Expected integer, got: {token})", "write a plain number", line=line)
 
 
 def meant(reason: str) -> str:

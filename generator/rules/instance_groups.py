@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Config = Mapping[str, Any]
 
+KINDS = ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL")
 # --min-supported-compute-capability where it is not given, of 24.10 and before.
 MINIMUM_COMPUTE_CAPABILITY = "6.000000"
 
@@ -33,6 +34,8 @@ def groups_can_be_placed(config: Config, gpus: Sequence[int]) -> None:
         at = ("instance_group", place)
         name = group["name"] or f"{config['name']}_{place}"
         about = f"instance group {name} of model {config['name']}"
+        if group["kind"] not in KINDS:  # a number that no kind has; the word is core's
+            raise Refused(f"{about} has unexpected kind KIND_AUTO", "leave kind out", (*at, "kind"), "Internal")
         kind = resolved_kind(group, gpus)
         if kind == "KIND_GPU":
             if not group["gpus"] and not gpus:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from generator.rules.refused import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from generator.rules.refused import Place
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 VARIABLE = -1
 DIMS_OF_AN_IMAGE = 3
-FROM_ONE_INPUT = "expects 1 source input, got"
 
 
 def blocks_are_whole(config: Config) -> None:
@@ -61,7 +60,7 @@ def check_block(config: Config, kind: str, block: Config, at: Place) -> None:
         )
     if block["is_non_linear_format_io"]:
         raise Refused(
-            f"Non-linear IO format for {kind} '{block['name']}' is only supported for TensorRT platform for {name}",
+            f"Non-linear IO format is only supported for the TensorRT platform for {name}",
             "leave is_non_linear_format_io out",
             at,
         )
@@ -112,21 +111,29 @@ def sizes(values: Sequence[int | str]) -> list[int]:
 
 def batch_io_is_whole(config: Config) -> None:
     """Tensors that core makes of a batch, from inputs that there are."""
-    inputs = {block["name"] for block in config["input"]}
-    outputs = {block["name"] for block in config["output"]}
-    for kind in ("batch_input", "batch_output"):
+    for kind, known in (("batch_input", config["input"]), ("batch_output", config["output"])):
         for place, block in enumerate(config[kind]):
-            about, at = kind.replace("_", " "), (kind, place)
-            if len(block["source_input"]) != 1:
-                count = len(block["source_input"])
-                raise Refused(f"{about} kind '{block['kind']}' {FROM_ONE_INPUT} {count}", "name one source_input", at)
-            if kind == "batch_input" and block["data_type"] not in ("TYPE_INT32", "TYPE_FP32"):
-                raise Refused("batch input data type must be TYPE_INT32 or TYPE_FP32", "data_type: TYPE_FP32", at)
-            if unknown := [name for name in block["source_input"] if name not in inputs]:
-                raise Refused(f"unknown source input name '{unknown[0]}'", "name an input of the config", at)
-            targets = block["target_name"]
-            if kind == "batch_output" and (unknown := [name for name in targets if name not in outputs]):
-                raise Refused(f"unknown target output name '{unknown[0]}'", "name an output of the config", at)
+            check_batch_io(config, kind, block, {entry["name"] for entry in known}, (kind, place))
+
+
+def check_batch_io(config: Config, kind: str, block: Config, known: Collection[str], at: Place) -> None:
+    """One block: a source, and targets that are outputs, each once."""
+    name, sources, targets = config["name"], block["source_input"], block["target_name"]
+    if len(sources) != 1:
+        about = f"{kind.replace('_', ' ')} kind '{block['kind']}'"
+        raise Refused(f"{about} expects 1 source input, got {len(sources)} for {name}", "name one source_input", at)
+    if kind == "batch_input" and block["data_type"] not in ("TYPE_INT32", "TYPE_FP32"):
+        raise Refused(f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}", "data_type: TYPE_FP32", at)
+    if sources[0] not in {entry["name"] for entry in config["input"]}:
+        raise Refused(f"unknown source input name '{sources[0]}' for {name}", "name an input of the config", at)
+    if kind == "batch_output":
+        for place, target in enumerate(targets):
+            if target not in known:
+                raise Refused(f"unknown target output name '{target}' for {name}", "name an output of the config", at)
+            if target in targets[:place]:
+                raise Refused(
+                    f"target output name '{target}' can only be specified once for {name}", "name it once", at
+                )
 
 
 RULES = (blocks_are_whole, batch_io_is_whole)

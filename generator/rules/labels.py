@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from generator.rules.config_text import ABORTS_ON_A_FOLDER
 from generator.rules.refused import Hurts, Refused
 
 if TYPE_CHECKING:
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 LARGEST_BYTES = 64 << 20
 
 
+def label_path(output: Config, folder: Path) -> Path:
+    """The file of an output's labels; core joins an absolute path to the folder as well."""
+    return folder / str(output["label_filename"]).lstrip("/")
+
+
 def labels_are_there(config: Config, folder: Path) -> None:
-    """Each is a file inside the model's folder."""
+    """Each is a file."""
     for place, output in enumerate(config["output"]):
-        if not output["label_filename"]:
+        path = label_path(output, folder)
+        if not output["label_filename"] or not inside(path, folder):
             continue
         at = ("output", place, "label_filename")
-        path = folder / output["label_filename"]
-        if not inside(path, folder):
-            raise Refused(
-                f"label file path '{path}' for output '{output['name']}' in model '{config['name']}' is outside model "
-                "directory",
-                "put the file beside config.pbtxt",
-                at,
-            )
+        if path.is_dir():
+            raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at)
         if why := unreadable(path):
             raise Refused(
                 f"failed to open text file for read {path}: {why}",
@@ -42,12 +43,27 @@ def labels_are_there(config: Config, folder: Path) -> None:
             )
 
 
+def labels_outside(config: Config, folder: Path) -> Iterator[Hurts]:
+    """24.10 reads them (tried); newer releases refuse the model (core, src/model.cc)."""
+    for place, output in enumerate(config["output"]):
+        path = label_path(output, folder)
+        if output["label_filename"] and not inside(path, folder):
+            yield Hurts(
+                f"label file path '{path}' for output '{output['name']}' in model '{config['name']}' is outside model "
+                "directory: newer releases refuse it, and it was not read",
+                "put the file beside config.pbtxt",
+                ("output", place, "label_filename"),
+            )
+
+
 def labels_fit(config: Config, folder: Path) -> Iterator[Hurts]:
     """As many as the output has classes; with too few the rest have no name."""
     for place, output in enumerate(config["output"]):
-        path = folder / output["label_filename"]
+        path = label_path(output, folder)
         classes = [int(dim) for dim in output["dims"] if int(dim) != 1]
-        if output["label_filename"] and path.stat().st_size <= LARGEST_BYTES and len(classes) == 1 and classes[0] > 1:
+        if not output["label_filename"] or not inside(path, folder) or path.stat().st_size > LARGEST_BYTES:
+            continue
+        if len(classes) == 1 and classes[0] > 1:
             count = len(path.read_bytes().splitlines())
             if count != classes[0]:
                 yield Hurts(

@@ -125,7 +125,7 @@ def response_cache_is_possible(config: Config, _folder_name: str) -> None:
     if not config.get("response_cache", {}).get("enable"):
         return
     for there, what in (
-        ("sequence_batching" in config, "'sequence_batching' scheduler"),
+        ("sequence_batching" in config, "sequence batching scheduler"),
         (config.get("model_transaction_policy", {}).get("decoupled"), "'decoupled' transaction policy"),
     ):
         if there:
@@ -135,20 +135,6 @@ def response_cache_is_possible(config: Config, _folder_name: str) -> None:
                 "response_cache { enable: false }",
                 ("response_cache",),
             )
-
-
-def metrics_are_whole(config: Config, _folder_name: str) -> None:
-    """A metric that is controlled has a family, and buckets."""
-    for place, control in enumerate(config.get("model_metrics", {}).get("metric_control", [])):
-        at = ("model_metrics", 0, "metric_control", place)
-        if "metric_identifier" not in control:
-            raise Refused("metric control must specify 'metric_identifier'", "name the metric's family", at)
-        if not control["metric_identifier"]["family"]:
-            raise Refused("metric identifier must specify non-empty 'family'", "name the metric's family", at)
-        if "histogram_options" not in control:
-            raise Refused("metric control must specify 'histogram_options'", "give the buckets", at)
-        if not control["histogram_options"]["buckets"]:
-            raise Refused("histogram options must specify non-empty 'buckets'", "give the buckets", at)
 
 
 def name_is_the_folders(config: Config, folder_name: str) -> None:
@@ -170,6 +156,5 @@ RULES = (
     preferred_sizes_fit,
     priorities,
     response_cache_is_possible,
-    metrics_are_whole,
     name_is_the_folders,
 )

@@ -6,6 +6,8 @@ to 24.11. Weights are not read, and nothing is run.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -19,7 +21,7 @@ from generator.rules.refused import Hurts, Refused
 from generator.rules.releases import onnx_runtime_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from generator.onnx_header import OnnxHeader
@@ -39,6 +41,11 @@ OPSET = (
     "functionality may change before next ONNX release and in this case ONNX Runtime will not guarantee backward "
     "compatibility. Current official support for domain ai.onnx is till opset {newest}."
 )
+NO_OPSET = (
+    "Missing opset in the model. All ModelProtos MUST have at least one entry that specifies which version of the ONNX "
+    "OperatorSet is being imported."
+)
+VARIABLE = -1
 ONNX_DOMAINS = ("", "ai.onnx")
 LARGEST_LOCATION = 4096
 DATA_HELD_TO_FOLDER_SINCE = "26.02"  # ONNX Runtime 1.24, tried: it refuses what 1.19 reads
@@ -63,6 +70,12 @@ def model_file(config: Config, folder: Path, version: str) -> Path:
     return path
 
 
+@lru_cache(maxsize=4)
+def kept_header(path: Path, _mtime_ns: int, _size_bytes: int) -> OnnxHeader:
+    """The header, read once for all the configs of a model."""
+    return read_header(path)
+
+
 def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
     """What the file says beside its weights.
 
@@ -70,7 +83,7 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
         Refused: the release's ONNX Runtime does not read it.
     """
     try:
-        header = read_header(path)
+        header = kept_header(path, path.stat().st_mtime_ns, path.stat().st_size)
     except (HeaderUnreadable, OSError) as error:
         why = f"failed:Protobuf parsing failed. ({error})"
         raise unloadable(path, 7, why, "it is no ONNX file, or only a part of one") from error
@@ -87,6 +100,8 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
         )
         raise unloadable(path, 1, "failed:" + MODEL.format(line=180) + why, fix)
     opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if not opsets:
+        raise unloadable(path, 1, "failed:" + MODEL.format(line=169) + NO_OPSET, "export it again")
     opset = max((opsets[domain] for domain in ONNX_DOMAINS if domain in opsets), default=0)
     if opset > runtime.opset:
         fix = f"ONNX Runtime {runtime.version}, of Triton {release}, takes opset {runtime.opset}: export for it"
@@ -97,25 +112,51 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
 
 
 def check_operators(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
-    """Every operator of ONNX's own domain is one of its operators; other domains are the server's affair."""
+    """ONNX's own operators are there at the opset; every domain is imported, every tensor is made."""
     own = {(function.domain, function.name) for function in model.functions}
+    opset = max((opsets[domain] for domain in ONNX_DOMAINS if domain in opsets), default=1)
+    made = names_made(model.graph)
     for node in model.graph.node:
-        if node.domain not in ONNX_DOMAINS or (node.domain, node.op_type) in own:
+        onnxs = node.domain in ONNX_DOMAINS
+        if (node.domain, node.op_type) in own:
             continue
-        opset = max((opsets[domain] for domain in ONNX_DOMAINS if domain in opsets), default=1)
-        if not onnx.defs.has(node.op_type, domain="", max_inclusive_version=opset):
-            types = types_of(model.graph)
-            inputs, outputs = (
-                ", ".join(described(name, types) for name in names) for names in (node.input, node.output)
-            )
-            raise unloadable(
-                path,
-                10,
-                f'failed:This is an invalid model. In Node, ("{node.name}", {node.op_type}, "{node.domain}", -1) : '
-                f"({inputs},) -> ({outputs},) , Error No Op registered for {node.op_type} with domain_version of "
-                f"{opset}",
-                f"ONNX has no operator {node.op_type} at opset {opset}",
-            )
+        if not onnxs and node.domain not in opsets:
+            raise invalid_node(path, model.graph, node, f"No opset import for domain '{node.domain}'")
+        if onnxs and not onnx.defs.has(node.op_type, domain="", max_inclusive_version=opset):
+            why = f"No Op registered for {node.op_type} with domain_version of {opset}"
+            raise invalid_node(path, model.graph, node, why)
+        for name in node.input:
+            if name and name not in made:
+                raise unloadable(
+                    path,
+                    2,
+                    f"failed:Invalid model. Node input '{name}' is not a graph input, initializer, or output of a "
+                    "previous node.",
+                    "export the model again",
+                )
+
+
+def names_made(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that are given or computed."""
+    return {
+        *(value.name for value in graph.input),
+        *(value.name for value in graph.initializer),
+        *(sparse.values.name for sparse in graph.sparse_initializer),
+        *(name for node in graph.node for name in node.output),
+    }
+
+
+def invalid_node(path: Path, graph: onnx.GraphProto, node: onnx.NodeProto, why: str) -> Refused:
+    """ONNX Runtime's words for a node that it has no operator for."""
+    types = types_of(graph)
+    inputs, outputs = ("".join(f"{described(name, types)}," for name in names) for names in (node.input, node.output))
+    return unloadable(
+        path,
+        10,
+        f'failed:This is an invalid model. In Node, ("{node.name}", {node.op_type}, "{node.domain}", -1) : ({inputs}) '
+        f"-> ({outputs}) , Error {why}",
+        "an operator of ONNX, or a domain that the model imports and the server has",
+    )
 
 
 def types_of(graph: onnx.GraphProto) -> dict[str, str]:
@@ -168,29 +209,53 @@ def unloadable(path: Path, code: int, why: str, fix: str) -> Refused:
 
 
 def tensors_of(header: OnnxHeader) -> tuple[list[ModelTensor], list[ModelTensor]]:
-    """The graph's inputs, without those that have a value of their own, and its outputs.
+    """The graph's inputs, without those that have a value of their own, and its outputs as ONNX Runtime infers them.
 
     Raises:
         Refused: one is no tensor.
     """
     graph = header.model.graph
     given = {tensor.name for tensor in graph.initializer}
-    return tensors(value for value in graph.input if value.name not in given), tensors(graph.output)
+    inputs = [tensor(value) for value in graph.input if value.name not in given]
+    declared = [tensor(value) for value in graph.output]
+    if all(value.ranked and VARIABLE not in value.shape[1:] for value in declared):
+        return inputs, declared  # there is nothing that inference could add
+    return inputs, [merged(value, inferred) for value, inferred in zip(declared, inferred_outputs(header), strict=True)]
 
 
-def tensors(values: Iterable[onnx.ValueInfoProto]) -> list[ModelTensor]:
-    """As the backend sees them: -1 where a dimension is open."""
-    made = []
-    for value in values:
-        if not value.type.HasField("tensor_type"):
-            kind = (value.type.WhichOneof("value") or "unknown").removesuffix("_type").upper()
-            raise Refused(
-                f"Unsupported ONNX Type 'ONNX_TYPE_{kind}' for I/O '{value.name}', expected 'ONNX_TYPE_TENSOR'.",
-                "Triton serves tensors only",
-                status="Invalid argument",
-            )
-        tensor = value.type.tensor_type
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
-        ranked = tensor.HasField("shape")
-        made.append(ModelTensor(value.name, OF_ONNX.get(tensor.elem_type, "TYPE_INVALID"), shape, ranked))
-    return made
+def tensor(value: onnx.ValueInfoProto) -> ModelTensor:
+    """As the backend sees it: -1 where a dimension is open."""
+    if not value.type.HasField("tensor_type"):
+        kind = (value.type.WhichOneof("value") or "unknown").removesuffix("_type").upper()
+        raise Refused(
+            f"Unsupported ONNX Type 'ONNX_TYPE_{kind}' for I/O '{value.name}', expected 'ONNX_TYPE_TENSOR'.",
+            "Triton serves tensors only",
+        )
+    kind = value.type.tensor_type
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else VARIABLE for dim in kind.shape.dim)
+    return ModelTensor(value.name, OF_ONNX.get(kind.elem_type, "TYPE_INVALID"), shape, kind.HasField("shape"))
+
+
+def inferred_outputs(header: OnnxHeader) -> list[ModelTensor]:
+    """What follows from the graph; ONNX Runtime has the same rules of inference."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(header.model)
+    for value in bare.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        return [tensor(value) for value in onnx.shape_inference.infer_shapes(bare, data_prop=True).graph.output]
+    except Exception:  # noqa: BLE001 (a graph that cannot be inferred says what it declares)
+        return [tensor(value) for value in header.model.graph.output]
+
+
+def merged(declared: ModelTensor, inferred: ModelTensor) -> ModelTensor:
+    """The known one of each dimension; open where the two contradict each other, as ONNX Runtime has it."""
+    if not inferred.ranked or (declared.ranked and len(declared.shape) != len(inferred.shape)):
+        return declared
+    if not declared.ranked:
+        return replace(declared, shape=inferred.shape, ranked=True)
+    shape = tuple(
+        a if b in (a, VARIABLE) else b if a == VARIABLE else VARIABLE
+        for a, b in zip(declared.shape, inferred.shape, strict=True)
+    )
+    return replace(declared, shape=shape)

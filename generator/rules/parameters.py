@@ -79,7 +79,7 @@ def integer(config: Config, key: str, default: int) -> int:
     if value is None:
         return default
     number = re.match(r"\s*[+-]?\d+", value)
-    if number is None:
+    if number is None or not -(2**31) <= int(number.group()) < 2**31:
         raise Refused(f"failed to convert '{value}' to integral number", f"{key}: a whole number", ("parameters",))
     return int(number.group())
 

@@ -7,6 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from generator.rules.refused import Place
 
 TOKEN = re.compile(
@@ -14,6 +16,15 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 ENDS = {"{": "}", "<": ">"}
+
+
+def tokens(text: str) -> Iterator[tuple[str, int, bool]]:
+    """Each token, its line, and whether it is a string; comments and separators are passed over."""
+    line = 1
+    for match in TOKEN.finditer(text):
+        if not match["skipped"]:
+            yield match.group(), line, match["text"] is not None
+        line += match.group().count("\n")
 
 
 def lines_of(text: str) -> dict[Place, int]:
@@ -29,12 +40,7 @@ class Reader:
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
-        self.tokens = []
-        line = 1
-        for match in TOKEN.finditer(text):
-            if not match["skipped"]:
-                self.tokens.append((match.group(), line, match["text"] is not None))
-            line += match.group().count("\n")
+        self.tokens = list(tokens(text))
         self.next = 0
         self.fields((), None)
 

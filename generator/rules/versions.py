@@ -32,9 +32,9 @@ def versions_to_load(config: Config, folders: Iterable[str]) -> tuple[str, ...]:
         chosen = sorted(existing & set(map(int, policy["specific"].get("versions", []))))
     elif "all" in policy:
         chosen = sorted(existing)
-    else:
+    else:  # with nothing said, the newest
         newest = sorted(existing, reverse=True)
-        chosen = newest[: int(policy.get("latest", {}).get("num_versions", 0))]
+        chosen = newest[: int(policy["latest"]["num_versions"]) if "latest" in policy else 1]
     if not chosen:
         raise Refused(
             f"at least one version must be available under the version policy of model '{config['name']}'",

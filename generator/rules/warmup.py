@@ -9,11 +9,12 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from generator.rules.config_text import ABORTS_ON_A_FOLDER
 from generator.rules.labels import inside, unreadable
-from generator.rules.refused import Refused
+from generator.rules.refused import Hurts, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from generator.rules.refused import Place
@@ -26,6 +27,13 @@ BYTES = {
     "TYPE_BOOL": 1, "TYPE_UINT8": 1, "TYPE_UINT16": 2, "TYPE_UINT32": 4, "TYPE_UINT64": 8, "TYPE_INT8": 1,
     "TYPE_INT16": 2, "TYPE_INT32": 4, "TYPE_INT64": 8, "TYPE_FP16": 2, "TYPE_FP32": 4, "TYPE_FP64": 8, "TYPE_BF16": 2,
 }  # fmt: skip
+NOTE = (
+    " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
+    "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
+    "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
+)
+VARIABLE = -1
+LARGEST_SAID = 64
 DATA = ("zero_data", "random_data", "input_data_file")
 
 
@@ -42,7 +50,7 @@ def check_data(sample: Config, folder: Path, at: Place) -> None:
     """The data that are said can be made, or read."""
     for name, entry in sorted(sample["inputs"].items()):
         dims = [int(dim) for dim in entry["dims"]]
-        if any(dim < 0 for dim in dims):
+        if VARIABLE in dims:
             raise Refused(
                 f"warmup setting expects all variable-size dimensions are specified for input '{name}'",
                 "give every dimension of the sample",
@@ -50,7 +58,9 @@ def check_data(sample: Config, folder: Path, at: Place) -> None:
             )
         if not any(kind in entry for kind in DATA):
             raise Refused(
-                f"warmup setting expects input '{name}' to have input_data_type set", "zero_data: true", (*at, "inputs")
+                f"{UNNAMED}warmup setting expects input '{name}' to have input_data_type set",
+                "zero_data: true",
+                (*at, "inputs"),
             )
         if "input_data_file" in entry:
             check_file(entry, dims, folder, at)
@@ -58,13 +68,11 @@ def check_data(sample: Config, folder: Path, at: Place) -> None:
 
 def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> None:
     """A file in `warmup/` with the bytes of one request; one outside is not looked at."""
-    path = folder / FOLDER / entry["input_data_file"]
+    path = folder / FOLDER / entry["input_data_file"].lstrip("/")
     if not inside(path, folder):
-        raise Refused(
-            f"the warm-up data '{entry['input_data_file']}' are outside model directory",
-            f"put the file into {FOLDER}/",
-            (*at, "inputs"),
-        )
+        return
+    if path.is_dir():
+        raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at)
     if why := unreadable(path):
         raise Refused(
             f"failed to open text file for read {path}: {why}",
@@ -74,71 +82,86 @@ def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> N
         )
     wanted = BYTES.get(entry["data_type"], 0) * prod(dims)
     size = path.stat().st_size
-    if size < wanted:
+    if size < wanted:  # the blank before "only" is missing in core
         raise Refused(
-            f"warmup setting expects {wanted} bytes, but the data provided from {entry['input_data_file']}only has "
-            f"{size} bytes",
+            f"{UNNAMED}warmup setting expects {wanted} bytes, but the data provided from "
+            f"{entry['input_data_file']}only has {size} bytes",
             "the raw data of one request, without the batch",
             (*at, "inputs"),
         )
 
 
+def data_outside(config: Config, folder: Path) -> Iterator[Hurts]:
+    """Triton reads them all the same."""
+    for place, sample in enumerate(config["model_warmup"]):
+        for entry in sample["inputs"].values():
+            name = entry.get("input_data_file")
+            if name is not None and not inside(folder / FOLDER / name.lstrip("/"), folder):
+                yield Hurts(
+                    f"the warm-up data '{name}' are outside model directory, and were not read",
+                    f"put the file into {FOLDER}/",
+                    ("model_warmup", place, "inputs"),
+                )
+
+
 def check_request(config: Config, sample: Config, at: Place) -> None:
-    """The inputs are the model's, with its types and shapes."""
-    name, given = config["name"], sample["inputs"]
-    declared = {block["name"]: block for block in config["input"]}
-    required = sorted(block["name"] for block in config["input"] if not block["optional"])
-    for asked, entry in sorted(given.items()):
-        block = declared.get(asked)
-        if block is None:
-            raise Refused(
-                f"{UNNAMED}unexpected inference input '{asked}' for model '{name}'",
-                f"inputs: {', '.join(declared)}",
-                at,
-            )
-        if entry["data_type"] != block["data_type"]:
-            raise Refused(
-                f"{UNNAMED}inference input '{asked}' data-type is '{plain(entry['data_type'])}', but model '{name}' "
-                f"expects '{plain(block['data_type'])}'",
-                f"data_type: {block['data_type']}",
-                (*at, "inputs"),
-            )
-        got, want = [int(dim) for dim in entry["dims"]], [int(dim) for dim in block["dims"]]
-        if len(got) != len(want) or any(w not in (-1, g) for g, w in zip(got, want, strict=True)):
-            batch = config["max_batch_size"] > 0
-            raise Refused(
-                f"{UNNAMED}unexpected shape for input '{asked}' for model '{name}'. Expected "
-                f"{shape([-1] * batch + want)}, got {shape([1] * batch + got)}",
-                f"dims: {shape(want)}",
-                (*at, "inputs"),
-            )
-    missing = [wanted for wanted in required if wanted not in given]
+    """The model's inputs are there, with its types and shapes; others are passed over."""
+    name = config["name"]
+    given = {
+        block["name"]: sample["inputs"][block["name"]] for block in config["input"] if block["name"] in sample["inputs"]
+    }
+    missing = [block["name"] for block in config["input"] if not block["optional"] and block["name"] not in given]
     if missing:
         raise Refused(
-            f"{UNNAMED}expected {len(declared)} inputs but got {len(given)} inputs for model '{name}'. Got input(s) "
-            f"[{quoted(given)}], but missing required input(s) [{quoted(missing)}]. Please provide all required "
-            "input(s).",
+            f"{UNNAMED}expected {len(config['input'])} inputs but got {len(given)} inputs for model '{name}'. Got "
+            f"input(s) [{quoted(given)}], but missing required input(s) [{quoted(missing)}]. Please provide all "
+            "required input(s).",
             f"give the sample an input {missing[0]}",
             at,
         )
+    for block in config["input"]:
+        if block["name"] in given:
+            check_input(config, block, given[block["name"]], at)
+
+
+def check_input(config: Config, block: Config, entry: Config, at: Place) -> None:
+    """One input's type and shape."""
+    name, asked = config["name"], block["name"]
+    if entry["data_type"] != block["data_type"]:
+        raise Refused(
+            f"{UNNAMED}inference input '{asked}' data-type is '{plain(entry['data_type'])}', but model '{name}' "
+            f"expects '{plain(block['data_type'])}'",
+            f"data_type: {block['data_type']}",
+            (*at, "inputs"),
+        )
+    got, want = [int(dim) for dim in entry["dims"]], [int(dim) for dim in block["dims"]]
+    if len(got) == len(want) and all(w in (VARIABLE, g) for g, w in zip(got, want, strict=True)):
+        return
+    batch = config["max_batch_size"] > 0
+    raise Refused(
+        f"{UNNAMED}unexpected shape for input '{asked}' for model '{name}'. Expected "
+        f"{shape([VARIABLE] * batch + want)}, got {shape([1] * batch + got)}.{NOTE if batch else ''}",
+        f"dims: {shape(want)}",
+        (*at, "inputs"),
+    )
 
 
 def check_batch(config: Config, sample: Config, at: Place) -> None:
-    """The requests of a sample run as one batch."""
+    """The requests of a sample run as one batch; each that fails says so."""
     size, largest = sample["batch_size"], config["max_batch_size"]
     if size != 1 and size > largest:
+        group = next((entry["name"] for entry in config["instance_group"] if entry["name"]), f"{config['name']}_0")
+        why = f"batch size {size} for '{group}_0', max allowed is {largest};"
         raise Refused(
-            f"failed to run warmup sample '{sample['name']}': batch size {size} for '{config['name']}', max allowed is "
-            f"{largest}",
+            f"failed to run warmup sample '{sample['name']}': {' '.join([why] * min(size, LARGEST_SAID))}",
             f"batch_size: {largest or 1}",
             (*at, "batch_size"),
-            "Internal",
         )
 
 
 def plain(datatype: str) -> str:
     """The protocol's word for a type of the config."""
-    return "BYTES" if datatype == "TYPE_STRING" else datatype.removeprefix("TYPE_")
+    return {"TYPE_STRING": "BYTES", "TYPE_INVALID": "<invalid>"}.get(datatype, datatype.removeprefix("TYPE_"))
 
 
 def shape(dims: Sequence[int]) -> str:

@@ -12,6 +12,7 @@ REFUSED_AT_POLL = re.compile(r"Poll failed for model directory '(?P<model>.+?)':
 RECORD = re.compile(r"^[EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ (?P<place>\S+)\] ", re.MULTILINE)
 # What the Python backend puts around our backend's sentences.
 FROM_PYTHON = re.compile(r"^Internal: (?:TritonModelException: )?(?P<text>.*?)(?:\\n|\n)+At:(?:\\n|\n).*$", re.DOTALL)
+PROTOBUF = re.compile(r"^\[libprotobuf .*\n?", re.MULTILINE)
 PROTO_DETAIL = re.compile(r"Error parsing text-format inference\.ModelConfig: (?P<detail>.+)$", re.MULTILINE)
 
 
@@ -32,7 +33,8 @@ def refusals(log: str) -> dict[str, str]:
 
 
 def records(log: str) -> list[str]:
-    """The log's records; one may run over several lines."""
+    """The log's records; one may run over several lines, and protobuf's own word on a text is none of it."""
+    log = PROTOBUF.sub("", log)
     starts = [match.start() for match in RECORD.finditer(log)] + [len(log)]
     return [RECORD.sub("", log[start:end]).strip().removeprefix('"') for start, end in pairwise(starts)]
 

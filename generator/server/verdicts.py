@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-import tritonclient.grpc as triton
+from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
 from generator.server.embedded import SHARED_MEMORY, check_repository, command
 from generator.server.lifecycle import running
@@ -27,24 +28,20 @@ if TYPE_CHECKING:
 
     from generator.server.lifecycle import Server
 
-# Core's own number of loading threads. A load mostly waits for its stub: 1.5 s alone, 0.44 s a model by fours.
-LOADS_AT_ONCE = 4
-# A stub that crashes leaves its load waiting for ever.
-PATIENCE_S = 120.0
+LOADS_AT_ONCE = 4  # core's own number of loading threads; a load mostly waits: 1.5 s alone, 0.44 s a model by fours
+PATIENCE_S = 120.0  # where a stub crashes, its load waits for ever
 DEATH_S = 5.0
 
-# The Python backend starts its stub with `bash -c "exec STUB MODEL …"`, nothing quoted: a folder's name would be read
-# as shell. Bash sources BASH_ENV first, where the words are put together again.
+# The Python backend runs `bash -c " exec STUB MODEL …"` with nothing quoted: a folder's name would be read as shell.
+# Bash sources BASH_ENV first; there the words are told apart again.
 QUOTING = r"""
-words="^ exec (/[^ ]*/triton_python_backend_stub) (.*) (REGION[^ ]*) ([0-9]+) ([0-9]+) ([0-9]+) (/.*) ([0-9]+) (.*) (/.*)$"
-[[ $BASH_EXECUTION_STRING =~ $words ]] && exec "${BASH_REMATCH[@]:1}"
-"""
+unset BASH_ENV; lib=LIB n='([0-9]+)' line=$BASH_EXECUTION_STRING
+[[ $line =~ ^" exec "("$lib/triton_python_backend_stub")" "(.*)" "(REGION[^ ]*)" "$n" "$n" "$n" "("$lib")" "$n" "([^/]*)" "(/.*)$ ]] &&
+    exec "${BASH_REMATCH[@]:1}"
+"""  # noqa: E501
 
-NOT_POLLED = "failed to load '{}', failed to poll from model repository"
-NOT_LOADED = "load failed for model '{}': "
-NO_VERSION = "at least one version must be available under the version policy"
 OF_A_VERSION = re.compile(r"(?:^|;)version -?\d+ is at UNAVAILABLE state: ")
-# A record's text is a JSON string: quotes and line breaks of a name are escaped in it.
+# A record's text is a JSON string: a name's quotes and line breaks are escaped in it.
 POLL_RECORD = re.compile(r'^E\d{4} .*?\] (?P<text>"(?:Poll failed for|failed to poll) model .*")$')
 POLL_OPENINGS = ("Poll failed for model directory '{}': ", "failed to poll model '{}': ")
 LAST_WORDS = re.compile(r"terminate called .+(?:\n +what\(\): .+)?|Signal \(\d+\) received\.")
@@ -52,96 +49,70 @@ LAST_WORDS = re.compile(r"terminate called .+(?:\n +what\(\): .+)?|Signal \(\d+\
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the server said to one model.
-
-    Attributes:
-        model: its name.
-        accepted: whether it became READY.
-        stage: `ready`, or where it was refused: `poll`, `version`, `load`; `abort` where the server died of it.
-        message: the server's own sentence; empty where it was accepted.
-        detail: of a config that is no text format, where and why, as `line:column: what`.
-    """
+    """What the server said to one model."""
 
     model: str
-    accepted: bool
-    stage: str
-    message: str
-    detail: str = ""
+    accepted: bool  # it became READY
+    stage: str  # "ready", or where it was refused: "poll", "version", "load"; "abort": the server died of it
+    message: str  # the server's own sentence, "" when accepted
+    detail: str = ""  # of a config that is no text format: "line:column: what"
 
 
+@dataclass(frozen=True)
 class Asker:
-    """One server's life; several threads may ask it."""
+    """One server's life; several threads may ask."""
 
-    def __init__(self, server: Server, patience_s: float) -> None:
-        self._server = server
-        self._patience_s = patience_s
-        self._client = triton.InferenceServerClient(server.grpc_url)
-        self._dead = Event()
+    server: Server
+    client: InferenceServerClient
+    patience_s: float
+    dead: Event = field(default_factory=Event)
 
     def ask(self, name: str) -> Verdict | None:
-        """Load a model and unload it; None where the server had died of another before."""
-        if self._dead.is_set():
+        """Load a model and unload it; None where the server had died before."""
+        if self.dead.is_set():
             return None
         try:
-            self._client.load_model(name, client_timeout=self._patience_s)
+            self.client.load_model(name, client_timeout=self.patience_s)
         except UnicodeEncodeError:
-            return Verdict(
-                name, accepted=False, stage="poll", message="the name is not UTF-8: no client can ask for it"
-            )
-        except triton.InferenceServerException as error:
-            if self._died(error.status()):
-                return Verdict(name, accepted=False, stage="abort", message="")
-            return refused(name, error.message())
+            return refusal(name, "poll", "the name is not UTF-8: no client can ask for it")
+        except InferenceServerException as error:
+            return refusal(name, "abort") if self._died(error.status()) else refused(name, error.message())
         finally:
             # An ensemble that was refused has loaded its steps all the same.
-            with suppress(triton.InferenceServerException, UnicodeEncodeError):
-                self._client.unload_model(name, unload_dependents=True, client_timeout=DEATH_S)
+            with suppress(InferenceServerException, UnicodeEncodeError):
+                self.client.unload_model(name, unload_dependents=True, client_timeout=DEATH_S)
         return Verdict(name, accepted=True, stage="ready", message="")
 
     def _died(self, status: str) -> bool:
-        """Whether the server ended, or will not answer any more."""
-        ended = status == "StatusCode.UNAVAILABLE" and self._server.child.wait(DEATH_S) is not None
-        if ended or status == "StatusCode.DEADLINE_EXCEEDED":
-            self._dead.set()
-        return self._dead.is_set()
+        """Whether the server ended, or does not answer any more."""
+        gone = status == "StatusCode.UNAVAILABLE" and self.server.child.wait(DEATH_S) is not None
+        if gone or status == "StatusCode.DEADLINE_EXCEEDED":
+            self.dead.set()
+            return True
+        return False
 
-    def with_log(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
-        """The verdicts with what is only in the log."""
-        text = self._server.log.text()
-        polled = poll_refusals(text, [verdict.model for verdict in verdicts if verdict.stage == "poll"])
-        return [
-            replace(verdict, message=self._last_words(text))
-            if verdict.stage == "abort"
-            else polled.get(verdict.model, verdict)
-            for verdict in verdicts
-        ]
+    def with_log(self, verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+        """The verdicts with what is in the log only."""
+        text = self.server.log.text()
+        last_words = self._last_words(text)
+        told = {v.model: refusal(v.model, "abort", last_words) if v.stage == "abort" else v for v in verdicts}
+        return told | poll_refusals(text, [v.model for v in verdicts if v.stage == "poll"])
 
     def _last_words(self, text: str) -> str:
         """Why there was no answer."""
-        status = self._server.child.status()
+        status = self.server.child.status()
         if status is None:
-            return f"no answer in {self._patience_s:g} s"
+            return f"no answer in {self.patience_s:g} s"
         words = LAST_WORDS.search(text)
         return " ".join(words[0].split()) if words else f"the server ended with status {status}"
-
-    def close(self) -> None:
-        """Let go of the server; one that does not answer is not waited for."""
-        self._client.close()
-        if self._dead.is_set():
-            self._server.child.stop(0)
 
 
 def server_verdicts(
     repository: Path, models: Sequence[str] | None = None, *, patience_s: float = PATIENCE_S
 ) -> dict[str, Verdict]:
-    """Ask the embedded server about each model of a repository; what the models execute is executed.
+    """Ask the embedded server about each model of a repository; code that a model brings is run.
 
-    A server that dies is started again, and asked about the rest.
-
-    Args:
-        repository: the model repository's folder.
-        models: which to ask about; every folder in it where None is given.
-        patience_s: how long one load may take.
+    A server that dies is started again and asked about the rest.
 
     Raises:
         RepositoryNotFound: no such folder, or no model in it.
@@ -155,14 +126,14 @@ def server_verdicts(
     together = [name for name in names if name not in alone]
     judged: dict[str, Verdict] = {}
     while together or alone:
-        with asking(repository, patience_s) as server:
-            told = ask_together(server, together)
+        with asking(repository, patience_s) as server, ThreadPoolExecutor(LOADS_AT_ONCE) as pool:
+            told = [verdict for verdict in pool.map(server.ask, together) if verdict]
             suspects = [verdict.model for verdict in told if verdict.stage == "abort"]
             if len(suspects) > 1:  # it died of one of them: each is asked about again, by itself
                 told = [verdict for verdict in told if verdict.stage != "abort"]
                 alone = suspects + alone
             told += filter(None, map(server.ask, alone))
-            judged |= {verdict.model: verdict for verdict in server.with_log(told)}
+            judged |= server.with_log(told)
         together = [name for name in together if name not in judged and name not in alone]
         alone = [name for name in alone if name not in judged]
     return {name: judged[name] for name in names}
@@ -170,14 +141,8 @@ def server_verdicts(
 
 def ensembles(repository: Path, names: Sequence[str]) -> list[str]:
     """The models that are made of others."""
-    configs = served_configs(repository, None, names)
-    return [c.model for c in configs if c.message is not None and c.message.HasField("ensemble_scheduling")]
-
-
-def ask_together(server: Asker, names: Sequence[str]) -> list[Verdict]:
-    """Several at a time, until the server dies."""
-    with ThreadPoolExecutor(LOADS_AT_ONCE) as pool:
-        return [verdict for verdict in pool.map(server.ask, names) if verdict is not None]
+    configs = {config.model: config.message for config in served_configs(repository, None)}
+    return [name for name in names if (config := configs.get(name)) and config.HasField("ensemble_scheduling")]
 
 
 @contextmanager
@@ -189,42 +154,46 @@ def asking(repository: Path, patience_s: float) -> Iterator[Asker]:
     line += ["--model-control-mode=explicit", f"--backend-config=python,shm-region-prefix-name={region}"]
     try:
         with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
-            quoting = Path(folder) / "quoting.bash"
-            quoting.write_text(QUOTING.replace("REGION", region))
-            with running("embedded", line, ports, {**parts.env, "BASH_ENV": str(quoting)}) as server:
-                asker = Asker(server, patience_s)
-                try:
-                    yield asker
-                finally:
-                    asker.close()
+            script = Path(folder) / "quoting.bash"
+            script.write_text(QUOTING.replace("REGION", region).replace("LIB", shlex.quote(f"{parts.backends}/python")))
+            env = {**parts.env, "BASH_ENV": str(script)}
+            with running("embedded", line, ports, env) as server, InferenceServerClient(server.grpc_url) as client:
+                asker = Asker(server, client, patience_s)
+                yield asker
+                if asker.dead.is_set():
+                    server.child.stop(0)  # one that does not answer would not end by itself
     finally:
         for leftover in SHARED_MEMORY.glob(f"{region}*"):
-            with suppress(OSError):
-                leftover.unlink()
+            leftover.unlink(missing_ok=True)
 
 
 def refused(name: str, answer: str) -> Verdict:
     """The verdict in an answer to a load."""
-    if answer == NOT_POLLED.format(name):
-        return Verdict(name, accepted=False, stage="poll", message=answer)
-    why = answer.removeprefix(NOT_LOADED.format(name)).strip()
-    stage = "version" if why.startswith(NO_VERSION) else "load"
+    if answer == f"failed to load '{name}', failed to poll from model repository":
+        return refusal(name, "poll", answer)
+    why = answer.removeprefix(f"load failed for model '{name}': ").strip()
     first = OF_A_VERSION.split(why)[:2][-1]
-    return Verdict(name, accepted=False, stage=stage, message=plain(first).partition("\n\nAt:\n")[0])
+    stage = "version" if why.startswith("at least one version must be available") else "load"
+    return refusal(name, stage, plain(first).partition("\n\nAt:\n")[0])
+
+
+def refusal(name: str, stage: str, message: str = "", detail: str = "") -> Verdict:
+    """A model that is not accepted."""
+    return Verdict(name, accepted=False, stage=stage, message=message, detail=detail)
 
 
 def poll_refusals(log: str, names: Sequence[str]) -> dict[str, Verdict]:
-    """The verdicts on models that could not be polled; core polls one at a time, so details go before their record."""
+    """Why models could not be polled; core polls one at a time, so a record follows its details."""
     found: dict[str, Verdict] = {}
     details: list[str] = []
-    openings = [(opening.format(name), name) for name in sorted(names, key=len) for opening in POLL_OPENINGS][::-1]
+    longest_first = sorted(names, key=len, reverse=True)
+    openings = [(opening.format(name), name) for name in longest_first for opening in POLL_OPENINGS]
     for line in log.split("\n"):
         if detail := PROTO_DETAIL.search(line):
             details.append(detail["detail"])
         elif record := POLL_RECORD.match(line):
-            text: str = json.loads(record["text"], strict=False)
-            opening, name = next((pair for pair in openings if text.startswith(pair[0])), ("", ""))
-            if opening:
-                found[name] = Verdict(name, False, "poll", text.removeprefix(opening), "; ".join(details))  # noqa: FBT003
+            text = json.loads(record["text"], strict=False)
+            for opening, name in [pair for pair in openings if text.startswith(pair[0])][:1]:
+                found[name] = refusal(name, "poll", text.removeprefix(opening), "; ".join(details))
             details = []
     return found

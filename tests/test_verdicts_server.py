@@ -1,0 +1,212 @@
+"""A real Triton's verdict on every model of a repository: where it refuses, in its own words."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from helpers import SMALL_CONFIG, processes_of, write_model
+
+from generator.errors import RepositoryNotFound
+from generator.server.verdicts import Verdict, poll_refusals, refused, server_verdicts
+
+pytestmark = pytest.mark.server
+
+TOO_LARGE = SMALL_CONFIG.replace("[ 4, 8 ]", "[ 4, 16 ]")
+WRONG_DIMS = SMALL_CONFIG.replace("[ 1000 ]", "[ 10 ]")
+NO_LABELS = SMALL_CONFIG.replace("dims: [ 1000 ]", 'dims: [ 1000 ] label_filename: "labels.txt"')
+WARM_UP = """
+model_warmup {
+  name: "w"
+  batch_size: 1
+  inputs { key: "input" value { data_type: TYPE_INT32 dims: [ 3, 224, 224 ] zero_data: true } }
+}
+"""
+ENSEMBLE = """
+platform: "ensemble"
+max_batch_size: 8
+input { name: "input" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }
+output { name: "output" data_type: TYPE_FP32 dims: [ 1000 ] }
+ensemble_scheduling {
+  step {
+    model_name: "STEP"
+    model_version: -1
+    input_map { key: "input" value: "input" }
+    output_map { key: "output" value: "output" }
+  }
+}
+"""
+QUOTED = "l': qu\"ote's"
+SHELL = "$(touch ran); `touch ran` & (x)"
+DIMS_TOLD = (
+    "model '{}', tensor 'output': the model expects 2 dimensions (shape [-1,1000]) but the model configuration "
+    "specifies 2 dimensions (an initial batch dimension because max_batch_size > 0 followed by the explicit tensor "
+    "shape, making complete shape [-1,10])"
+)
+TYPO_TOLD = '{}: Message type "inference.ModelConfig" has no field named "{}".'
+TOO_LARGE_TOLD = "dynamic batching preferred size must be <= max batch size for {}"
+ABORTED = "terminate called after throwing an instance of 'std::out_of_range' what(): stoll"
+
+
+def ready(name):
+    return Verdict(name, accepted=True, stage="ready", message="")
+
+
+def no(name, stage, message, detail=""):
+    return Verdict(name, accepted=False, stage=stage, message=message, detail=detail)
+
+
+def write_all(repository):
+    """Models that are refused at every stage, and good ones between them."""
+    write_model(repository, "a-good")
+    write_model(repository, "typo", SMALL_CONFIG.replace("max_batch_size", "max_batchsize"))
+    write_model(repository, "typo-2", SMALL_CONFIG + "batching: 1\n")
+    write_model(repository, "quote-open", SMALL_CONFIG + 'wrong "\n')
+    write_model(repository, "preferred", TOO_LARGE)
+    write_model(repository, f"preferred {QUOTED}", TOO_LARGE)
+    write_model(repository, "preferred größe\n模型", TOO_LARGE)
+    shutil.rmtree(write_model(repository, "no-version") / "1")
+    write_model(repository, "dims", WRONG_DIMS)
+    write_model(repository, f"dims {QUOTED}", WRONG_DIMS)
+    write_model(repository, "labels größe", NO_LABELS)
+    write_model(repository, "warm-up", SMALL_CONFIG + WARM_UP)
+    write_model(repository, f"good {QUOTED}")
+    write_model(repository, SHELL)
+    (write_model(repository, "huge") / "1").rename(repository / "huge" / ("9" * 20))
+    write_model(repository, "ensemble", ENSEMBLE.replace("STEP", "a-good"))
+    write_model(repository, "ensemble-broken", ENSEMBLE.replace("STEP", "preferred"))
+    write_model(repository, "z-good", SMALL_CONFIG.replace("count: 1", "count: 2"))
+    Path(os.fsdecode(os.fsencode(repository) + b"/latin-\xe9")).mkdir()
+
+
+def test_every_stage(tmp_path):
+    """Each model's stage and sentence; the server that dies of one has told of the others."""
+    repository = tmp_path / "repo sitory"
+    repository.mkdir()
+    write_all(repository)
+    verdicts = server_verdicts(repository)
+    expected = [
+        ready("a-good"),
+        no("typo", "poll", text_proto(repository / "typo"), TYPO_TOLD.format("3:14", "max_batchsize")),
+        no("typo-2", "poll", text_proto(repository / "typo-2"), TYPO_TOLD.format("8:9", "batching")),
+        no(
+            "quote-open",
+            "poll",
+            text_proto(repository / "quote-open"),
+            "8:8: String literals cannot cross line boundaries.; " + TYPO_TOLD.format("8:7", "wrong"),
+        ),
+        *[
+            no(name, "poll", TOO_LARGE_TOLD.format(name))
+            for name in ("preferred", f"preferred {QUOTED}", "preferred größe\n模型")
+        ],
+        no(
+            "no-version",
+            "version",
+            "at least one version must be available under the version policy of model 'no-version'",
+        ),
+        *[no(name, "load", DIMS_TOLD.format(name)) for name in ("dims", f"dims {QUOTED}")],
+        no(
+            "labels größe",
+            "load",
+            f"Internal: failed to open text file for read {repository}/labels größe/labels.txt: "
+            "No such file or directory",
+        ),
+        no(
+            "warm-up",
+            "load",
+            "Invalid argument: [request id: <id_unknown>] inference input 'input' data-type is 'INT32', "
+            "but model 'warm-up' expects 'FP32'",
+        ),
+        ready(f"good {QUOTED}"),
+        ready(SHELL),
+        no("huge", "abort", ABORTED),
+        ready("ensemble"),
+        no(
+            "ensemble-broken",
+            "load",
+            "ensemble ensemble-broken contains models that are not available or ambiguous: preferred",
+        ),
+        ready("z-good"),
+        no("latin-\udce9", "poll", "the name is not UTF-8: no client can ask for it"),
+    ]
+    assert verdicts == {verdict.model: verdict for verdict in expected}
+    assert list(verdicts) == sorted(verdicts)
+    assert processes_of(str(tmp_path)) == []
+    assert list(Path("/dev/shm").glob(f"tritongen_{os.getpid()}_*")) == []
+    assert not Path("ran").exists()
+
+
+def text_proto(folder):
+    """What is said of a config that is no text format."""
+    return f"failed to read text proto from {folder}/config.pbtxt"
+
+
+def test_models_chosen(tmp_path):
+    """In the order asked; a name that nobody has is refused at the poll."""
+    for name in ("b", "a", "unasked"):
+        write_model(tmp_path, name)
+    verdicts = server_verdicts(tmp_path, ["b", "nowhere", "a"])
+    expected = [ready("b"), no("nowhere", "poll", "model not found in any model repository."), ready("a")]
+    assert list(verdicts.values()) == expected
+    assert server_verdicts(tmp_path, []) == {}
+
+
+def test_a_stub_that_crashes(tmp_path):
+    """Its load waits for ever: the server is ended after a while, and the rest is asked of another."""
+    write_model(tmp_path, "crash", SMALL_CONFIG.replace("onnxruntime", "python"))
+    (tmp_path / "crash" / "1" / "model.py").write_text("import os\nos.abort()\n")
+    write_model(tmp_path, "good")
+    (write_model(tmp_path, "huge") / "1").rename(tmp_path / "huge" / ("9" * 20))
+    verdicts = server_verdicts(tmp_path, ["huge", "crash", "good"], patience_s=10)
+    assert verdicts == {
+        "huge": no("huge", "abort", ABORTED),
+        "crash": no("crash", "abort", "no answer in 10 s"),
+        "good": ready("good"),
+    }
+    assert processes_of(str(tmp_path)) == []
+
+
+@pytest.mark.xfail(
+    reason="the stub's Python has an ASCII file system: model.py must ask for paths as UTF-8", strict=True
+)
+def test_a_good_name_in_unicode(tmp_path):
+    """It is served as any other."""
+    write_model(tmp_path, "größe-模型")
+    assert server_verdicts(tmp_path) == {"größe-模型": ready("größe-模型")}
+
+
+def test_two_versions(tmp_path):
+    """The first that is refused speaks for the model."""
+    write_model(tmp_path, "two", SMALL_CONFIG + "version_policy { all {} }\n")
+    (tmp_path / "two" / "2").mkdir()
+    (tmp_path / "two" / "2" / "model.onnx").write_bytes(b"nonsense")
+    path = tmp_path / "two" / "2" / "model.onnx"
+    (verdict,) = server_verdicts(tmp_path).values()
+    assert verdict == no("two", "load", f"onnx runtime error 7: Load model from {path} failed:Protobuf parsing failed.")
+
+
+def test_no_repository(tmp_path):
+    """As `serve` says it."""
+    with pytest.raises(RepositoryNotFound, match="it holds no models"):
+        server_verdicts(tmp_path)
+
+
+def test_answers():
+    """Several versions' answers, and an ensemble's about its step."""
+    of_two = "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: a;version 2 is at UNAVAILABLE state: Internal: b;\n"
+    assert refused("m", of_two) == no("m", "load", "Internal: a")
+    of_a_step = (
+        "load failed for model 'e': ensemble 'e' depends on 'm' which has no loaded version. Model 'm' loading failed "
+        "with error: version 1 is at UNAVAILABLE state: Internal: TritonModelException: no\n\nAt:\n  /model.py(9): f\n;\n"
+    )
+    assert refused("e", of_a_step).message.endswith("Internal: TritonModelException: no")
+
+
+def test_poll_log():
+    """The longest name that fits is meant; details go with the record that follows them."""
+    log = """\
+[libprotobuf ERROR text_format.cc:337] Error parsing text-format inference.ModelConfig: 1:2: what
+E1124 14:06:34.1 15491 model_repository_manager.cc:1460] "Poll failed for model directory 'unasked': failed to read text proto from u"
+E1124 14:06:34.1 15491 model_repository_manager.cc:1460] "Poll failed for model directory 'a': b': \\"why\\""
+"""
+    assert poll_refusals(log, ["a", "a': b"]) == {"a': b": no("a': b", "poll", '"why"')}
