@@ -8,4 +8,5 @@ from pathlib import Path
 
 def cache_home() -> Path:
     """`$XDG_CACHE_HOME/tritongen`, or `~/.cache/tritongen`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritongen"
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))  # the base directory specification ignores a relative one
+    return (named if named.is_absolute() else Path.home() / ".cache") / "tritongen"

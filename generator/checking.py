@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.pbtxt"
 VARIANTS = "configs"
+DEVICE_PASSED_ON_SINCE = "25.04"
 
 
 def check(
@@ -44,7 +45,7 @@ def check(
         raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
     server = judged_for(gpu, release)
     runner = runs() if run else None
-    findings = list(image_is_outside(server))
+    findings = [*image_is_outside(server), *first_gpu_only(server)]
     models: dict[str, Loadable] = {}
     for folder in sorted(repository.iterdir()):
         if folder.is_symlink() and not folder.exists():
@@ -111,6 +112,16 @@ def image_is_outside(server: JudgedFor) -> Iterator[Finding]:
         f"{window.why_not_before if early else window.why_not_after}",
         f"use {window.first if early else window.last}", POLL,
     )  # fmt: skip
+
+
+def first_gpu_only(server: JudgedFor) -> Iterator[Finding]:
+    """TensorRT was not told its device before (onnxruntime_backend #299)."""
+    if server.target.gpu and server.release < DEVICE_PASSED_ON_SINCE:
+        yield Finding(
+            "warning", "", "", None, "first-gpu-only",
+            f"before {DEVICE_PASSED_ON_SINCE} TensorRT runs on the host's first GPU, whatever the instance group says",
+            "where the host has several GPUs, one container a GPU, with --gpus device=N",
+        )  # fmt: skip
 
 
 def broken_link(path: Path) -> Finding:

@@ -183,9 +183,9 @@ class EngineMissing(TritongenError):
 class PortInUse(TritongenError):
     """A port that somebody else listens on."""
 
-    def __init__(self, port: int, option: str) -> None:
+    def __init__(self, port: int, option: str, host: str = "127.0.0.1") -> None:
         super().__init__(
-            f"port {port} is in use on 127.0.0.1",
+            f"port {port} is in use on {host}",
             f"stop what listens there, or give another port with {option}",
         )
 

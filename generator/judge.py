@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from generator.findings import Finding
 from generator.rules import ensembles, hurts, io_blocks, model_config, sequences
-from generator.rules.accelerators import accelerators_are_known, accelerators_hurt, first_gpu_only, on_gpu
+from generator.rules.accelerators import accelerators_are_known, accelerators_hurt, on_gpu
 from generator.rules.autocomplete import autocompleted
 from generator.rules.autofill import filled_in
 from generator.rules.backends import JUDGED, backend_is_there
@@ -175,7 +175,6 @@ def check_accelerators(sheet: Sheet, config: Config, server: JudgedFor) -> None:
     if on_gpu(config, server.gpus):
         sheet.hold(LOAD, accelerators_are_known, config, server.release)
         sheet.warn(accelerators_hurt, config, server.release)
-        sheet.warn(first_gpu_only, config, server.release)
     elif not server.gpus:
         sheet.warn(gpu_server_would_refuse, config)
         sheet.warn(accelerators_hurt, config, DEFAULT_TAG)

@@ -12,7 +12,7 @@ from generator import networks, repository, targets
 from generator.config_file import ConfigFile, read_config_file
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName
 from generator.labels import read_labels
-from generator.render import LABELS, check_templates, config_text, default_config, target_configs
+from generator.render import CONFIG_TEMPLATE, LABELS, check_templates, config_text, default_config, target_configs
 from generator.serving_options import from_call, in_force
 from generator.spec import (
     PRECISIONS,
@@ -198,7 +198,10 @@ def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> Built
     if labels_file:
         texts[LABELS] = read_labels(labels_file, signature.classes)
     sha256 |= digests(texts)
-    texts[repository.PROVENANCE_FILE] = provenance(network, prepared, options, certificate, sha256)
+    texts[repository.PROVENANCE_FILE] = provenance(
+        network, prepared, options, certificate, sha256,
+        template=job.template_dir / CONFIG_TEMPLATE if job.template_dir else None,
+    )  # fmt: skip
     repository.write_model(staged, texts)
     return BuiltModel(
         network=network,
@@ -284,6 +287,9 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
         raise BadOption(
             "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
         )
+    gpus = list(gpus)
+    if not gpus:
+        raise BadOption("--gpu", "", "it names nothing", "--gpu cpu writes config.pbtxt alone")
     return BuildOptions(
         precision=wanted,
         gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),

@@ -28,8 +28,9 @@ def provenance(
     options: BuildOptions,
     certificate: Certificate,
     sha256: Mapping[str, str],
+    template: Path | None,
 ) -> bytes:
-    """The text of the file, with the digests of the others; nothing of the machine or the hour is in it."""
+    """The text of the file, with the digests of the others and of a user's template; nothing of the machine."""
     simplified, signature = prepared.simplified, prepared.signature
     model = simplified.model
     record = {
@@ -37,6 +38,7 @@ def provenance(
         "weights": {"random": prepared.weights.random, **stated(prepared.weights)},
         "preprocessing": dataclasses.asdict(prepared.preprocessing) if prepared.preprocessing else None,
         "options": {**dataclasses.asdict(options), "serving": serving_options.record(options.serving)},
+        "template": sha256_of(template) if template else None,
         "graph": {
             "exporter": prepared.exported.exporter,
             "ir_version": model.ir_version,

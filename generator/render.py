@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from generator.errors import BadOption, TemplateUnusable
 from generator.spec import (
@@ -29,6 +29,7 @@ CONFIG_TEMPLATE = "config.pbtxt.j2"
 LABELS = "labels.txt"
 MIB = 1 << 20
 KEY_DIGITS = 12
+BACKEND = "onnxruntime"
 
 
 def default_config(model: Described, options: BuildOptions) -> ModelConfig:
@@ -143,19 +144,39 @@ def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:
         TemplateUnusable: the template, or what it gives, is no config.
     """
     text = render(CONFIG_TEMPLATE, template_dir, model=model)
-    check_config_text(text, template_dir)
+    check_config_text(text, model, template_dir)
     return text
 
 
-def check_config_text(text: str, template_dir: Path | None) -> None:
-    """Raise TemplateUnusable unless Triton's schema reads the text."""
+def check_config_text(text: str, model: ModelConfig, template_dir: Path | None) -> None:
+    """Raise TemplateUnusable unless Triton's schema reads the text, and finds the model in it.
+
+    What follows from the graph and the options is not a template's to change: `provenance.json` says it.
+    """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
 
     try:
-        text_format.Parse(text, model_config_pb2.ModelConfig())
+        config = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
-        raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, f"what it gives is no config: {error}") from error
+        why = " ".join(str(error).split())
+        raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, f"what it gives is no config: {why}") from error
+    datatypes = model_config_pb2.DataType
+    for what, given, wanted in (
+        ("name", config.name, model.name),
+        ("backend", config.backend, BACKEND),
+        ("max_batch_size", config.max_batch_size, model.max_batch_size),
+        ("inputs", tensors(config.input, datatypes), [(t.name, t.datatype, t.dims) for t in model.inputs]),
+        ("outputs", tensors(config.output, datatypes), [(t.name, t.datatype, t.dims) for t in model.outputs]),
+    ):
+        if given != wanted:
+            why = f"{model.name}'s {what} must be {wanted}, and it gives {given}"
+            raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, why)
+
+
+def tensors(blocks: Any, datatypes: Any) -> list[tuple[str, str, tuple[int, ...]]]:  # noqa: ANN401 (protobuf's)
+    """Name, type and dims of each block."""
+    return [(block.name, datatypes.Name(block.data_type), tuple(block.dims)) for block in blocks]
 
 
 def check_templates(template_dir: Path) -> None:

@@ -114,13 +114,21 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("max_batch_size", whole(1, LARGEST_BATCH_SIZE), "N", "Largest batch the server forms."),
+    Option("max_batch_size", whole(1, LARGEST_BATCH_SIZE), "N", "Largest batch the server forms, 1 to 1024."),
     Option("preferred_batch_sizes", sizes, "SIZES", "Batches that do not wait for more; at most the largest."),
     Option(
-        "max_queue_delay_us", whole(0, LARGEST_QUEUE_DELAY_US), "US", "How long a request may wait for a batch, in us."
+        "max_queue_delay_us",
+        whole(0, LARGEST_QUEUE_DELAY_US),
+        "US",
+        "How long a request may wait for others, to 10 s.",
     ),
-    Option("instance_count", whole(1, 64), "N", "Instances of the model on the device."),
-    Option("workspace_mib", whole(1, LARGEST_WORKSPACE_MIB), "MIB", "Memory TensorRT may use to build an engine."),
+    Option("instance_count", whole(1, 64), "N", "Instances of the model on the device, 1 to 64."),
+    Option(
+        "workspace_mib",
+        whole(1, LARGEST_WORKSPACE_MIB),
+        "MIB",
+        "Memory TensorRT may use to build, to all of the GPU's.",
+    ),
     Option(
         "profile", triple, "MIN,OPT,MAX", "Batches of TensorRT's one profile: 1, the one it is tuned for, the largest."
     ),
@@ -220,6 +228,8 @@ def shown(value: object) -> str:
             return str(value).lower()
         case dict():
             return ",".join(f"{key}={shown(entry)}" for key, entry in value.items())
+        case tuple() | list() if not value:
+            return "[]"
         case tuple() | list():
             return ",".join("=".join(map(str, part)) if isinstance(part, tuple) else shown(part) for part in value)
         case str():

@@ -95,8 +95,8 @@ WORDS = (
 )  # fmt: skip
 LINES = (
     "max_batch_size: 8", "sequence_batching { }", "response_cache { enable: true }", "foo: 1", "}", "{", "# nothing",
-    'default_model_filename: "net.onnx"', 'model_transaction_policy { decoupled: true }', 'platform: "ensemble"',
-    'instance_group { kind: KIND_GPU }', "instance_group { gpus: [ 0 ] }", 'instance_group { profile: "0" }',
+    'default_model_filename: "net.onnx"', "model_transaction_policy { decoupled: true }", 'platform: "ensemble"',
+    "instance_group { kind: KIND_GPU }", "instance_group { gpus: [ 0 ] }", 'instance_group { profile: "0" }',
     "version_policy { all { } }", "version_policy { specific { versions: [ 1, 7 ] } }", "version_policy { latest { } }",
     "dynamic_batching { preserve_ordering: true }", "dynamic_batching { }", 'metric_tags { key: "a" value: "b" }',
     'model_repository_agents { agents { name: "nope" } }', 'cc_model_filenames { key: "7.0" value: "x.onnx" }',
@@ -106,7 +106,7 @@ LINES = (
     'model_warmup { name: "w" batch_size: 9 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3, 4, 4 ] zero_data: true } } }',
     'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3, 4 ] zero_data: true } } }',
     'model_warmup { name: "w" batch_size: 1 inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } } }',
-    'model_warmup { name: "w" batch_size: 0 }', 'model_warmup { name: "w" batch_size: 1 }', "runtime: \"model.py\"",
+    'model_warmup { name: "w" batch_size: 0 }', 'model_warmup { name: "w" batch_size: 1 }', 'runtime: "model.py"',
     'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3, 4, 4 ] input_data_file: "w" } } }',
     'batch_input { kind: BATCH_ELEMENT_COUNT target_name: "n" data_type: TYPE_FP32 source_input: "nosuch" }',
 )  # fmt: skip

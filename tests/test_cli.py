@@ -72,7 +72,11 @@ def test_the_api_is_light_until_used():
         ("list --json --table", "--table and --json cannot go together", "leave one of them out"),
         ("serve --engine kubernetes", "Invalid value for '--engine'", "`tritongen serve --help`"),
         ("serve --engine embedded --gpu t4", "--gpu t4: it is for the docker engine", "add --engine docker"),
-        ("serve --engine docker --precision fp16", "--precision fp16: it needs --gpu", "add --gpu v100 or --gpu t4"),
+        (
+            "serve --engine docker --precision fp16",
+            "--precision fp16: it needs --gpu",
+            "add --gpu v100, --gpu t4 or --gpu cpu",
+        ),
         (
             "serve --engine docker --gpu v100 --image-tag 24.11",
             "--image-tag 24.11: it cannot run FP16 on a V100",

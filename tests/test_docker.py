@@ -15,7 +15,7 @@ from helpers import ROOT, SMALL_CONFIG, run_program, write_model
 from generator.errors import BadOption, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
 from generator.server import docker, engine_cache
 from generator.server.container import compose, container, docker_options, docker_run
-from generator.server.ports import free_ports
+from generator.server.ports import free_ports, on_address
 from generator.spec import Ports
 
 GOLDEN = ROOT / "tests" / "golden" / "docker"
@@ -173,8 +173,13 @@ def test_repositories_that_a_container_cannot_serve(tmp_path):
     with pytest.raises(BadOption, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
         docker.planned(repository, Ports(), docker_options("v100", "fp32"))
     assert caught.value.hint == "there: t4-fp16"
-    with pytest.raises(TritongenError, match=r"docker cannot mount .*: it has a colon"):
-        docker.planned(with_variants(tmp_path / "a:b", "net"), Ports(), docker_options("t4", "fp16"))
+    of, _ = docker.planned(with_variants(tmp_path / "a:b", "net"), Ports(), docker_options("t4", "fp16"))
+    with pytest.raises(TritongenError, match=r"docker cannot mount .*a:b: it has a colon"):
+        docker.check_mountable(of)
+    (repository / "linked").symlink_to(tmp_path / "a:b" / "net")
+    with pytest.raises(RepositoryNotFound, match=r"linked leads out of it, and the container sees no other folder"):
+        docker.planned(repository, Ports(), docker_options("t4", "fp16"))
+    (repository / "linked").unlink()
     (repository / "net" / "1" / "model.onnx").chmod(0o600)
     with pytest.raises(RepositoryNotFound, match=r"user 1000 cannot read .*model.onnx") as caught:
         docker.planned(repository, Ports(), docker_options("t4", "fp16"))
@@ -235,9 +240,9 @@ def test_a_container_that_was_left(fake_docker, tmp_path):
     fake_docker("exit 1", ps="echo 0123456789ab")
     write_model(tmp_path / "repository", "net")
     serving = docker.serve(tmp_path / "repository", options=docker_options("cpu"), ports=Ports())
-    with pytest.raises(TritongenError, match="the container tritongen-8001 runs already") as caught, serving:
+    with pytest.raises(TritongenError, match="there is a container tritongen-8001 already") as caught, serving:
         pytest.fail("it is not started")
-    assert caught.value.hint == "`docker stop tritongen-8001` stops it"
+    assert caught.value.hint == "`docker rm --force tritongen-8001` ends and removes it"
 
 
 # Answers like Triton at the host's ports of the line, as Docker would; not Triton.
@@ -300,32 +305,74 @@ def test_no_docker_engine(monkeypatch, tmp_path):
     assert "--print" in caught.value.hint
 
 
-@pytest.mark.parametrize("names", ["Tesla T4", "NVIDIA A100-SXM4-40GB"])
-def test_another_gpu_than_named(tmp_path, fake_docker, names):
-    """(Fake docker and nvidia-smi.) A V100's images and engines are not for this machine: said before the start."""
+def fake_nvidia_smi(folder, *names):
+    """A program named nvidia-smi, which is not NVIDIA's: it tells of these GPUs."""
+    rows = [f"{index}, GPU-{index}aaa, {name}" for index, name in enumerate(names)]
+    program = folder / "bin" / "nvidia-smi"
+    whole, short = "\\n".join(rows), "\\n".join(names)
+    program.write_text(f"#!/bin/sh\ncase $1 in *index*) printf '{whole}\\n';; *) printf '{short}\\n';; esac\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("names", "arguments", "sentence"),
+    [
+        (["Tesla T4"], "--gpu v100", "--gpu v100: GPU 0 of this machine is Tesla T4"),
+        (["NVIDIA A100-SXM4-40GB"], "--gpu v100", "--gpu v100: GPU 0 of this machine is NVIDIA A100-SXM4-40GB"),
+        (["Tesla V100-SXM2-16GB", "Tesla T4"], "--gpu v100 --device 1", "GPU 1 of this machine is Tesla T4"),
+        (["Tesla T4", "Tesla V100-SXM2-16GB"], "--gpu v100", "--gpu v100: GPU 0 of this machine is Tesla T4"),
+        (["Tesla T4"], "--gpu v100 --device GPU-0a", "--gpu v100: GPU GPU-0a of this machine is Tesla T4"),
+        (["Tesla V100-SXM2-16GB"], "--gpu v100 --device 7", "--device 7: this machine has no such GPU: Tesla V100"),
+    ],
+)
+def test_another_gpu_than_named(tmp_path, fake_docker, names, arguments, sentence):
+    """(Fake docker and nvidia-smi.) A V100's images and engines are not for this GPU: said before the start."""
     fake_docker("exit 1")
-    (tmp_path / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\necho '{names}'\n")
-    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    fake_nvidia_smi(tmp_path, *names)
     with_variants(tmp_path / "repository", "net", variant="v100-fp16")
-    ran = run_program("serve", "repository", "--engine", "docker", "--gpu", "v100", cwd=tmp_path)
+    ran = run_program("serve", "repository", "--engine", "docker", *arguments.split(), cwd=tmp_path)
     assert ran.status == 2
-    assert f"error: --gpu v100: this machine has {names}\n" in ran.stderr
+    assert sentence in ran.stderr
 
 
 def test_this_machines_gpu_is_served_its_config(tmp_path, fake_docker):
     """(Fake docker and nvidia-smi.) Without --gpu the variant of the GPU that is here, where the repository has it."""
     fake_docker("exit 1")
-    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'Tesla T4'\n")
-    (tmp_path / "bin" / "nvidia-smi").chmod(0o755)
+    fake_nvidia_smi(tmp_path, "NVIDIA A100-SXM4-40GB", "Tesla T4")
     with_variants(tmp_path / "repository", "net")
     write_model(tmp_path / "plain", "net")
-    line = run_program("serve", "repository", "--print", cwd=tmp_path).stdout
-    assert "--model-config-name=t4-fp16" in line
-    assert "--model-config-name" not in run_program("serve", "plain", "--print", cwd=tmp_path).stdout
+    lines = [
+        run_program("serve", *call.split(), "--print", cwd=tmp_path).stdout
+        for call in ("repository --device 1", "repository", "plain --device 1")
+    ]
+    assert ["--model-config-name=t4-fp16" in line for line in lines] == [True, False, False]
+    assert all("docker run" in line for line in lines)
+
+
+@pytest.mark.parametrize("address", ["localhost", "999.1.1.1", "10.0.0.0/8", "fe80::1%eth0", ""])
+def test_addresses_that_docker_does_not_take(tritongen, tmp_path, address):
+    """Refused before anything is made."""
+    write_model(tmp_path / "model_repository", "net")
+    ran = tritongen("serve", "--engine", "docker", "--gpu", "cpu", "--address", address, "--print")
+    assert (ran.status, ran.stdout) == (2, "")
+    assert f"--address {address!r}: " in ran.stderr
+
+
+def test_other_addresses_than_loopback():
+    """Published there, an IPv6 one in brackets; asked there, or on loopback where it is every one of the host's."""
+    for address, published, asked in (
+        ("192.0.2.7", "192.0.2.7:8000:8000", "192.0.2.7:8000"),
+        ("0.0.0.0", "0.0.0.0:8000:8000", "127.0.0.1:8000"),  # noqa: S104
+        ("::1", "[::1]:8000:8000", "[::1]:8000"),
+        ("::", "[::]:8000:8000", "[::1]:8000"),
+    ):
+        options = docker_options("cpu", address=address)
+        assert container(Path("/m"), None, Ports(), options).ports[0] == published
+        assert on_address(Ports(), address).http_url == asked
 
 
 def test_print_and_compose(tritongen, tmp_path, cache_home):
-    """The line on stdout alone; the file in place of an older one of ours, and of nobody else's."""
+    """The line on stdout alone; a file that is there and is another stays."""
     with_variants(tmp_path / "model_repository", "net")
     call = ("serve", "--engine", "docker", "--gpu", "t4", "--precision", "fp16")
     printed = tritongen(*call, "--print")
@@ -337,11 +384,15 @@ def test_print_and_compose(tritongen, tmp_path, cache_home):
     assert (cache_home / "24.09-t4").is_dir()
     for _ in range(2):
         assert tritongen(*call, "--compose", "compose.yaml").status == 0
-    assert yaml.safe_load((tmp_path / "compose.yaml").read_text())["services"]["triton"]["image"].endswith("24.09-py3")
-    (tmp_path / "compose.yaml").write_text("services: {}\n")
+    written = (tmp_path / "compose.yaml").read_text()
+    assert tritongen(*call, "--compose", "-").stdout == written
+    assert yaml.safe_load(written)["services"]["triton"]["image"].endswith("24.09-py3")
+    (tmp_path / "compose.yaml").write_text(written + "# mine\n")
     ran = tritongen(*call, "--compose", "compose.yaml")
     assert ran.status == 2
-    assert "--compose compose.yaml: it is there already, and not written by this" in ran.stderr
-    assert (tmp_path / "compose.yaml").read_text() == "services: {}\n"
+    assert "--compose compose.yaml: it is there already, and is another" in ran.stderr
+    assert (tmp_path / "compose.yaml").read_text() == written + "# mine\n"
     ran = tritongen(*call, "--compose", "no/such/folder.yaml")
     assert (ran.status, "cannot write no/such/folder.yaml" in ran.stderr) == (1, True)
+    assert tritongen(*call, "--compose", "other.yaml", "--print").status == 2
+    assert not (tmp_path / "other.yaml").exists()

@@ -73,7 +73,7 @@ def test_precedence(tmp_path):
         ({"max_batch_size": 0}, "--max-batch-size 0: it must be from 1 to 1024"),
         ({"max_batch_size": "8"}, "--max-batch-size '8': it must be a whole number"),
         ({"max_batch_size": True}, "--max-batch-size true: it must be a whole number"),
-        ({"preferred_batch_sizes": []}, "--preferred-batch-sizes : it must be a list of batch sizes, such as 4,8"),
+        ({"preferred_batch_sizes": []}, "--preferred-batch-sizes []: it must be a list of batch sizes, such as 4,8"),
         ({"preferred_batch_sizes": [4, 16]}, "--preferred-batch-sizes 4,16: the largest batch is 8"),
         ({"preferred_batch_sizes": [0]}, "--preferred-batch-sizes 0: it must be from 1 to 1024"),
         ({"max_queue_delay_us": -1}, "--max-queue-delay-us -1: it must be from 0 to 10000000"),
@@ -193,6 +193,7 @@ CALLS = [
     ("--template-dir none", "--template-dir none: it has no config.pbtxt.j2"),
     ("--template-dir wrong", "template wrong/config.pbtxt.j2: line 1: 'nmae' is undefined"),
     ("--gpu h100", "there is no GPU named 'h100'"),
+    ("--gpu=", "--gpu : it names nothing"),
 ]
 
 

@@ -166,9 +166,6 @@ def test_a_stub_that_crashes(tmp_path):
     assert processes_of(str(tmp_path)) == []
 
 
-@pytest.mark.xfail(
-    reason="the stub's Python has an ASCII file system: model.py must ask for paths as UTF-8", strict=True
-)
 def test_a_good_name_in_unicode(tmp_path):
     """It is served as any other."""
     write_model(tmp_path, "größe-模型")

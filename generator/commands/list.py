@@ -63,6 +63,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
         other = "--json" if as_json else "--targets"
         raise UsageError(f"--table and {other} cannot go together", "leave one of them out")
     if of_targets:
+        if models != ("all",):
+            raise UsageError("--targets and --models cannot go together", "leave one of them out")
         return list_targets(as_json=as_json)
     chosen = networks.select(models)
     if as_markdown:

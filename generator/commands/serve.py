@@ -13,11 +13,9 @@ from generator.commands.options import REPOSITORY
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from generator.server.container import Container, DockerOptions
+    from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
     from generator.spec import Ports
-
-COMPOSE_MARK = "# docker compose up: Triton on "
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
@@ -39,14 +37,19 @@ COMPOSE_MARK = "# docker compose up: Triton on "
 )
 @click.option("--device", metavar="INDEX|UUID", help="docker: the one GPU that the container is given.  [default: 0]")
 @click.option("--address", metavar="IP", help="docker: publish the ports on it.  [default: 127.0.0.1]")
-@click.option("--client-shm", is_flag=True, help="docker: let clients on this host pass tensors by shared memory.")
+@click.option(
+    "--client-shm", is_flag=True, help="docker: let clients of user 1000 on this host pass tensors by shared memory."
+)
 @click.option("--model-config-name", metavar="NAME", help="embedded: serve configs/NAME.pbtxt where it is.")
 @click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
 @click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
 @click.option("--print", "print_only", is_flag=True, help="Print the command and do not run it.")
 @click.option(
-    "--compose", type=click.Path(path_type=Path), metavar="FILE", help="docker: write a compose file and do not run it."
+    "--compose",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="docker: write a compose file and do not run it; - is stdout.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show Triton's log, as docker always does.")
 def command(
@@ -67,7 +70,7 @@ def command(
     compose: Path | None,
     verbose: bool,
 ) -> int:
-    """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 only.
+    """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 unless --address says otherwise.
 
     \b
     Examples:
@@ -76,12 +79,15 @@ def command(
       tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
     """
     from generator.console import say
+    from generator.errors import BadOption
     from generator.server import embedded, engines
     from generator.server.ports import check_distinct
     from generator.spec import Ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
+    if print_only and compose:
+        raise BadOption("--compose", compose, "--print is given too", "leave one of them out")
     chosen = engines.choose(engine.lower())
     if chosen == "embedded":
         refuse_docker_options(gpu, precision, image_tag, device, address, client_shm=client_shm, compose=compose)
@@ -99,6 +105,8 @@ def command(
         serving = docker_server(repository, ports, options)
     if repository.is_dir():
         say(f"starting Triton ({chosen} engine) on {repository}")
+    if model_config_name and (others := others_served(repository, model_config_name)):
+        say(f"without configs/{model_config_name}.pbtxt, so by config.pbtxt: {', '.join(others)}")
     with serving as server:
         return follow(server)
 
@@ -121,6 +129,15 @@ def refuse_docker_options(
     for option, value in named.items():
         if value is not None:
             raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
+
+
+def others_served(repository: Path, variant: str) -> list[str]:
+    """The models that have no such variant, where others have it."""
+    from generator.server.served_configs import served_configs, without_variant
+
+    configs = served_configs(repository, variant) if repository.is_dir() else ()
+    others = without_variant(configs)
+    return others if len(others) < len(configs) else []
 
 
 def refuse_embedded_option(model_config_name: str | None) -> None:
@@ -155,17 +172,19 @@ def docker_call(
     client_shm: bool,
 ) -> DockerOptions:
     """The docker engine's options: those of the call, else of this machine's GPU."""
+    from generator import targets
     from generator.errors import BadOption
     from generator.server.container import docker_options
     from generator.server.engines import gpu_to_serve
     from generator.server.ports import LOOPBACK
 
-    gpu = gpu or gpu_to_serve(repository, precision)
+    gpu = gpu or gpu_to_serve(repository, precision, device or "0")
     if precision and not gpu:
-        raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100 or --gpu t4")
-    return docker_options(
-        gpu, precision, tag, device=device, address=address or LOOPBACK, client_shm=client_shm
-    )  # fmt: skip
+        raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
+    if device is not None and gpu is not None and not targets.find(gpu).gpu:
+        raise BadOption("--device", device, "the CPU is given no GPU", "leave it out")
+    address = LOOPBACK if address is None else address
+    return docker_options(gpu, precision, tag, device=device, address=address, client_shm=client_shm)
 
 
 def write_container(repository: Path, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
@@ -173,29 +192,31 @@ def write_container(repository: Path, ports: Ports, options: DockerOptions, comp
     from generator.console import say
     from generator.server import container, docker, engine_cache
 
-    of, configs = docker.planned(repository.absolute(), ports, options)
+    of, configs = docker.planned(repository.resolve(), ports, options)
     cache = engine_cache.folder(options)
     if compose is None:
+        docker.check_mountable(of)
         click.echo(shlex.join(container.docker_run(of)))
+    elif str(compose) == "-":
+        click.echo(container.compose(of), nl=False)
     else:
-        write_compose(compose, of)
-        say(f"written: {compose}; `docker compose -f {compose} up` starts it")
+        write_compose(compose, container.compose(of))
+        say(f"written: {compose}; `docker compose -f {shlex.quote(str(compose))} up` starts it")
     for word in docker.notes(options, configs, cache, engine_cache.missing_engines(cache, configs) if cache else []):
         say(word)
     if cache:
-        say(f"on another machine, first: mkdir -p {cache} && chmod 777 {cache}")
+        say(f"on another machine, first: mkdir -p {shlex.quote(str(cache))} && chmod 777 {shlex.quote(str(cache))}")
     return 0
 
 
-def write_compose(path: Path, of: Container) -> None:
-    """Write the file, but not over somebody else's."""
+def write_compose(path: Path, text: str) -> None:
+    """Write the file, but not over another one: it may have been edited."""
     from generator.errors import BadOption
     from generator.files import write_whole
-    from generator.server.container import compose
 
-    if path.is_dir() or (path.exists() and not path.read_text(errors="replace").startswith(COMPOSE_MARK)):
-        raise BadOption("--compose", path, "it is there already, and not written by this", "name another file")
-    write_whole(path, compose(of))
+    if path.exists() and not (path.is_file() and path.read_text(errors="replace") == text):
+        raise BadOption("--compose", path, "it is there already, and is another", "name another file, or remove it")
+    write_whole(path, text)
 
 
 def docker_server(repository: Path, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
@@ -222,7 +243,7 @@ def follow(server: Server) -> int:
     names = probe.ready_models(server.grpc_url)
     say(f"READY: {', '.join(names)}")
     ports = server.ports
-    say(f"http://{ports.http_url}  grpc {ports.grpc_url}  metrics http://127.0.0.1:{ports.metrics}/metrics")
+    say(f"http://{ports.http_url}  grpc {ports.grpc_url}  metrics http://{ports.metrics_url}/metrics")
     say("Ctrl-C stops it")
     try:
         while server.child.wait(0.5) is None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import split
 from generator.serving_options import BY_NAME, OPTIONS, shown
 from generator.spec import ServingOptions
 
@@ -30,12 +29,11 @@ def whole_numbers(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return tuple(map(int, texts))
 
 
-def pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
-    """KEY=VALUE, repeated or with commas."""
-    texts = split(ctx, param, values)
-    if wrong := [text for text in texts if "=" not in text]:
+def pairs(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """KEY=VALUE, repeated; a comma is a part of the value."""
+    if wrong := [text for text in values if "=" not in text]:
         raise click.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
-    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in texts)} or None
+    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)} or None
 
 
 def decorated(option: Option) -> Callable[..., Any]:

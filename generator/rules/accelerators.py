@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 CUDA_SINCE = "24.06"
 BF16_SINCE = "26.02"
 NO_WEAK_TYPING_SINCE = "26.06"
-DEVICE_PASSED_ON_SINCE = "25.04"
 PRECISIONS = ("FP32", "FP16", "INT8")
 BOOLEANS = ("true", "on", "1", "false", "off", "0")
 ORT_BOOLEANS = ("1", "0", "True", "False", "true", "false")
@@ -86,17 +85,6 @@ def accelerators_hurt(config: Config, release: str) -> Iterator[Hurts]:
         if entry["name"] == "tensorrt":
             yield from parameters_hurt(entry["parameters"], release, (*AT, place))
             yield from profiles_hurt(config, entry["parameters"], (*AT, place))
-
-
-def first_gpu_only(config: Config, release: str) -> Iterator[Hurts]:
-    """The provider was not told its device (onnxruntime_backend #299)."""
-    accelerated = any(entry["name"] == "tensorrt" for entry in gpu_accelerators(config))
-    if accelerated and release < DEVICE_PASSED_ON_SINCE:
-        yield Hurts(
-            f"before {DEVICE_PASSED_ON_SINCE} TensorRT runs on the host's first GPU, whatever the instance group says",
-            "where the host has several GPUs, one container a GPU, with --gpus device=N",
-            AT,
-        )
 
 
 def parameters_hurt(parameters: Mapping[str, str], release: str, at: tuple[str | int, ...]) -> Iterator[Hurts]:

@@ -107,7 +107,8 @@ def models_agree(config: Config, models: Mapping[str, Loadable]) -> None:
         return
     name = config["name"]
     if cycle := circle(name, models, ()):
-        raise Refused(f"circular dependency between ensembles: {' -> '.join(cycle)}", "leave one step out", AT)
+        words = f"circular dependency between ensembles: {cycle[0]} -> ... -> {cycle[-2]} -> {cycle[-1]}"
+        raise Refused(words, "leave one step out", AT)
     for place, step in enumerate(config["ensemble_scheduling"]["step"]):
         at = (*AT, "step", place)
         model = models.get(step["model_name"])
@@ -181,7 +182,9 @@ def check_tensors(config: Config, step: Config, model: Config, at: Place) -> Non
                     f"data_type: {other['data_type']}",
                     (kind,),
                 )
-            shapes = full_shape(config, one), full_shape(model, other)
+            # An ensemble without a batch takes a model's tensors without theirs.
+            batched = config["max_batch_size"] > 0
+            shapes = full_shape(config, one), full_shape(model, other) if batched else sizes(other["dims"])
             if not compatible(*shapes):
                 raise Refused(
                     f"{about} {tensor}: inconsistent shape: {text(shapes[0])} is inferred from model {name} while "

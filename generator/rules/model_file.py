@@ -218,8 +218,6 @@ def tensors_of(header: OnnxHeader) -> tuple[list[ModelTensor], list[ModelTensor]
     given = {tensor.name for tensor in graph.initializer}
     inputs = [tensor(value) for value in graph.input if value.name not in given]
     declared = [tensor(value) for value in graph.output]
-    if all(value.ranked and VARIABLE not in value.shape[1:] for value in declared):
-        return inputs, declared  # there is nothing that inference could add
     return inputs, [merged(value, inferred) for value, inferred in zip(declared, inferred_outputs(header), strict=True)]
 
 
@@ -237,13 +235,13 @@ def tensor(value: onnx.ValueInfoProto) -> ModelTensor:
 
 
 def inferred_outputs(header: OnnxHeader) -> list[ModelTensor]:
-    """What follows from the graph; ONNX Runtime has the same rules of inference."""
+    """What follows from the graph: ONNX Runtime has the same rules, and computes no shapes when it loads one."""
     bare = onnx.ModelProto()
     bare.CopyFrom(header.model)
     for value in bare.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        return [tensor(value) for value in onnx.shape_inference.infer_shapes(bare, data_prop=True).graph.output]
+        return [tensor(value) for value in onnx.shape_inference.infer_shapes(bare).graph.output]
     except Exception:  # noqa: BLE001 (a graph that cannot be inferred says what it declares)
         return [tensor(value) for value in header.model.graph.output]
 

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from generator import targets
 from generator.errors import BadOption
 from generator.server.flags import RESPONSE_CACHE_FLAG
-from generator.server.ports import LOOPBACK
+from generator.server.ports import LOOPBACK, on_address
+from generator.spec import Ports
 from generator.templates import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from generator.spec import Ports, Precision
+    from generator.spec import Precision
     from generator.targets import Target
 
 IMAGE = "nvcr.io/nvidia/tritonserver"
@@ -97,6 +98,7 @@ def docker_options(
     if device is not None and not re.fullmatch(DEVICE, device):
         raise BadOption("--device", device, "it is not one GPU", "an index such as 0, or a UUID of `nvidia-smi -L`")
     device = device or "0"
+    on_address(Ports(), address)
     if gpu is None:
         tag = tag or targets.DEFAULT_TAG
         targets.check_release(tag)
@@ -146,10 +148,15 @@ def container(
         user=f"{USER_ID}:{USER_ID}",
         device=options.device if options.gpu else None,
         host_ipc=options.client_shm,
-        ports=tuple(f"{options.address}:{host}:{inside}" for host, inside in published),
+        ports=tuple(f"{bracketed(options.address)}:{host}:{inside}" for host, inside in published),
         mounts=tuple(mounts),
         command=tuple(command),
     )
+
+
+def bracketed(address: str) -> str:
+    """An IPv6 address as docker's -p takes it."""
+    return f"[{address}]" if ":" in address else address
 
 
 def container_name(ports: Ports) -> str:

@@ -14,9 +14,9 @@ from generator.errors import BadOption, EngineMissing, RepositoryNotFound, Trito
 from generator.server import engine_cache
 from generator.server.container import USER_ID, container, docker_run
 from generator.server.embedded import check_repository
-from generator.server.gpus import gpu_names
+from generator.server.gpus import gpu_name, gpu_names
 from generator.server.lifecycle import running
-from generator.server.ports import check_free
+from generator.server.ports import check_free, on_address
 from generator.server.served_configs import check_variant, served_configs, without_variant
 from generator.shell import run
 from generator.spec import Ports
@@ -53,8 +53,9 @@ def serve(
         OutputFailed: the folder for engines cannot be made.
         RepositoryNotFound, PortInUse, ServerFailed: as for the embedded engine.
     """
-    repository, ports = Path(repository).absolute(), ports or Ports()
+    repository, ports = Path(repository).resolve(), on_address(ports or Ports(), options.address)
     of, configs = planned(repository, ports, options, models=models)
+    check_mountable(of)
     check_engine()
     check_no_container(of.name)
     check_free(ports)
@@ -78,13 +79,11 @@ def planned(
         TritongenError: as `serve` does, but for the Docker engine and the ports.
     """
     check_repository(repository)
-    check_variant(repository, options.variant, "--gpu, --precision")
+    check_variant(repository, options.variant, "--gpu")
     check_readable(repository)
-    check_mountable(repository)
     configs = served_configs(repository, options.variant, models)
     cache = engine_cache.folder(options)
     if cache:
-        check_mountable(cache)
         engine_cache.prepare(cache)
     uses_cache = any(config.response_cache for config in configs)
     return container(repository, cache, ports, options, models=models, response_cache=uses_cache), configs
@@ -113,30 +112,41 @@ def stopped_at_the_end(name: str) -> Iterator[None]:
 
 
 def check_no_container(name: str) -> None:
-    """Raise TritongenError where a container of this name runs: a `serve` that was killed leaves it."""
-    found = run(["docker", "ps", "--quiet", "--filter", f"name=^{name}$"], timeout_s=TIMEOUT_S)
+    """Raise TritongenError where there is a container of this name: a `serve` that was killed leaves it."""
+    found = run(["docker", "ps", "--all", "--quiet", "--filter", f"name=^{name}$"], timeout_s=TIMEOUT_S)
     if found.status == 0 and found.stdout.strip():
-        raise TritongenError(f"the container {name} runs already", f"`docker stop {name}` stops it")
+        raise TritongenError(f"there is a container {name} already", f"`docker rm --force {name}` ends and removes it")
 
 
 def check_gpu(options: DockerOptions) -> None:
-    """Raise BadOption where this machine has other GPUs than the target's; where it names none, Docker will say."""
+    """Raise BadOption where this machine's GPU is another than the target; where none is named, Docker will say."""
     names = gpu_names()
-    if options.target and options.target.gpu and names and options.target not in map(targets.of_gpu, names):
+    if not names or not options.gpu or options.device.startswith("MIG"):
+        return
+    name = gpu_name(options.device)
+    if name is None:
+        raise BadOption("--device", options.device, f"this machine has no such GPU: {', '.join(names)}")
+    if options.target and options.target != targets.of_gpu(name):
         hint = "--print and --compose write for another machine; without --gpu the one that is here is taken"
-        raise BadOption("--gpu", options.target.name, f"this machine has {', '.join(names)}", hint)
+        raise BadOption("--gpu", options.target.name, f"GPU {options.device} of this machine is {name}", hint)
 
 
-def check_mountable(path: Path) -> None:
+def check_mountable(of: Container) -> None:
     """Raise TritongenError where a path has a colon, which ends it in docker's -v."""
-    if ":" in str(path):
-        raise TritongenError(f"docker cannot mount {path}: it has a colon", "move it, or name it by another path")
+    for mount in of.mounts:
+        if ":" in mount.source:
+            raise TritongenError(
+                f"docker cannot mount {mount.source}: it has a colon", "move it; --compose writes such a path too"
+            )
 
 
 def check_readable(repository: Path) -> None:
     """Raise RepositoryNotFound where the container's user cannot read the repository."""
     for path in (repository, *repository.rglob("*")):
         with suppress(FileNotFoundError):  # a broken link, which Triton will name
+            if not path.resolve().is_relative_to(repository.resolve()):
+                why = f"{path} leads out of it, and the container sees no other folder"
+                raise RepositoryNotFound(repository, why, "copy what it leads to into the repository")
             found = path.stat()
             wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
             if found.st_uid != USER_ID and found.st_mode & wanted != wanted:

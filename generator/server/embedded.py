@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
 from generator.server.served_configs import check_variant, served_configs
+from generator.server.stub import stubs
 from generator.spec import Ports
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from generator.server.lifecycle import Server
     from generator.server.runtime import Runtime
-
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where the Python backend keeps its tensors)
 
 
 @contextmanager
@@ -53,16 +51,12 @@ def serve(
     check_variant(repository, model_config_name, "--model-config-name")
     check_free(ports)
     parts = runtime()
-    region = f"tritongen_{os.getpid()}_{ports.grpc}_"
     line = command(parts, repository, ports, models=models, model_config_name=model_config_name)
-    line.append(f"--backend-config=python,shm-region-prefix-name={region}")
-    try:
-        with running("embedded", line, ports, parts.env, show_log) as server:
-            yield server
-    finally:
-        for leftover in SHARED_MEMORY.glob(f"{region}*"):
-            with suppress(OSError):
-                leftover.unlink()
+    with (
+        stubs(parts, ports) as (flags, env),
+        running("embedded", [*line, *flags], ports, env, show_log) as server,
+    ):
+        yield server
 
 
 def command(
@@ -99,3 +93,7 @@ def check_repository(repository: Path) -> None:
         raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
     if not any(entry.is_dir() for entry in repository.iterdir()):
         raise RepositoryNotFound(repository, "it holds no models")
+    if (repository / "config.pbtxt").is_file():
+        raise RepositoryNotFound(
+            repository, "it is a model's folder", f"name the folder that it is in: {repository.parent}"
+        )

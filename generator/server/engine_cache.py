@@ -101,7 +101,7 @@ def expectation(cache: Path, missing: list[str]) -> str:
     if before is None:
         return text
     seconds, built = before
-    return f"{text}; the last start took {duration(seconds)} with {built} engines to build"
+    return f"{text}; the last start took {duration(seconds)} with {built} engine{'s' * (built != 1)} to build"
 
 
 def duration(seconds: float) -> str:

@@ -28,9 +28,9 @@ def choose(engine: str) -> Engine:
     return "docker" if engine == "docker" else "embedded"
 
 
-def gpu_to_serve(repository: Path, precision: str | None = None) -> str | None:
+def gpu_to_serve(repository: Path, precision: str | None = None, device: str = "0") -> str | None:
     """This machine's GPU where it is a target that the repository has configs for; else `config.pbtxt` is served."""
-    gpu = this_gpu()
+    gpu = this_gpu(device)
     there = gpu and any(repository.glob(f"*/configs/{gpu}-{precision or 'fp16'}.pbtxt"))
     return gpu if there else None
 

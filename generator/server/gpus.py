@@ -19,8 +19,21 @@ def gpu_names() -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, done.stdout.splitlines()))) if done.status == 0 else ()
 
 
-def this_gpu() -> str | None:
-    """The target's name of this machine's first GPU, or None where it has none or none of the targets."""
-    names = gpu_names()
-    target = targets.of_gpu(names[0]) if names else None
+def gpu_name(device: str) -> str | None:
+    """The name of one GPU, by its index or the beginning of its UUID; None where nvidia-smi knows none like that."""
+    try:
+        done = run(["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"], timeout_s=TIMEOUT_S)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    for line in done.stdout.splitlines() if done.status == 0 else ():
+        index, uuid, name = (part.strip() for part in line.split(",", 2))
+        if device == index or (len(device) > 1 and uuid.startswith(device)):
+            return name
+    return None
+
+
+def this_gpu(device: str = "0") -> str | None:
+    """The target's name of one of this machine's GPUs, or None where it is none of the targets."""
+    name = gpu_name(device)
+    target = targets.of_gpu(name) if name else None
     return target.name if target else None

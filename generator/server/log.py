@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # E1124 05:33:11.212 4321 model_lifecycle.cc:642] "failed to load 'x' version 1: Invalid argument: …"
 REFUSED_AT_LOAD = re.compile(r"failed to load '(?P<model>.+?)' version -?\d+: (?P<why>.+?)\"?$", re.DOTALL)
@@ -12,31 +15,46 @@ REFUSED_AT_POLL = re.compile(r"Poll failed for model directory '(?P<model>.+?)':
 RECORD = re.compile(r"^[EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ (?P<place>\S+)\] ", re.MULTILINE)
 # What the Python backend puts around our backend's sentences.
 FROM_PYTHON = re.compile(r"^Internal: (?:TritonModelException: )?(?P<text>.*?)(?:\\n|\n)+At:(?:\\n|\n).*$", re.DOTALL)
-PROTOBUF = re.compile(r"^\[libprotobuf .*\n?", re.MULTILINE)
 PROTO_DETAIL = re.compile(r"Error parsing text-format inference\.ModelConfig: (?P<detail>.+)$", re.MULTILINE)
 
 
 def refusals(log: str) -> dict[str, str]:
     """Each refused model with Triton's sentence, in the order of the log."""
     found: dict[str, str] = {}
-    details = iter(PROTO_DETAIL.findall(log))
-    for record in records(log):
+    for record, details in records(log):
         for pattern in (REFUSED_AT_LOAD, REFUSED_AT_VERSION, REFUSED_AT_POLL):
             match = pattern.search(record)
             if match:
                 why = plain(match["why"])
-                if pattern is REFUSED_AT_POLL and "failed to read text proto" in why:
-                    why = f"{why} ({next(details, 'no detail given')})"
+                if pattern is REFUSED_AT_POLL and details and "failed to read text proto" in why:
+                    why = f"{why} ({'; '.join(details)})"
                 found.setdefault(match["model"], why)
                 break
     return found
 
 
-def records(log: str) -> list[str]:
-    """The log's records; one may run over several lines, and protobuf's own word on a text is none of it."""
-    log = PROTOBUF.sub("", log)
-    starts = [match.start() for match in RECORD.finditer(log)] + [len(log)]
-    return [RECORD.sub("", log[start:end]).strip().removeprefix('"') for start, end in pairwise(starts)]
+def records(log: str) -> Iterator[tuple[str, list[str]]]:
+    """The log's records, each with protobuf's own words before it; a record may run over several lines."""
+    details: list[str] = []
+    lines: list[str] = []
+    told: list[str] = []
+    for line in log.splitlines():
+        if line.startswith("[libprotobuf "):
+            detail = PROTO_DETAIL.search(line)
+            details += [detail["detail"]] if detail else []
+        elif RECORD.match(line):
+            if lines:
+                yield record_text(lines), told
+            lines, told, details = [line], details, []
+        elif lines:
+            lines.append(line)
+    if lines:
+        yield record_text(lines), told
+
+
+def record_text(lines: list[str]) -> str:
+    """A record without its place and the quotes around it."""
+    return RECORD.sub("", "\n".join(lines)).strip().removeprefix('"')
 
 
 def plain(why: str) -> str:

@@ -1,9 +1,11 @@
-"""Ports on loopback: are they free, and which are."""
+"""Ports of this host: are they free, and which are; and the address that they are on."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 
 from generator.errors import BadOption, PortInUse
 from generator.spec import Ports
@@ -24,16 +26,36 @@ def check_free(ports: Ports) -> None:
     """Raise PortInUse for the first port that somebody listens on, or that this user may not have."""
     for service in ("http", "grpc", "metrics"):
         port = getattr(ports, service)
-        with socket.socket() as probe:
+        family = socket.AF_INET6 if ":" in ports.host else socket.AF_INET
+        with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((LOOPBACK, port))
+                probe.bind((ports.host, port))
             except PermissionError as error:
                 raise BadOption(
                     f"--{service}-port", port, "this user may not have it", "choose one above 1023"
                 ) from error
             except OSError as error:
-                raise PortInUse(port, f"--{service}-port") from error
+                raise PortInUse(port, f"--{service}-port", ports.host) from error
+
+
+def on_address(ports: Ports, address: str) -> Ports:
+    """The ports as clients on this host reach them when they are published on an address.
+
+    Raises:
+        BadOption: it is no IP address.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError as error:
+        raise BadOption(
+            "--address", repr(address), "it is no IP address", "0.0.0.0 is every one of this host"
+        ) from error
+    if getattr(ip, "scope_id", None):
+        raise BadOption("--address", repr(address), "Docker takes no zone", "leave out what follows the %")
+    if ip.is_unspecified:
+        return replace(ports, host="::1" if ip.version == 6 else LOOPBACK)  # noqa: PLR2004 (IPv6)
+    return replace(ports, host=str(ip))
 
 
 def free_ports() -> Ports:

@@ -64,7 +64,7 @@ def check_variant(repository: Path, variant: str | None, option: str) -> None:
         return
     there = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
     if variant not in there:
-        known = f"there: {', '.join(there)}" if there else "no model has a configs/ folder"
+        known = f"there: {', '.join(there)}" if there else "`tritongen build --gpu` writes them"
         raise BadOption(option, variant, f"no model in {repository} has configs/{variant}.pbtxt", known)
 
 

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
-from generator.server.embedded import SHARED_MEMORY, check_repository, command
+from generator.server.embedded import check_repository, command
 from generator.server.lifecycle import running
 from generator.server.log import PROTO_DETAIL, plain
 from generator.server.ports import free_ports
 from generator.server.runtime import runtime
 from generator.server.served_configs import served_configs
+from generator.server.stub import stubs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from generator.server.lifecycle import Server
 
 LOADS_AT_ONCE = 4  # core's own number of loading threads; a load mostly waits: 1.5 s alone, 0.44 s a model by fours
 PATIENCE_S = 120.0  # where a stub crashes, its load waits for ever
 DEATH_S = 5.0
-
-# The Python backend runs `bash -c " exec STUB MODEL …"` with nothing quoted: a folder's name would be read as shell.
-# Bash sources BASH_ENV first; there the words are told apart again.
-QUOTING = r"""
-unset BASH_ENV; lib=LIB n='([0-9]+)' line=$BASH_EXECUTION_STRING
-[[ $line =~ ^" exec "("$lib/triton_python_backend_stub")" "(.*)" "(REGION[^ ]*)" "$n" "$n" "$n" "("$lib")" "$n" "([^/]*)" "(/.*)$ ]] &&
-    exec "${BASH_REMATCH[@]:1}"
-"""  # noqa: E501
 
 OF_A_VERSION = re.compile(r"(?:^|;)version -?\d+ is at UNAVAILABLE state: ")
 # A record's text is a JSON string: a name's quotes and line breaks are escaped in it.
@@ -149,22 +139,16 @@ def ensembles(repository: Path, names: Sequence[str]) -> list[str]:
 def asking(repository: Path, patience_s: float) -> Iterator[Asker]:
     """A server that has loaded nothing yet."""
     parts, ports = runtime(), free_ports()
-    region = f"tritongen_{os.getpid()}_{ports.grpc}_"
-    line = command(parts, repository, ports)
-    line += ["--model-control-mode=explicit", f"--backend-config=python,shm-region-prefix-name={region}"]
-    try:
-        with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
-            script = Path(folder) / "quoting.bash"
-            script.write_text(QUOTING.replace("REGION", region).replace("LIB", shlex.quote(f"{parts.backends}/python")))
-            env = {**parts.env, "BASH_ENV": str(script)}
-            with running("embedded", line, ports, env) as server, InferenceServerClient(server.grpc_url) as client:
-                asker = Asker(server, client, patience_s)
-                yield asker
-                if asker.dead.is_set():
-                    server.child.stop(0)  # one that does not answer would not end by itself
-    finally:
-        for leftover in SHARED_MEMORY.glob(f"{region}*"):
-            leftover.unlink(missing_ok=True)
+    line = [*command(parts, repository, ports), "--model-control-mode=explicit"]
+    with (
+        stubs(parts, ports) as (flags, env),
+        running("embedded", [*line, *flags], ports, env) as server,
+        InferenceServerClient(server.grpc_url) as client,
+    ):
+        asker = Asker(server, client, patience_s)
+        yield asker
+        if asker.dead.is_set():
+            server.child.stop(0)  # one that does not answer would not end by itself
 
 
 def refused(name: str, answer: str) -> Verdict:

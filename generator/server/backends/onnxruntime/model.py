@@ -157,11 +157,14 @@ def as_answered(result: Array) -> Array:
 
 
 def model_path(config: Config) -> Path:
-    """`<version>/model.onnx`, or the file of that name inside a folder of that name."""
+    """`<version>/model.onnx`, or the file of that name inside a folder of that name.
+
+    The stub's Python takes the file system for an ASCII one, whatever the locale is: names are asked for in bytes.
+    """
     path = Path(pb_utils.get_model_dir()) / (config.get("default_model_filename") or "model.onnx")
-    if path.is_dir():
+    if os.path.isdir(str(path).encode()):  # noqa: PTH112 (pathlib takes no bytes)
         path /= "model.onnx"
-    if not path.exists():
+    if not os.path.exists(str(path).encode()):  # noqa: PTH110 (the same)
         raise pb_utils.TritonModelException(f"failed to stat file {path}")
     return path
 

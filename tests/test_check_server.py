@@ -1,0 +1,83 @@
+"""`check` against the real embedded server: mutants of good models, and `check --server`."""
+
+import pytest
+from helpers import SMALL_CONFIG, run_program, write_model
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from mutants import lay_out, mutants
+
+import generator
+from generator.server.verdicts import server_verdicts
+
+pytestmark = pytest.mark.server
+
+WANTED = 320
+# What core or the server does not decide by itself: whether a library is in NVIDIA's image, and what ONNX Runtime reads.
+OF_THE_IMAGE = {"backend-is-there", "repository-agents", "header-of"}
+
+
+def made(count, number=1):
+    """Distinct mutants, the same for a number."""
+    found = []
+
+    @seed(number)
+    @settings(
+        max_examples=count, database=None, phases=[Phase.generate], deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(mutants())
+    def collect(mutant):
+        if mutant not in found:
+            found.append(mutant)
+
+    collect()
+    return found
+
+
+def differences(repository, verdicts, findings):
+    """The models whose verdict is another, with both."""
+    ours = {}
+    for finding in findings:
+        if finding.level == "error" and finding.default:
+            ours.setdefault(finding.model, []).append(finding)
+    undecided = {model for model, found in ours.items() if {finding.rule for finding in found} <= OF_THE_IMAGE}
+    return [
+        (
+            verdict,
+            [finding.message for finding in ours.get(verdict.model, [])],
+            (repository / verdict.model / "config.pbtxt"),
+        )
+        for verdict in verdicts.values()
+        if verdict.accepted == (verdict.model in ours) and verdict.model not in undecided
+    ]
+
+
+def test_mutants_have_the_servers_verdict(tmp_path):
+    """Fields dropped, doubled, retyped, renamed; braces broken; files moved: the server and `check` agree on each."""
+    found = made(420)
+    assert len(found) >= WANTED
+    for place, mutant in enumerate(found):
+        lay_out(mutant, tmp_path, f"m{place:03}")
+    verdicts = server_verdicts(tmp_path)
+    assert len(verdicts) == len(found)
+    assert {verdict.stage for verdict in verdicts.values()} >= {"ready", "poll", "load"}
+    assert differences(tmp_path, verdicts, generator.check(tmp_path)) == []
+
+
+def test_server(tmp_path):
+    """`check --server` tells what the real server says to each, and agrees."""
+    write_model(tmp_path / "model_repository", "good")
+    write_model(tmp_path / "model_repository", "typo", SMALL_CONFIG.replace("max_batch_size", "max_batchsize"))
+    write_model(tmp_path / "model_repository", "dims", SMALL_CONFIG.replace("[ 1000 ]", "[ 1001 ]"))
+    ran = run_program("check", "--server", cwd=tmp_path)
+    assert ran.status == 1
+    assert "server: good: READY\n" in ran.stderr
+    assert "server: typo: refused (poll): failed to read text proto from" in ran.stderr
+    assert "server: dims: refused (load): " in ran.stderr
+    assert "a defect of tritongen" not in ran.stderr
+
+
+def test_the_ten_networks(all_models):
+    """No errors and no warnings, also when each is run with its warm-up samples and a batch of 8."""
+    ran = run_program("check", all_models, "--run", "--fail-on", "warning", cwd=all_models.parent)
+    assert ran.stdout == ""
+    assert ran.status == 0
