@@ -40,5 +40,6 @@ bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONN
 	$(BIN)/python bench/rewrites.py
 	$(BIN)/python bench/serving.py
 	$(BIN)/python bench/building.py
+	$(BIN)/python bench/checking.py
 
 .PHONY: help install demo test test-fast lint docs bench
