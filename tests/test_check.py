@@ -411,6 +411,21 @@ def test_files_that_are_too_large_or_none(tmp_path):
     assert set(found) == {"sparse", "large", "deep", "binary", "broken", "abort", "folder"}
 
 
+@pytest.mark.parametrize("name", ["config.pbtxt", "labels.txt", "1/model.onnx", "warmup/x"])
+def test_pipes_are_not_waited_for(tmp_path, name):
+    """A named pipe in the place of any file is refused, and not opened."""
+    labels = CONFIG.replace("[ 1000 ]", '[ 1000 ] label_filename: "labels.txt"')
+    sample = 'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3, 224, 224 ] input_data_file: "x" } } }'
+    folder = write_model(tmp_path, "net", labels + sample)
+    (folder / "warmup").mkdir()
+    (folder / "labels.txt").write_text("a\n" * 1000)
+    (folder / "warmup" / "x").write_bytes(bytes(4 * 3 * 224 * 224))
+    assert errors(generator.check(tmp_path)) == []
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert errors(generator.check(tmp_path))
+
+
 def test_nothing_is_executed(tmp_path):
     """A library and a model.py beside the model are seen and not loaded; the config alone is judged."""
     folder = write_model(tmp_path, "net", CONFIG.replace('"onnxruntime"', '"mine"'))

@@ -83,6 +83,8 @@ def read_config(path: Path) -> ConfigText:
             raise Refused(f"{sentence} ({why})", "it is no config: write one")
         if path.is_dir():
             raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; make it a file")
+        if not path.is_file():
+            raise Refused(f"{sentence} (it is no regular file)", "make it a file")
         text = path.read_bytes().decode("utf-8", "surrogateescape")  # in a comment Triton takes any byte
         check_characters(text, sentence)
         return ConfigText(as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text))

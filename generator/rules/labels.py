@@ -6,6 +6,7 @@ with the output's.
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING, Any
 
 from generator.rules.config_text import ABORTS_ON_A_FOLDER
@@ -84,9 +85,9 @@ def inside(path: Path, folder: Path) -> bool:
 def unreadable(path: Path) -> str | None:
     """Why a text file cannot be opened, in the words of C's strerror, or None."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "it is no regular file"  # to open a pipe would wait for ever
         with path.open("rb"):
             return None
-    except IsADirectoryError:
-        return "Is a directory"
     except OSError as error:
         return error.strerror or str(error)

@@ -52,7 +52,8 @@ def read(folder: Path, variant: str | None) -> ServedConfig:
     if variant is None or not path.is_file():
         path = folder / CONFIG_FILE
     try:
-        message = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        text = path.read_text() if path.is_file() else ""  # to open a pipe would wait for ever
+        message = text_format.Parse(text, model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError):
         message = None
     return ServedConfig(folder.name, path, message)
