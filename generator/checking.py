@@ -53,7 +53,10 @@ def check(
         elif folder.is_dir() and not inside(folder, repository):
             findings.append(elsewhere(folder))
         elif folder.is_dir():
-            findings += check_model(repository, folder, server, runner, models)
+            try:
+                findings += check_model(repository, folder, server, runner, models)
+            except OSError as error:
+                findings.append(unreadable(folder, error))
     for name, model in models.items():
         sheet = Sheet(repository, repository / name, repository / name / CONFIG_FILE)
         sheet.hold(LOAD, models_agree, model.config, models)
@@ -129,6 +132,12 @@ def broken_link(path: Path) -> Finding:
     return Finding(
         "error", path.name, path.name, None, "broken-link", f"failed to stat file {path}", "remove the link", POLL
     )
+
+
+def unreadable(path: Path, error: OSError) -> Finding:
+    """A folder or file that this user may not read."""
+    what = f"{error.filename or path}: {(error.strerror or str(error)).lower()}"
+    return Finding("error", path.name, path.name, None, "unreadable", what, "make it readable", POLL)
 
 
 def elsewhere(path: Path) -> Finding:

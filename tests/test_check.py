@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import onnx
 import pytest
@@ -424,6 +425,23 @@ def test_pipes_are_not_waited_for(tmp_path, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
     assert errors(generator.check(tmp_path))
+
+
+def test_what_may_not_be_read(tmp_path, monkeypatch):
+    """A folder of somebody else's is a finding, and the others are judged."""
+    write_model(tmp_path, "closed", CONFIG)
+    write_model(tmp_path, "good", CONFIG)
+    listed = Path.iterdir
+
+    def iterdir(path):  # root may read everything
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    (found,) = generator.check(tmp_path)
+    assert (found.level, found.rule) == ("error", "unreadable")
+    assert found.message == f"{tmp_path}/closed: permission denied"
 
 
 def test_nothing_is_executed(tmp_path):
