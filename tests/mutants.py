@@ -87,7 +87,7 @@ BASES = (
 WORDS = (
     "-1", "0", "1", "2", "3", "4", "8", "9", "16", "100000", "3000000000", "99999999999999999999", "1.5", "8.0", "true",
     "0x8", "010", '"8"', '""', '"input"', '"output"', '"c"', '"nosuch"', '"labels.txt"', '"../labels.txt"', '"onnx"',
-    '"python"', '"ensemble"', '"tensorrt_plan"', '"NAME"', '"other/name"', "TYPE_FP32", "TYPE_FP16", "TYPE_INT64",
+    '"ensemble"', '"tensorrt_plan"', '"NAME"', '"other/name"', "TYPE_FP32", "TYPE_FP16", "TYPE_INT64",
     "TYPE_STRING", "TYPE_BF16", "TYPE_INVALID", "FP32", "KIND_CPU", "KIND_GPU", "KIND_MODEL", "KIND_AUTO", "FORMAT_NHWC",
     "DELAY", "REJECT", "11", "name", "dims", "count", "kind", "gpus", "profile", "passive", "optional", "reshape", "shape",
     "is_shape_tensor", "allow_ragged_batch", "is_non_linear_format_io", "preserve_ordering", "max_batch_size", "platform",

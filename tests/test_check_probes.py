@@ -63,6 +63,7 @@ CHANGED = [
     ("dims: [ 3, 4, 4 ]", "dims: [ 0, 4, 4 ]", "model input 'input' dimension must be integer >= 1, or -1 to indicate"),
     ('"onnxruntime"', '"onnx" "runtime"', None),
     ('"onnxruntime"', '"ONNXRuntime"', "unable to find backend library for backend 'ONNXRuntime'"),
+    ('"onnxruntime"', '"python"', "Python model file not found in '"),
     ('"onnxruntime"', '"tensorflow"', "unexpected 'platform' and 'backend' pair, got:, tensorflow"),
 ]  # fmt: skip
 

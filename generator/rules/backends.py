@@ -29,6 +29,9 @@ def backend_is_there(config: Config, folder: Path, version: str) -> None:
     backend, runtime, name = config["backend"], config["runtime"], config["name"]
     library = f"libtriton_{backend}.so"
     beside = [place / (runtime or library) for place in (folder / version, folder)]
+    if backend == "python" and not runtime:
+        check_python(config, folder / version)
+        return
     if any(path.is_file() for path in beside) or (backend in IN_THE_IMAGE and runtime in ("", library)):
         return
     if runtime:
@@ -43,3 +46,10 @@ def backend_is_there(config: Config, folder: Path, version: str) -> None:
         'backend: "onnxruntime" serves ONNX models',
         ("backend",),
     )
+
+
+def check_python(config: Config, version: Path) -> None:
+    """The Python backend's model is a file of its own (python_backend, src/pb_stub.cc)."""
+    path = version / str(config["default_model_filename"] or "model.py")
+    if not path.is_file():
+        raise Refused(f"Python model file not found in '{path}'", "put model.py there", ("backend",), "Internal")
