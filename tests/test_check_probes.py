@@ -37,6 +37,7 @@ ADDED = [
     ("sequence_batching { oldest { preferred_batch_size: 16 } }", "sequence batching preferred batch size must be <= max batch"),
     ('batch_output { target_name: [ "output", "output" ] kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "input" }',
      "target output name 'output' can only be specified once for net"),
+    ('batch_output { kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "input" }', "Signal (11) received."),
     ('batch_input { kind: BATCH_ELEMENT_COUNT target_name: "x" data_type: TYPE_INT64 source_input: "input" }',
      "batch input data type must be TYPE_INT32 or TYPE_FP32 for net"),
     ('parameters { key: "intra_op_thread_count" value { string_value: "99999999999" } }', "failed to convert '99999999999'"),

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.server
 
 WANTED = 320
 # What core or the server does not decide by itself: whether a library is in NVIDIA's image, and what ONNX Runtime reads.
+NO_LIBRARY = "unable to find backend library for backend"
 OF_THE_IMAGE = {"backend-is-there", "repository-agents", "header-of"}
 
 
@@ -40,6 +41,7 @@ def differences(repository, verdicts, findings):
         if finding.level == "error" and finding.default:
             ours.setdefault(finding.model, []).append(finding)
     undecided = {model for model, found in ours.items() if {finding.rule for finding in found} <= OF_THE_IMAGE}
+    undecided |= {verdict.model for verdict in verdicts.values() if NO_LIBRARY in verdict.message}
     return [
         (
             verdict,

@@ -127,6 +127,8 @@ def check_batch_io(config: Config, kind: str, block: Config, known: Collection[s
     if sources[0] not in {entry["name"] for entry in config["input"]}:
         raise Refused(f"unknown source input name '{sources[0]}' for {name}", "name an input of the config", at)
     if kind == "batch_output":
+        if not targets:
+            raise Refused("Signal (11) received.", "name target_name: without it the whole server dies", at)
         for place, target in enumerate(targets):
             if target not in known:
                 raise Refused(f"unknown target output name '{target}' for {name}", "name an output of the config", at)
