@@ -41,7 +41,10 @@ def on_gpu(config: Config, gpus: Sequence[int]) -> bool:
 
 
 def accelerators_are_known(config: Config, release: str) -> None:
-    """Names, keys and values that the release knows."""
+    """Names, keys and values that the release knows.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:462.
+    """
     for place, entry in enumerate(gpu_accelerators(config)):
         at = (*AT, place)
         known = ("tensorrt", "cuda") if release >= CUDA_SINCE else ("tensorrt",)
@@ -57,7 +60,10 @@ def accelerators_are_known(config: Config, release: str) -> None:
 
 
 def check_parameter(key: str, value: str, release: str, at: tuple[str | int, ...]) -> None:
-    """One parameter of the tensorrt accelerator."""
+    """One parameter of the tensorrt accelerator.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:494 and :708.
+    """
     row = BY_KEY.get(key)
     if row is None or row.since > release:
         near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.6)
@@ -112,7 +118,10 @@ def parameters_hurt(parameters: Mapping[str, str], release: str, at: tuple[str |
 
 
 def profiles_hurt(config: Config, parameters: Mapping[str, str], at: tuple[str | int, ...]) -> Iterator[Hurts]:
-    """Without one profile that ends at the largest batch, engines are built on live traffic or requests fail."""
+    """Without one profile that ends at the largest batch, engines are built on live traffic or requests fail.
+
+    Source: ONNX Runtime's TensorRT provider; onnxruntime #31624.
+    """
     largest, names = config["max_batch_size"], [block["name"] for block in config["input"]]
     given = [key for key in PROFILES if key in parameters]
     if largest > 0 and not given:

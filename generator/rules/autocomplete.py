@@ -27,6 +27,8 @@ def is_complete(config: Config) -> bool:
 def autocompleted(config: Config, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor]) -> dict[str, Any]:
     """The fields that are filled in: `max_batch_size`, `dynamic_batching`, `input`, `output`.
 
+    Source: onnxruntime_backend, src/onnxruntime.cc:1019 and :1170.
+
     Raises:
         Refused: a batch is asked for that the model does not have.
     """

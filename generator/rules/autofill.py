@@ -50,7 +50,10 @@ def first_version_files(folder: Path) -> set[str]:
 
 
 def backend_fields(config: Config, files: set[str]) -> dict[str, Any]:
-    """`backend`, `platform` and `default_model_filename` as far as they follow from each other and from the files."""
+    """`backend`, `platform` and `default_model_filename` as far as they follow from each other and from the files.
+
+    Source: core, src/model_config_utils.cc:1051.
+    """
     backend, platform, filename = config["backend"], config["platform"], config["default_model_filename"]
     if not platform and backend in ("", "tensorflow"):
         found = filename if filename in TENSORFLOW else next((name for name in TENSORFLOW if name in files), "")

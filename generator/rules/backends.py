@@ -25,7 +25,10 @@ IN_THE_IMAGE = {backend for backend, _, _ in BACKENDS} | {
 
 
 def backend_is_there(config: Config, folder: Path, version: str) -> None:
-    """In NVIDIA's image, or beside the model."""
+    """In NVIDIA's image, or beside the model.
+
+    Source: core, src/backend_model.cc:402 and :441.
+    """
     backend, runtime, name = config["backend"], config["runtime"], config["name"]
     library = f"libtriton_{backend}.so"
     beside = [place / (runtime or library) for place in (folder / version, folder)]

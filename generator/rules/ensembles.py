@@ -30,7 +30,10 @@ NEWEST = -1
 
 
 def steps_are_said(config: Config, _folder_name: str) -> None:
-    """An ensemble has steps and nothing of a model's own; each step a model and both maps."""
+    """An ensemble has steps and nothing of a model's own; each step a model and both maps.
+
+    Source: core, src/model_config_utils.cc:161.
+    """
     name = config["name"]
     if config["platform"] == "ensemble" and "ensemble_scheduling" not in config:
         raise Refused(
@@ -60,7 +63,10 @@ def steps_are_said(config: Config, _folder_name: str) -> None:
 
 
 def tensors_flow(config: Config, _folder_name: str) -> None:
-    """Every tensor is made by one step or the request, and used by a step or the answer."""
+    """Every tensor is made by one step or the request, and used by a step or the answer.
+
+    Source: core, src/model_config_utils.cc:161.
+    """
     if "ensemble_scheduling" not in config:
         return
     name, steps = config["name"], config["ensemble_scheduling"]["step"]
@@ -102,7 +108,10 @@ class Loadable:
 
 
 def models_agree(config: Config, models: Mapping[str, Loadable]) -> None:
-    """Each step's model is there, takes the ensemble's batch, and has the tensors that are mapped, as they are."""
+    """Each step's model is there, takes the ensemble's batch, and has the tensors that are mapped, as they are.
+
+    Source: core, src/ensemble_scheduler/ensemble_utils.cc.
+    """
     if "ensemble_scheduling" not in config:
         return
     name = config["name"]

@@ -20,14 +20,20 @@ MINIMUM_COMPUTE_CAPABILITY = "6.000000"
 
 
 def resolved_kind(group: Config, gpus: Sequence[int]) -> str:
-    """KIND_AUTO is the GPU where every one that is listed is there, else the CPU."""
+    """KIND_AUTO is the GPU where every one that is listed is there, else the CPU.
+
+    Source: core, src/model_config_utils.cc:827.
+    """
     if group["kind"] != "KIND_AUTO":
         return str(group["kind"])
     return "KIND_GPU" if gpus and all(gpu in gpus for gpu in group["gpus"]) else "KIND_CPU"
 
 
 def groups_can_be_placed(config: Config, gpus: Sequence[int]) -> None:
-    """Each group has devices that the server has."""
+    """Each group has devices that the server has.
+
+    Source: core, src/model_config_utils.cc:1703.
+    """
     if "ensemble_scheduling" in config:
         return
     for place, group in enumerate(config["instance_group"]):

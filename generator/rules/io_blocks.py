@@ -30,7 +30,10 @@ def blocks_are_whole(config: Config) -> None:
 
 
 def check_block(config: Config, kind: str, block: Config, at: Place) -> None:
-    """Name, type, dims, reshape and format of one."""
+    """Name, type, dims, reshape and format of one.
+
+    Source: core, src/model_config_utils.cc:296 and :1830.
+    """
     name = config["name"]
     about = f"model {kind} '{block['name']}'"
     if not block["name"]:
@@ -67,7 +70,10 @@ def check_block(config: Config, kind: str, block: Config, at: Place) -> None:
 
 
 def check_reshape(config: Config, about: str, dims: Sequence[int], shape: Sequence[int], at: Place) -> None:
-    """As many elements, and between variable dimensions too."""
+    """As many elements, and between variable dimensions too.
+
+    Source: core, src/model_config_utils.cc:328.
+    """
     name, at = config["name"], (*at, "reshape")
     if not shape and config["max_batch_size"] == 0:
         raise Refused(
@@ -117,7 +123,10 @@ def batch_io_is_whole(config: Config) -> None:
 
 
 def check_batch_io(config: Config, kind: str, block: Config, known: Collection[str], at: Place) -> None:
-    """One block: a source, and targets that are outputs, each once."""
+    """One block: a source, and targets that are outputs, each once.
+
+    Source: core, src/model_config_utils.cc, ValidateBatchIO.
+    """
     name, sources, targets = config["name"], block["source_input"], block["target_name"]
     if len(sources) != 1:
         about = f"{kind.replace('_', ' ')} kind '{block['kind']}'"

@@ -27,7 +27,10 @@ def label_path(output: Config, folder: Path) -> Path:
 
 
 def labels_are_there(config: Config, folder: Path) -> None:
-    """Each is a file."""
+    """Each is a file.
+
+    Source: core, src/model.cc:100.
+    """
     for place, output in enumerate(config["output"]):
         path = label_path(output, folder)
         if not output["label_filename"] or not inside(path, folder):

@@ -22,7 +22,10 @@ DELAY = "DELAY"
 
 
 def repository_agents(config: Config, _folder_name: str) -> None:
-    """An agent is a library of the server's."""
+    """An agent is a library of the server's.
+
+    Source: core, src/repo_agent.cc.
+    """
     for place, agent in enumerate(config.get("model_repository_agents", {}).get("agents", [])):
         if agent["name"] not in REPOSITORY_AGENTS:
             raise Refused(
@@ -34,7 +37,10 @@ def repository_agents(config: Config, _folder_name: str) -> None:
 
 
 def backend_is_said(config: Config, _folder_name: str) -> None:
-    """A platform stands for a backend, or is an ensemble."""
+    """A platform stands for a backend, or is an ensemble.
+
+    Source: core, src/model_config_utils.cc:1448.
+    """
     if not config["backend"] and config["platform"] != "ensemble":
         raise Refused(
             f"unexpected platform type '{config['platform']}' for {config['name']}",
@@ -50,7 +56,10 @@ def backend_is_said(config: Config, _folder_name: str) -> None:
 
 
 def platform_is_the_backends(config: Config, _folder_name: str) -> None:
-    """Of the backends that have platforms, each has its own."""
+    """Of the backends that have platforms, each has its own.
+
+    Source: core, src/model_config_utils.cc:1474.
+    """
     platforms: dict[str, tuple[str, ...]] = {backend: (platform,) for backend, platform, _ in BACKENDS if platform}
     platforms["tensorflow"] = tuple(TENSORFLOW.values())
     expected = platforms.get(config["backend"])
@@ -63,7 +72,10 @@ def platform_is_the_backends(config: Config, _folder_name: str) -> None:
 
 
 def batch_is_no_negative(config: Config, _folder_name: str) -> None:
-    """0 is no batching."""
+    """0 is no batching.
+
+    Source: core, src/model_config_utils.cc:1481.
+    """
     if config["max_batch_size"] < 0:
         raise Refused(
             f"'max_batch_size' must be non-negative value for {config['name']}", "0 is no batching", ("max_batch_size",)
@@ -71,7 +83,10 @@ def batch_is_no_negative(config: Config, _folder_name: str) -> None:
 
 
 def preferred_sizes_fit(config: Config, _folder_name: str) -> None:
-    """Above 0, and not above the largest batch."""
+    """Above 0, and not above the largest batch.
+
+    Source: core, src/model_config_utils.cc:1497.
+    """
     for place, size in enumerate(config.get("dynamic_batching", {}).get("preferred_batch_size", [])):
         at = ("dynamic_batching", 0, "preferred_batch_size", place)
         if size <= 0:
@@ -87,7 +102,10 @@ def preferred_sizes_fit(config: Config, _folder_name: str) -> None:
 
 
 def priorities(config: Config, _folder_name: str) -> None:
-    """Levels are from 1; with `preserve_ordering` there is one, and nothing is delayed."""
+    """Levels are from 1; with `preserve_ordering` there is one, and nothing is delayed.
+
+    Source: core, src/model_config_utils.cc:1516.
+    """
     batching = config.get("dynamic_batching", {})
     levels, name = int(batching.get("priority_levels", 0)), config["name"]
     policies = batching.get("priority_queue_policy", {})
@@ -121,7 +139,10 @@ def priorities(config: Config, _folder_name: str) -> None:
 
 
 def response_cache_is_possible(config: Config, _folder_name: str) -> None:
-    """Neither with sequences nor with decoupled answers."""
+    """Neither with sequences nor with decoupled answers.
+
+    Source: core, src/model_config_utils.cc:1575.
+    """
     if not config.get("response_cache", {}).get("enable"):
         return
     for there, what in (
@@ -138,7 +159,10 @@ def response_cache_is_possible(config: Config, _folder_name: str) -> None:
 
 
 def name_is_the_folders(config: Config, folder_name: str) -> None:
-    """A model is asked for by its folder's name."""
+    """A model is asked for by its folder's name.
+
+    Source: core, src/model_repository_manager/model_repository_manager.cc:1701.
+    """
     if config["name"] != folder_name:
         raise Refused(
             f"unexpected directory name '{folder_name}' for model '{config['name']}', directory name must equal model "

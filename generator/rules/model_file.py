@@ -54,6 +54,8 @@ DATA_HELD_TO_FOLDER_SINCE = "26.02"  # ONNX Runtime 1.24, tried: it refuses what
 def model_file(config: Config, folder: Path, version: str) -> Path:
     """The file that the backend opens; a folder of its name holds a file of its name.
 
+    Source: onnxruntime_backend, src/onnxruntime.cc:415.
+
     Raises:
         Refused: it is not there.
     """
@@ -78,6 +80,8 @@ def kept_header(path: Path, _mtime_ns: int, _size_bytes: int) -> OnnxHeader:
 
 def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
     """What the file says beside its weights.
+
+    Source: ONNX Runtime 1.19.2, core/graph/model.cc.
 
     Raises:
         Refused: the release's ONNX Runtime does not read it.
@@ -112,7 +116,10 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
 
 
 def check_operators(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:
-    """ONNX's own operators are there at the opset; every domain is imported, every tensor is made."""
+    """ONNX's own operators are there at the opset; every domain is imported, every tensor is made.
+
+    Source: ONNX Runtime 1.19.2, core/graph/graph.cc.
+    """
     own = {(function.domain, function.name) for function in model.functions}
     opset = max((opsets[domain] for domain in ONNX_DOMAINS if domain in opsets), default=1)
     made = names_made(model.graph)
@@ -222,7 +229,10 @@ def tensors_of(header: OnnxHeader) -> tuple[list[ModelTensor], list[ModelTensor]
 
 
 def tensor(value: onnx.ValueInfoProto) -> ModelTensor:
-    """As the backend sees it: -1 where a dimension is open."""
+    """As the backend sees it: -1 where a dimension is open.
+
+    Source: onnxruntime_backend, src/onnxruntime_utils.cc:204.
+    """
     if not value.type.HasField("tensor_type"):
         kind = (value.type.WhichOneof("value") or "unknown").removesuffix("_type").upper()
         raise Refused(

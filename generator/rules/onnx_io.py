@@ -48,7 +48,10 @@ def check_io(config: Config, inputs: Iterable[ModelTensor], outputs: Iterable[Mo
 
 
 def check_inputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
-    """The number of inputs first, then each one of the config."""
+    """The number of inputs first, then each one of the config.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:1666.
+    """
     name = config["name"]
     declared = config.get("input", [])
     expected = sum(not entry.get("optional") for entry in declared) + len(config.get("batch_input", []))
@@ -71,13 +74,19 @@ def check_inputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
 
 
 def check_outputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
-    """Each output of the config; leaving some out is fine."""
+    """Each output of the config; leaving some out is fine.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:1828.
+    """
     for place, entry in enumerate(config.get("output", [])):
         check_tensor(config, ("output", place), entry, model)
 
 
 def check_tensor(config: Config, at: tuple[str, int], entry: Config, model: Mapping[str, ModelTensor]) -> None:
-    """Name, data type and dimensions of one input or output."""
+    """Name, data type and dimensions of one input or output.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:1721.
+    """
     kind = at[0]
     name, tensor_name, datatype = config["name"], entry["name"], entry["data_type"]
     if tensor_name not in model:
@@ -126,7 +135,10 @@ def check_tensor(config: Config, at: tuple[str, int], entry: Config, model: Mapp
 
 
 def check_dims(name: str, tensor: ModelTensor, dims: Sequence[int], *, batching: bool, at: tuple[str, int]) -> None:
-    """The config may narrow an input's dimension that the model leaves open, never an output's."""
+    """The config may narrow an input's dimension that the model leaves open, never an output's.
+
+    Source: onnxruntime_backend, src/onnxruntime_utils.cc:504.
+    """
     about = f"model '{name}', tensor '{tensor.name}': "
     if batching and tensor.shape[0] != -1:
         raise Refused(

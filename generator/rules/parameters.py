@@ -34,7 +34,10 @@ class SessionSettings:
 
 
 def session_settings(config: Config) -> SessionSettings:
-    """Read them, or raise Refused with the backend's sentence."""
+    """Read them, or raise Refused with the backend's sentence.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:217 and :247.
+    """
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     execution_mode = integer(config, "execution_mode", 0)
     if execution_mode not in (0, 1):
@@ -57,7 +60,10 @@ def session_settings(config: Config) -> SessionSettings:
 
 
 def check_cpu_accelerators(config: Config) -> None:
-    """The CPU side knows `openvino` only, and only in a build that has it; the GPU side is not read on a CPU."""
+    """The CPU side knows `openvino` only, and only in a build that has it; the GPU side is not read on a CPU.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc:928.
+    """
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         raise Refused(

@@ -25,7 +25,10 @@ ID_TYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRI
 
 
 def controls_are_whole(config: Config, _folder_name: str) -> None:
-    """One tensor a control, with a name and the values that it needs."""
+    """One tensor a control, with a name and the values that it needs.
+
+    Source: core, src/model_config_utils.cc, ValidateModelConfig.
+    """
     name = config["name"]
     for kind in (*BOOLEAN, CORRELATION_ID):
         found = list(controls(config, kind))
@@ -47,7 +50,10 @@ def controls(config: Config, kind: str) -> Iterator[tuple[str, Config]]:
 
 
 def check_values(name: str, kind: str, control: Config) -> None:
-    """The values of false and true, of one type; the correlation ID has a type and no values."""
+    """The values of false and true, of one type; the correlation ID has a type and no values.
+
+    Source: core, src/model_config_utils.cc, GetBooleanSequenceControlProperties.
+    """
     given = [values for values in VALUES if control[values]]
     if kind == CORRELATION_ID:
         if given:
@@ -79,7 +85,10 @@ def check_values(name: str, kind: str, control: Config) -> None:
 
 
 def strategy_fits(config: Config, _folder_name: str) -> None:
-    """Preferred sizes as of the dynamic batcher; a utilization is a share."""
+    """Preferred sizes as of the dynamic batcher; a utilization is a share.
+
+    Source: core, src/model_config_utils.cc, ValidateModelConfig.
+    """
     batching, name = config.get("sequence_batching", {}), config["name"]
     for size in batching.get("oldest", {}).get("preferred_batch_size", []):
         if size <= 0:

@@ -23,6 +23,8 @@ LARGEST = 2**63
 def versions_to_load(config: Config, folders: Iterable[str]) -> tuple[str, ...]:
     """The names of the folders that Triton looks for: the number of each version.
 
+    Source: core, src/model_repository_manager/model_lifecycle.cc:85.
+
     Raises:
         Refused: there is none, or one whose number ends the server.
     """
@@ -46,6 +48,8 @@ def versions_to_load(config: Config, folders: Iterable[str]) -> tuple[str, ...]:
 
 def version_of(folder: str) -> int | None:
     """The number that C's stoll reads of a name, or None where Triton passes the folder over.
+
+    Source: core, src/model_repository_manager/model_lifecycle.cc:104.
 
     Raises:
         Refused: the number is out of range, which no one catches: the whole server aborts.

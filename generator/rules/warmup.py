@@ -47,7 +47,10 @@ def samples_can_be_asked(config: Config, folder: Path) -> None:
 
 
 def check_data(sample: Config, folder: Path, at: Place) -> None:
-    """The data that are said can be made, or read."""
+    """The data that are said can be made, or read.
+
+    Source: core, src/backend_model_instance.cc:382 and :491.
+    """
     for name, entry in sorted(sample["inputs"].items()):
         dims = [int(dim) for dim in entry["dims"]]
         if VARIABLE in dims:
@@ -67,7 +70,10 @@ def check_data(sample: Config, folder: Path, at: Place) -> None:
 
 
 def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> None:
-    """A file in `warmup/` with the bytes of one request; one outside is not looked at."""
+    """A file in `warmup/` with the bytes of one request; one outside is not looked at.
+
+    Source: core, src/backend_model_instance.cc:478.
+    """
     path = folder / FOLDER / entry["input_data_file"].lstrip("/")
     if not inside(path, folder):
         return
@@ -105,7 +111,10 @@ def data_outside(config: Config, folder: Path) -> Iterator[Hurts]:
 
 
 def check_request(config: Config, sample: Config, at: Place) -> None:
-    """The model's inputs are there, with its types and shapes; others are passed over."""
+    """The model's inputs are there, with its types and shapes; others are passed over.
+
+    Source: core, src/infer_request.cc, Normalize.
+    """
     name = config["name"]
     given = {
         block["name"]: sample["inputs"][block["name"]] for block in config["input"] if block["name"] in sample["inputs"]
@@ -125,7 +134,10 @@ def check_request(config: Config, sample: Config, at: Place) -> None:
 
 
 def check_input(config: Config, block: Config, entry: Config, at: Place) -> None:
-    """One input's type and shape."""
+    """One input's type and shape.
+
+    Source: core, src/infer_request.cc, Normalize.
+    """
     name, asked = config["name"], block["name"]
     if entry["data_type"] != block["data_type"]:
         raise Refused(
@@ -147,7 +159,10 @@ def check_input(config: Config, block: Config, entry: Config, at: Place) -> None
 
 
 def check_batch(config: Config, sample: Config, at: Place) -> None:
-    """The requests of a sample run as one batch; each that fails says so."""
+    """The requests of a sample run as one batch; each that fails says so.
+
+    Source: onnxruntime_backend, src/onnxruntime.cc, ProcessRequests.
+    """
     size, largest = sample["batch_size"], config["max_batch_size"]
     if size != 1 and size > largest:
         group = next((entry["name"] for entry in config["instance_group"] if entry["name"]), f"{config['name']}_0")
