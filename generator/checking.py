@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import targets
-from generator.errors import RepositoryNotFound
 from generator.findings import Finding, JudgedFor
 from generator.judge import LOAD, POLL, Sheet, judge
+from generator.rules.accelerators import gpu_accelerators
 from generator.rules.ensembles import models_agree
 from generator.rules.labels import inside
+from generator.server.embedded import check_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,22 +42,15 @@ def check(
         RepositoryNotFound: no such folder.
     """
     repository = Path(repository)
-    if not repository.is_dir():
-        raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
+    check_repository(repository)
     server = judged_for(gpu, release)
     runner = runs() if run else None
-    findings = [*image_is_outside(server), *first_gpu_only(server)]
+    findings = [*image_is_outside(server)]
     models: dict[str, Loadable] = {}
-    for folder in sorted(repository.iterdir()):
-        if folder.is_symlink() and not folder.exists():
-            findings.append(broken_link(folder))
-        elif folder.is_dir() and not inside(folder, repository):
-            findings.append(elsewhere(folder))
-        elif folder.is_dir():
-            try:
-                findings += check_model(repository, folder, server, runner, models)
-            except OSError as error:
-                findings.append(unreadable(folder, error))
+    for entry in sorted(repository.iterdir()):
+        findings += check_entry(repository, entry, server, runner, models)
+    if any(gpu_accelerators(model.config) for model in models.values()):
+        findings += first_gpu_only(server)
     for name, model in models.items():
         sheet = Sheet(repository, repository / name, repository / name / CONFIG_FILE)
         sheet.hold(LOAD, models_agree, model.config, models)
@@ -64,16 +58,35 @@ def check(
     return tuple(dict.fromkeys(findings))
 
 
+def check_entry(
+    repository: Path, entry: Path, server: JudgedFor, run: Run | None, models: dict[str, Loadable]
+) -> list[Finding]:
+    """The findings on one name in the repository: Triton takes every folder for a model, and stops at a broken link."""
+    if entry.is_symlink() and not entry.exists():
+        return [broken_link(repository, entry)]
+    if not entry.is_dir():
+        return []
+    if not inside(entry, repository):
+        return [elsewhere(entry)]
+    try:
+        return list(check_model(repository, entry, server, run, models))
+    except OSError as error:
+        return [unreadable(entry, error)]
+
+
 def check_model(
     repository: Path, folder: Path, server: JudgedFor, run: Run | None, models: dict[str, Loadable]
 ) -> Iterator[Finding]:
     """The findings on `config.pbtxt`, and on each variant for its own GPU; only the first is run."""
-    for file in (folder / CONFIG_FILE, *sorted((folder / VARIANTS).glob("*.pbtxt"))):
-        default = file.name == CONFIG_FILE
+    for file in configs_of(folder):
+        default = file.parent == folder
+        if file.is_symlink() and not file.exists():
+            yield broken_link(repository, file)
+            continue
         if not inside(file, repository):
             yield Finding(
                 "warning", folder.name, file.relative_to(repository).as_posix(), None, "file-is-elsewhere",
-                f"{file.name} is a link out of the repository, and was not read",
+                f"{file.name} leads out of the repository, and was not read",
                 "a container sees the repository only: copy the file into it",
             )  # fmt: skip
             continue
@@ -83,6 +96,13 @@ def check_model(
         yield from findings
         if default and model is not None:
             models[folder.name] = model
+
+
+def configs_of(folder: Path) -> list[Path]:
+    """`config.pbtxt`, whether it is there or not, and the variants."""
+    variants = folder / VARIANTS
+    listed = sorted(variants.iterdir()) if variants.is_dir() else []
+    return [folder / CONFIG_FILE, *(path for path in listed if path.suffix == ".pbtxt")]
 
 
 def judged_for(gpu: str, release: str | None) -> JudgedFor:
@@ -102,8 +122,10 @@ def variants_server(file: Path, server: JudgedFor) -> JudgedFor:
 
 
 def image_is_outside(server: JudgedFor) -> Iterator[Finding]:
-    """An image that cannot run any precision on the device."""
-    windows = server.target.windows.values()
+    """An image that cannot run any precision on the GPU; a CPU runs every image."""
+    windows = server.target.windows.values() if server.target.gpu else ()
+    if not windows:
+        return
     for window in windows:
         if window.first <= server.release <= (window.last or server.release):
             return
@@ -127,11 +149,13 @@ def first_gpu_only(server: JudgedFor) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def broken_link(path: Path) -> Finding:
+def broken_link(repository: Path, path: Path) -> Finding:
     """Triton stops at it."""
+    file = path.relative_to(repository)
     return Finding(
-        "error", path.name, path.name, None, "broken-link", f"failed to stat file {path}", "remove the link", POLL
-    )
+        "error", file.parts[0], file.as_posix(), None, "broken-link",
+        f"failed to stat file {path}", "remove the link", POLL,
+    )  # fmt: skip
 
 
 def unreadable(path: Path, error: OSError) -> Finding:
@@ -144,7 +168,7 @@ def elsewhere(path: Path) -> Finding:
     """A model that is linked from elsewhere."""
     return Finding(
         "warning", path.name, path.name, None, "folder-is-elsewhere",
-        f"{path.name} is a link out of the repository, and was not read",
+        f"{path.name} leads out of the repository, and was not read",
         "a container sees the repository only: copy the folder into it",
     )  # fmt: skip
 

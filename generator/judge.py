@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from generator.findings import Finding
+from generator.findings import Finding, shown
 from generator.rules import ensembles, hurts, io_blocks, model_config, sequences
 from generator.rules.accelerators import accelerators_are_known, accelerators_hurt, on_gpu
 from generator.rules.autocomplete import autocompleted
@@ -16,7 +16,7 @@ from generator.rules.instance_groups import groups_can_be_placed
 from generator.rules.labels import inside, labels_are_there, labels_fit, labels_outside
 from generator.rules.model_file import data_elsewhere, header_of, model_file, tensors_of
 from generator.rules.onnx_io import check_io
-from generator.rules.parameters import session_settings
+from generator.rules.parameters import misspelt, session_settings
 from generator.rules.places import line_at
 from generator.rules.refused import Hurts, Refused
 from generator.rules.versions import versions_to_load
@@ -83,11 +83,6 @@ class Sheet:
         )
 
 
-def shown(text: str) -> str:
-    """Text out of a file with nothing in it that a terminal obeys, on one line."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-
-
 def judge(
     repository: Path, folder: Path, file: Path, server: JudgedFor, run: Run | None
 ) -> tuple[list[Finding], Loadable | None]:
@@ -99,6 +94,7 @@ def judge(
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     versions = sheet.hold(VERSION, versions_to_load, config, folders) or ()
     sheet.warn(hurts.folders_passed_over, folders)
+    sheet.warn(hurts.configs_not_read, folder)
     if "ensemble_scheduling" in config:
         checked_blocks(sheet, config, server)
     else:
@@ -124,9 +120,11 @@ def polled(sheet: Sheet, folder: Path, file: Path) -> Config | None:
 def loaded(sheet: Sheet, config: Config, version: str, server: JudgedFor, run: Run | None) -> Config:
     """Load one version: the config against itself, against its files and against the model."""
     folder = sheet.folder
+    before = len(sheet.findings)
     sheet.hold(LOAD, backend_is_there, config, folder, version)
     if config["backend"] != JUDGED:
-        sheet.warn(backend_is_not_judged, config)
+        if len(sheet.findings) == before:
+            sheet.warn(backend_is_not_judged, config)
         checked_blocks(sheet, config, server)
         return config
     path = sheet.hold(LOAD, model_file, config, folder, version)
@@ -149,6 +147,7 @@ def loaded(sheet: Sheet, config: Config, version: str, server: JudgedFor, run: R
         check_accelerators(sheet, config, server)
         sheet.hold(LOAD, samples_can_be_asked, config, folder)
         sheet.warn(data_outside, config, folder)
+        sheet.warn(misspelt, config)
         for rule in hurts.RULES:
             sheet.warn(rule, config)
     if run and not sheet.refused:
@@ -191,7 +190,7 @@ def gpu_server_would_refuse(config: Config) -> Iterable[Hurts]:
 def file_is_elsewhere(path: Path) -> Iterable[Hurts]:
     """A link out of the repository is not followed."""
     yield Hurts(
-        f"{path.name} is a link out of the repository, and was not read",
+        f"{path.name} leads out of the repository, and was not read",
         "a container sees the repository only: copy the file into it",
     )
 

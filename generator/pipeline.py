@@ -136,6 +136,8 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
     for network in chosen:
         if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
             raise BadOption("--onnx", network.shape.path, "there is no such file")
+        if isinstance(network.shape, OnnxFile) and not (network.shape.path.is_file() or network.shape.path.is_dir()):
+            raise BadOption("--onnx", network.shape.path, "it is no regular file")
     if labels and len(chosen) > 1:
         raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
     if labels and not labels.exists():

@@ -91,9 +91,14 @@ VALUES = [
     ('"input:8x3x224x224" }\n} }', '"input:16x3x224x224" }\n} }', "ends at batch 16 and max_batch_size is 8"),
     ('"input:1x3x224x224"', '"input:1x3x224x224,input:4x3x224x224"', "several profiles, of which"),
     ('"input:1x3x224x224"', '"data:1x3x224x224"', "has no shape for input 'input'"),
-    ('"trt_profile_min_shapes"', '"trt_timing_cache_enable"', "a profile wants its three shapes: trt_profile_min_shapes"),
+    ('"trt_profile_min_shapes"', '"trt_timing_cache_enable"', "a profile wants its three shapes, and has no trt_profile_min_shapes"),
     ('key: "precision_mode" value: "FP16"', 'key: "trt_engine_cache_path" value: "/a/b/c"', "made without its parents"),
     ('key: "precision_mode" value: "FP16"', 'key: "trt_sparsity_enable" value: "on"', "is handed 'on'"),
+    ('"input:1x3x224x224"', '"input:1x3x224"', "trt_profile_min_shapes has another shape for 'input' than its dims"),
+    ('"input:1x3x224x224"', '"input=1,3"', "trt_profile_min_shapes has 'input=1', which is no shape"),
+    ('"trt_profile_min_shapes" value: "input:1x', '"trt_profile_min_shapes" value: "input:16x', "falls between min, opt and max"),
+    ('"FP16"', '"INT8"', "INT8 without a calibration table"),
+    ('key: "precision_mode" value: "FP16"', 'key: "max_workspace_size_bytes" value: "1GB"', "'1GB' is read as 1"),
     ('"precision_mode"', '"precision_mod"', "would refuse it: unknown parameter 'precision_mod' is provided for TensorRT"),
     ('"FP16"', '"fp16"', "would refuse it: unsupported precision mode 'fp16' is requested"),
     ('"tensorrt"', '"TensorRT"', "would refuse it: unknown Execution Accelerator 'TensorRT' is requested"),
@@ -272,7 +277,7 @@ def test_the_command(tritongen, tmp_path):
         "error: bad/config.pbtxt:3 [read-config]\n  failed to read text proto from model_repository/bad" in ran.stdout
     )
     assert "  fix: did you mean max_batch_size?\n" in ran.stdout
-    assert "3 models in model_repository: 1 errors, 1 warnings" in ran.stderr
+    assert "3 models in model_repository: 1 error, 1 warning" in ran.stderr
     record = {finding["model"]: finding for finding in tritongen("check", "--json").json}
     assert (record["bad"]["level"], record["bad"]["line"]) == ("error", 3)
     lines = tritongen("check", "--github").stdout.splitlines()
@@ -366,7 +371,7 @@ def test_paths_that_escape(tmp_path):
     assert "has data outside the model's folder" in found["external"].message
     assert "has data outside the model's folder" in found["long"].message
     for name in ("filename", "linked", "elsewhere", "config"):
-        assert "out of the repository, and was not read" in found[name].message
+        assert "leads out of the repository, and was not read" in found[name].message
     assert errors(generator.check(repository, release="26.02"))
 
 
@@ -442,6 +447,60 @@ def test_what_may_not_be_read(tmp_path, monkeypatch):
     (found,) = generator.check(tmp_path)
     assert (found.level, found.rule) == ("error", "unreadable")
     assert found.message == f"{tmp_path}/closed: permission denied"
+
+
+def test_a_terminal_obeys_nothing_of_a_name(tritongen, tmp_path):
+    """Escape sequences, line breaks and marks of direction in a folder's name are shown."""
+    name = "bad\x1b[31mred\x07\nnext\u202e"
+    write_model(tmp_path / "model_repository", name, "x: 1")
+    for arguments in ((), ("--github",)):
+        ran = tritongen("check", *arguments)
+        assert ran.status == 1
+        assert all(char.isprintable() for char in ran.stdout.replace("\n", ""))
+    assert ran.stdout.count("\n") == 1
+
+
+def test_names_that_are_not_read(tmp_path):
+    """A config under another name, a parameter that is misspelt, a link to nothing."""
+    folder = write_model(tmp_path, "named", CONFIG)
+    (folder / "config.pbtxt").rename(folder / "Config.pbtxt")
+    write_model(tmp_path, "key", CONFIG + 'parameters { key: "intra_op_threads_count" value { string_value: "1" } }')
+    (write_model(tmp_path, "link") / "config.pbtxt").unlink()
+    (tmp_path / "link" / "config.pbtxt").symlink_to("nowhere")
+    (write_model(tmp_path, "zero", CONFIG) / "1").rename(tmp_path / "zero" / "0")
+    found = {finding.model: finding for finding in generator.check(tmp_path)}
+    assert found["named"].message == "Config.pbtxt is not read"
+    assert found["key"].fix == "did you mean intra_op_thread_count?"
+    assert (found["link"].level, found["link"].rule) == ("error", "broken-link")
+    assert "zero" not in found
+
+
+def test_a_pointer_of_git_lfs(tmp_path):
+    """Said, and what gets the file."""
+    folder = write_model(tmp_path, "net", CONFIG)
+    (folder / "1" / "model.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (found,) = errors(generator.check(tmp_path))
+    assert found.fix == "it is a pointer of Git LFS: `git lfs pull`"
+
+
+def test_openvino_is_in_the_image(tmp_path):
+    """NVIDIA's is built with it."""
+    write_model(
+        tmp_path,
+        "net",
+        SMALL_CONFIG + 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }',
+    )
+    assert errors(generator.check(tmp_path)) == []
+
+
+@pytest.mark.parametrize("folder", ["net", "net/1", "empty"])
+def test_folders_that_are_no_repository(tritongen, tmp_path, folder):
+    """A model's own folder, a version's, an empty one."""
+    (tmp_path / "empty").mkdir()
+    write_model(tmp_path, "net", CONFIG)
+    ran = tritongen("check", folder)
+    assert ran.status == 1
+    assert f"{folder} is not a model repository: " in ran.stderr
 
 
 def test_nothing_is_executed(tmp_path):

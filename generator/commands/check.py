@@ -75,7 +75,7 @@ def command(
             click.echo(annotation(finding, repository))
     else:
         print_findings(findings, repository)
-    agrees = compare(repository, findings) if server else True
+    agrees = compare(repository, findings, run=run) if server else True
     failing = LEVELS[: LEVELS.index(fail_on) + 1]
     return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
 
@@ -90,14 +90,21 @@ def print_findings(findings: Sequence[Finding], repository: Path) -> None:
         if finding.fix:
             click.echo(f"  fix: {finding.fix}")
     models = sum(entry.is_dir() for entry in repository.iterdir())
-    counts = ", ".join(f"{sum(f.level == level for f in findings)} {level}s" for level in LEVELS)
-    say(f"{models} models in {repository}: {counts}")
+    counts = ", ".join(counted(sum(f.level == level for f in findings), level) for level in LEVELS)
+    say(f"{counted(models, 'model')} in {repository}: {counts}")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def place(finding: Finding) -> str:
     """`densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
+    from generator.findings import shown
+
     line = f":{finding.line}" if finding.line else ""
-    return f"{finding.file or finding.model}{line} [{finding.rule}]"
+    return f"{shown(finding.file or finding.model or 'the server')}{line} [{finding.rule}]"
 
 
 def print_json(findings: Iterable[Finding]) -> None:
@@ -118,21 +125,45 @@ def annotation(finding: Finding, repository: Path) -> str:
 
 def escaped(text: str, also: str = "") -> str:
     """What a workflow command would take for its own is written as %XX."""
-    return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in text)
+    from generator.findings import shown
+
+    kept = "".join(char if char in "\r\n" else shown(char) for char in text)
+    return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in kept)
 
 
-def compare(repository: Path, findings: Iterable[Finding]) -> bool:
-    """Ask the embedded server for its verdict on each model; a difference is a defect of ours."""
+def compare(repository: Path, findings: Iterable[Finding], *, run: bool) -> bool:
+    """Ask the embedded server for its verdict on each model; a difference is a defect of ours, where we judge."""
     from generator.console import say
+    from generator.findings import shown
     from generator.server.verdicts import server_verdicts
 
-    refused = {finding.model for finding in findings if finding.level == "error" and finding.default}
+    found: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.default:
+            found.setdefault(finding.model, []).append(finding)
+    say("asking the embedded server about each model; it runs what the repository contains")
     agrees = True
     for verdict in server_verdicts(repository).values():
         word = "READY" if verdict.accepted else f"refused ({verdict.stage}): {verdict.message}"
-        say(f"server: {verdict.model}: {word}")
-        if verdict.accepted == (verdict.model in refused):
-            agrees = False
-            ours = "refused" if verdict.model in refused else "accepted"
-            say(f"  and check {ours} it: a defect of tritongen, please report it")
+        say(f"server: {shown(verdict.model)}: {shown(word)}")
+        ours = found.get(verdict.model, [])
+        refused = any(finding.level == "error" for finding in ours)
+        if verdict.accepted == refused:
+            why = not_judged(ours, verdict.message, run=run)
+            agrees = agrees and why is not None
+            say(
+                f"  check {'refused' if refused else 'accepted'} it: {why or 'a defect of tritongen, please report it'}"
+            )
     return agrees
+
+
+def not_judged(ours: Iterable[Finding], message: str, *, run: bool) -> str | None:
+    """Why the embedded server may say another thing than check, or None where it may not."""
+    rules = {finding.rule for finding in ours}
+    if rules & {"backend-is-not-judged", "file-is-elsewhere", "folder-is-elsewhere", "labels-outside", "data-outside"}:
+        return "it does not look at all of it, and says so"
+    if "header-of" in rules:
+        return "the embedded server's ONNX Runtime is a newer one"
+    if "onnx runtime error" in message and not run:
+        return "only loading it shows that: --run"
+    return None

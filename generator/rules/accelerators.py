@@ -6,6 +6,7 @@ Source: onnxruntime_backend, `LoadModel` (src/onnxruntime.cc), by release branch
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any
 
 from generator.rules.instance_groups import resolved_kind
@@ -24,6 +25,7 @@ PRECISIONS = ("FP32", "FP16", "INT8")
 BOOLEANS = ("true", "on", "1", "false", "off", "0")
 ORT_BOOLEANS = ("1", "0", "True", "False", "true", "false")
 PROFILES = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
+SHAPE = re.compile(r"[^,]+:\d+(x\d+)*", re.ASCII)
 LEVELS = 2  # of /parent/folder
 AT = ("optimization", 0, "execution_accelerators", 0, "gpu_execution_accelerator")
 
@@ -101,8 +103,13 @@ def parameters_hurt(parameters: Mapping[str, str], release: str, at: tuple[str |
         )
     for key, value in sorted(parameters.items()):
         row = BY_KEY.get(key)
+        if row and row.kind == "number" and not value.strip().lstrip("+-").isdecimal():
+            read = re.match(r"[+-]?\d+", value.strip())
+            yield Hurts(f"{key}: '{value}' is read as {read[0] if read else 0}", "a whole number", at)
         if row and row.kind == "switch" and value.lower() in BOOLEANS and value not in ORT_BOOLEANS:
             yield Hurts(f"{key}: ONNX Runtime is handed '{value}', which it does not read", 'write "1" or "0"', at)
+    if parameters.get("precision_mode") == "INT8" and "int8_calibration_table_name" not in parameters:
+        yield Hurts("INT8 without a calibration table", "int8_calibration_table_name, or another precision_mode", at)
     if parameters.get("precision_mode") == "FP16" and release >= NO_WEAK_TYPING_SINCE:
         yield Hurts(
             "TensorRT 11, in 26.06, has no FP16 by precision_mode", "an image no newer than 26.05, or an FP16 model", at
@@ -122,28 +129,55 @@ def profiles_hurt(config: Config, parameters: Mapping[str, str], at: tuple[str |
 
     Source: ONNX Runtime's TensorRT provider; onnxruntime #31624.
     """
-    largest, names = config["max_batch_size"], [block["name"] for block in config["input"]]
     given = [key for key in PROFILES if key in parameters]
-    if largest > 0 and not given:
-        yield Hurts(
-            "dynamic batching without profiles: TensorRT builds its engine anew whenever a larger batch comes",
-            f"{', '.join(PROFILES)}",
-            at,
-        )
-    elif given and len(given) < len(PROFILES):
-        missing = ", ".join(key for key in PROFILES if key not in given)
-        yield Hurts(f"a profile wants its three shapes: {missing} is missing", "give all three, or none", at)
-    for key in given:
-        shapes = [text.rpartition(":") for text in parameters[key].split(",")]
-        described = [name for name, _, _ in shapes]
-        if len(described) != len(set(described)):
-            yield Hurts(f"{key} has several profiles, of which TensorRT's provider runs the first only", "give one", at)
-        if absent := [name for name in names if name not in described]:
-            yield Hurts(f"{key} has no shape for input '{absent[0]}'", "a shape for every input", at)
-        batches = [shape.split("x")[0] for _, _, shape in shapes]
-        if key == PROFILES[-1] and largest > 0 and any(batch != str(largest) for batch in batches):
+    if not given:
+        if config["max_batch_size"] > 0:
             yield Hurts(
-                f"{key} ends at batch {', '.join(batches)} and max_batch_size is {largest}: batches beyond it fail",
+                "dynamic batching without profiles: TensorRT builds its engine anew whenever a larger batch comes",
+                ", ".join(PROFILES),
+                at,
+            )
+        return
+    missing = [key for key in PROFILES if key not in given]
+    if missing:
+        yield Hurts(f"a profile wants its three shapes, and has no {', '.join(missing)}", "give all three, or none", at)
+    ends: dict[str, list[list[int]]] = {}
+    for key in given:
+        yield from shapes_hurt(config, key, parameters[key], ends, at)
+    for name, shapes in ends.items():
+        if not missing and any(list(sizes) != sorted(sizes) for sizes in zip(*shapes, strict=False)):
+            yield Hurts(f"the profile of '{name}' falls between min, opt and max", "min <= opt <= max", at)
+
+
+def shapes_hurt(
+    config: Config, key: str, value: str, ends: dict[str, list[list[int]]], at: tuple[str | int, ...]
+) -> Iterator[Hurts]:
+    """One end of a profile: a shape for each input, as the config has it, the largest batch at its end."""
+    largest, inputs = config["max_batch_size"], {block["name"]: block for block in config["input"]}
+    texts = value.split(",")
+    if wrong := [text for text in texts if not SHAPE.fullmatch(text)]:
+        yield Hurts(f"{key} has '{wrong[0]}', which is no shape", "input:1x3x224x224, with commas between inputs", at)
+        return
+    shapes = [
+        (name, [int(size) for size in sizes.split("x")]) for name, _, sizes in (text.rpartition(":") for text in texts)
+    ]
+    names = [name for name, _ in shapes]
+    if len(names) != len(set(names)):
+        yield Hurts(f"{key} has several profiles, of which TensorRT's provider runs the first only", "give one", at)
+    for name in sorted(set(names) - inputs.keys()):
+        yield Hurts(f"{key} names '{name}', which is no input", f"inputs: {', '.join(inputs)}", at)
+    for name in [name for name in inputs if name not in names]:
+        yield Hurts(f"{key} has no shape for input '{name}'", "a shape for every input", at)
+    for name, sizes in shapes:
+        ends.setdefault(name, []).append(sizes)
+        want = [int(dim) for dim in inputs[name]["dims"]] if name in inputs else []
+        got = sizes[1:] if largest > 0 else sizes
+        if want and (len(got) != len(want) or any(w not in (-1, g) for g, w in zip(got, want, strict=True))):
+            full = "x".join(map(str, [*(["N"] if largest > 0 else []), *want]))
+            yield Hurts(f"{key} has another shape for '{name}' than its dims", f"{name}:{full}", at)
+        elif key == PROFILES[-1] and largest > 0 and sizes[0] != largest:
+            yield Hurts(
+                f"{key} ends at batch {sizes[0]} and max_batch_size is {largest}: batches beyond it fail",
                 f"let it end at {largest}",
                 at,
             )

@@ -86,6 +86,8 @@ def read_config(path: Path) -> ConfigText:
         if not path.is_file():
             raise Refused(f"{sentence} (it is no regular file)", "make it a file")
         text = path.read_bytes().decode("utf-8", "surrogateescape")  # in a comment Triton takes any byte
+        if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+            raise Refused(f"{sentence} (it is UTF-16)", "write it in UTF-8")
         check_characters(text, sentence)
         return ConfigText(as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text))
     except OSError as error:
@@ -118,6 +120,7 @@ def meant(reason: str) -> str:
     """What a misspelt field or value may have been meant for."""
     for pattern, known in ((NO_FIELD, FIELDS), (NO_VALUE, VALUES)):
         if found := pattern.search(reason):
-            near = difflib.get_close_matches(found["name"], known, n=1, cutoff=0.6)
-            return f"did you mean {near[0]}?" if near else "model_config.proto names what there is"
+            near = [name for name in known if name.endswith(f"_{found['name']}")]
+            near = near or difflib.get_close_matches(found["name"], known, n=1, cutoff=0.7)
+            return f"did you mean {near[0]}?" if near else "the schema of Triton 24.10 has no such name"
     return "mend the text there"

@@ -11,6 +11,7 @@ from generator.rules.versions import passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     Config = Mapping[str, Any]
 
@@ -70,6 +71,15 @@ def random_warmup(config: Config) -> Iterator[Hurts]:
 
 
 RULES = (listed_twice, name_out_of_reach, batching_without_batches, policies_without_levels, random_warmup)
+
+
+def configs_not_read(folder: Path) -> Iterator[Hurts]:
+    """A config under a name that Triton does not look for, where there is none under the one it does."""
+    if (folder / "config.pbtxt").exists():
+        return
+    for path in sorted([*folder.iterdir(), *folder.glob("*/config.pbtxt")]):
+        if path.name.lower().startswith("config.") and path.is_file():
+            yield Hurts(f"{path.relative_to(folder)} is not read", "its name must be config.pbtxt, beside the versions")
 
 
 def folders_passed_over(folders: Sequence[str]) -> Iterator[Hurts]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     Config = Mapping[str, Any]
 
+NO_KIND = "leave kind and gpus out: the GPU is taken where there is one; --gpu judges for a GPU server"
 KINDS = ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL")
 # --min-supported-compute-capability where it is not given, of 24.10 and before.
 MINIMUM_COMPUTE_CAPABILITY = "6.000000"
@@ -45,14 +46,14 @@ def groups_can_be_placed(config: Config, gpus: Sequence[int]) -> None:
         kind = resolved_kind(group, gpus)
         if kind == "KIND_GPU":
             if not group["gpus"] and not gpus:
-                raise Refused(f"{about} has kind KIND_GPU but no GPUs are available", "leave kind out", (*at, "kind"))
+                raise Refused(f"{about} has kind KIND_GPU but no GPUs are available", NO_KIND, (*at, "kind"))
             for gpu in group["gpus"]:
                 if gpu not in gpus:
                     raise Refused(
                         f"{about} specifies invalid or unsupported gpu id {gpu}. GPUs with at least the minimum "
                         f"required CUDA compute compatibility of {MINIMUM_COMPUTE_CAPABILITY} are: "
                         f"{', '.join(map(str, gpus))}".rstrip(),
-                        "leave kind and gpus out: the GPU is taken where there is one",
+                        NO_KIND,
                         (*at, "gpus"),
                     )
         elif group["gpus"]:

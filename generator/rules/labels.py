@@ -41,7 +41,7 @@ def labels_are_there(config: Config, folder: Path) -> None:
         if why := unreadable(path):
             raise Refused(
                 f"failed to open text file for read {path}: {why}",
-                "write the file, or leave label_filename out",
+                "make it readable" if path.exists() else "write the file, or leave label_filename out",
                 at,
                 "Internal",
             )

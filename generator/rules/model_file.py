@@ -46,6 +46,7 @@ NO_OPSET = (
     "OperatorSet is being imported."
 )
 VARIABLE = -1
+LFS = b"version https://git-lfs.github.com"
 ONNX_DOMAINS = ("", "ai.onnx")
 LARGEST_LOCATION = 4096
 DATA_HELD_TO_FOLDER_SINCE = "26.02"  # ONNX Runtime 1.24, tried: it refuses what 1.19 reads
@@ -88,9 +89,16 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
     """
     try:
         header = kept_header(path, path.stat().st_mtime_ns, path.stat().st_size)
-    except (HeaderUnreadable, OSError) as error:
+    except HeaderUnreadable as error:
         why = f"failed:Protobuf parsing failed. ({error})"
-        raise unloadable(path, 7, why, "it is no ONNX file, or only a part of one") from error
+        fix = (
+            "it is a pointer of Git LFS: `git lfs pull`"
+            if is_pointer(path)
+            else "it is no ONNX file, or only a part of one"
+        )
+        raise unloadable(path, 7, why, fix) from error
+    except OSError as error:
+        raise unloadable(path, 7, f"failed:{error.strerror}", "make it readable") from error
     model = header.model
     if not model.HasField("graph"):
         raise unloadable(
@@ -113,6 +121,14 @@ def header_of(path: Path, folder: Path, release: str) -> OnnxHeader:
     check_operators(path, model, opsets)
     check_external(path, folder, header, release)
     return header
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether it is what Git LFS leaves in a file's place."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(LFS)) == LFS
 
 
 def check_operators(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int]) -> None:

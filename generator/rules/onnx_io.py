@@ -59,7 +59,8 @@ def check_inputs(config: Config, model: Mapping[str, ModelTensor]) -> None:
     if expected != len(model):
         raise Refused(
             f"unable to load model '{name}', configuration expects {expected} inputs, model provides {len(model)}",
-            f"the model's inputs: {', '.join(model)}",
+            f"the model's inputs: {', '.join(model)}"
+            + ("; leave optional out" if any(entry.get("optional") for entry in declared) else ""),
             ("input", 0),
         )
     for place, entry in enumerate(declared):

@@ -6,19 +6,29 @@ Source: onnxruntime_backend, constructor of `ModelState` and `LoadModel` (src/on
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from generator.rules.refused import Refused
+from generator.rules.refused import Hurts, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     Config = Mapping[str, Any]
 
 # graph { level }: -1 basic, 1 extended, 2 none; anything else, 0 among it, all.
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
+
+
+# Of NVIDIA's image, which is built with it (server, build.py); the embedded server has none.
+CPU_ACCELERATORS = ("openvino",)
+READ = (
+    "execution_mode", "intra_op_thread_count", "inter_op_thread_count", "enable_mem_arena", "enable_mem_pattern",
+    "memory.enable_memory_arena_shrinkage", "session.use_device_allocator_for_initializers", "cudnn_conv_algo_search",
+    "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,8 @@ class SessionSettings:
     mem_pattern: bool
 
 
-def session_settings(config: Config) -> SessionSettings:
-    """Read them, or raise Refused with the backend's sentence.
+def session_settings(config: Config, accelerators: Collection[str] = CPU_ACCELERATORS) -> SessionSettings:
+    """Read them, or raise Refused with the backend's sentence; `accelerators` are those of the CPU that it has.
 
     Source: onnxruntime_backend, src/onnxruntime.cc:217 and :247.
     """
@@ -55,17 +65,19 @@ def session_settings(config: Config) -> SessionSettings:
         mem_arena=boolean(config, "enable_mem_arena"),
         mem_pattern=boolean(config, "enable_mem_pattern"),
     )
-    check_cpu_accelerators(config)
+    check_cpu_accelerators(config, accelerators)
     return settings
 
 
-def check_cpu_accelerators(config: Config) -> None:
+def check_cpu_accelerators(config: Config, known: Collection[str]) -> None:
     """The CPU side knows `openvino` only, and only in a build that has it; the GPU side is not read on a CPU.
 
     Source: onnxruntime_backend, src/onnxruntime.cc:928.
     """
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
+        if accelerator.get("name", "") in known:
+            continue
         raise Refused(
             f"unknown Execution Accelerator '{accelerator.get('name', '')}' is requested",
             "leave cpu_execution_accelerator out",
@@ -100,3 +112,11 @@ def boolean(config: Config, key: str, *, default: bool = True) -> bool:
     if value.lower() in ("false", "off", "0"):
         return False
     raise Refused(f"failed to convert '{value}' to boolean", f"{key}: true or false", ("parameters",))
+
+
+def misspelt(config: Config) -> Iterator[Hurts]:
+    """A key that the backend does not know is passed over without a word."""
+    for key in sorted(config["parameters"]):
+        near = difflib.get_close_matches(key, READ, n=1, cutoff=0.75)
+        if key not in READ and near:
+            yield Hurts(f"the parameter '{key}' is not read", f"did you mean {near[0]}?", ("parameters",))

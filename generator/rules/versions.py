@@ -73,5 +73,5 @@ def passed_over(folders: Sequence[str]) -> list[str]:
     return [
         folder
         for folder in folders
-        if folder not in NO_VERSIONS and (NUMBER.match(folder) is None or folder[:1] == "0")
+        if folder not in NO_VERSIONS and (NUMBER.match(folder) is None or (folder != "0" and folder[:1] == "0"))
     ]

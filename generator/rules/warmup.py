@@ -125,7 +125,7 @@ def check_request(config: Config, sample: Config, at: Place) -> None:
             f"{UNNAMED}expected {len(config['input'])} inputs but got {len(given)} inputs for model '{name}'. Got "
             f"input(s) [{quoted(given)}], but missing required input(s) [{quoted(missing)}]. Please provide all "
             "required input(s).",
-            f"give the sample an input {missing[0]}",
+            f"give the sample the input '{missing[0]}'",
             at,
         )
     for block in config["input"]:
@@ -165,7 +165,8 @@ def check_batch(config: Config, sample: Config, at: Place) -> None:
     """
     size, largest = sample["batch_size"], config["max_batch_size"]
     if size != 1 and size > largest:
-        group = next((entry["name"] for entry in config["instance_group"] if entry["name"]), f"{config['name']}_0")
+        groups = [entry["name"] or f"{config['name']}_0" for entry in config["instance_group"]]
+        group = groups[0] if groups else config["name"]
         why = f"batch size {size} for '{group}_0', max allowed is {largest};"
         raise Refused(
             f"failed to run warmup sample '{sample['name']}': {' '.join([why] * min(size, LARGEST_SAID))}",

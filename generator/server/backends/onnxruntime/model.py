@@ -172,7 +172,7 @@ def model_path(config: Config) -> Path:
 def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
     """A session on the CPU with the config's settings."""
     try:
-        settings = session_settings(config)
+        settings = session_settings(config, accelerators=())
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.graph_level)
         options.execution_mode = (
