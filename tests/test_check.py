@@ -13,7 +13,9 @@ from helpers import SMALL_CONFIG, onnx_model, small_onnx, write_model
 from verdict_cases import CASES, lay_out
 
 import generator
+from generator.commands.check import not_judged
 from generator.errors import RepositoryNotFound
+from generator.findings import Finding
 from generator.rules.model_file import LARGEST_LOCATION
 from generator.rules.places import line_at, lines_of
 from generator.rules.releases import onnx_runtime_of
@@ -473,6 +475,24 @@ def test_names_that_are_not_read(tmp_path):
     assert found["key"].fix == "did you mean intra_op_thread_count?"
     assert (found["link"].level, found["link"].rule) == ("error", "broken-link")
     assert "zero" not in found
+
+
+@pytest.mark.parametrize(
+    ("rules", "message", "run", "why"),
+    [
+        (["backend-is-not-judged"], "unable to find backend library", False, "it does not look at all of it"),
+        (["header-of"], "", False, "the embedded server's ONNX Runtime is a newer one"),
+        ([], "Internal: onnx runtime error 1: no op", False, "only loading it shows that: --run"),
+        ([], "Internal: onnx runtime error 1: no op", True, None),
+        (["check-io"], "", False, None),
+        ([], "unexpected inference output 'x'", False, None),
+    ],
+)
+def test_what_server_may_not_call_a_defect(rules, message, run, why):
+    """What check says that it does not judge, or cannot without running, is no difference."""
+    found = [Finding("warning", "net", "net/config.pbtxt", None, rule, "", "") for rule in rules]
+    told = not_judged(found, message, run=run)
+    assert told is None if why is None else told.startswith(why)
 
 
 def test_a_pointer_of_git_lfs(tmp_path):
