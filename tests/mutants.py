@@ -85,7 +85,7 @@ BASES = (
     (FULL + TENSORRT, small), (PRIORITIES, small), (RESHAPED, small), (TWO, two), (BARE, small), (CONTROL, small),
 )  # fmt: skip
 WORDS = (
-    "-1", "0", "1", "2", "3", "4", "8", "9", "16", "100000", "3000000000", "99999999999999999999", "1.5", "8.0", "true",
+    "-1", "0", "1", "2", "3", "4", "8", "9", "16", "3000000000", "99999999999999999999", "1.5", "8.0", "true",
     "0x8", "010", '"8"', '""', '"input"', '"output"', '"c"', '"nosuch"', '"labels.txt"', '"../labels.txt"', '"onnx"',
     '"ensemble"', '"tensorrt_plan"', '"NAME"', '"other/name"', "TYPE_FP32", "TYPE_FP16", "TYPE_INT64",
     "TYPE_STRING", "TYPE_BF16", "TYPE_INVALID", "FP32", "KIND_CPU", "KIND_GPU", "KIND_MODEL", "KIND_AUTO", "FORMAT_NHWC",
@@ -125,7 +125,7 @@ class Mutant:
 
 NUMBER = re.compile(r"-?\d[\w.]*")
 OF_KIND = {
-    "number": ("-1", "0", "1", "2", "3", "4", "8", "9", "16", "100000", "010", "1.5"),
+    "number": ("-1", "0", "1", "2", "3", "4", "8", "9", "16", "010", "1.5"),
     "text": tuple(word for word in WORDS if word.startswith('"')),
     **{kind: tuple(word for word in WORDS if word.startswith(kind)) for kind in ("TYPE_", "KIND_", "FORMAT_")},
     "word": ("true", "false", "DELAY", "REJECT"),
