@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import BadOption, UnknownName, WrongDevice
-from generator.server.gpus import gpu_names, this_gpu
+from generator.server.gpus import gpu_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,9 @@ def known_devices() -> tuple[str, ...]:
 
 def default_device() -> str:
     """This machine's GPU where it is one of the targets, else its CPU."""
-    return this_gpu() or CPU
+    names = gpu_names()
+    target = targets.of_gpu(names[0]) if names else None
+    return target.name if target else CPU
 
 
 def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
