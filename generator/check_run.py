@@ -10,16 +10,19 @@ import numpy as np
 import onnxruntime
 
 from generator.datatypes import numpy_type
+from generator.rules.labels import inside
+from generator.rules.onnx_io import shape_text
 from generator.rules.parameters import session_settings
 from generator.rules.refused import Hurts, Refused
-from generator.rules.warmup import FOLDER, shape
+from generator.rules.warmup import FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     Config = Mapping[str, Any]
-    Feeds = dict[str, np.ndarray[Any, Any]]
+    Array = np.ndarray[Any, Any]
+    Feeds = dict[str, Array]
 
 LARGEST_BATCH = 8
 LARGEST_BYTES = 1 << 30  # of one input; a config can ask for more than any machine has
@@ -40,68 +43,103 @@ def run_model(path: Path, folder: Path, config: Config) -> Iterator[Hurts]:
         raise Refused(backend_words(error), "mend the model", status="Internal") from error
     for place, sample in enumerate(config["model_warmup"]):
         if sample["batch_size"]:
-            at = ("model_warmup", place)
-            rows = sample["batch_size"] if config["max_batch_size"] else None
-            try:
-                session.run(None, {name: given(entry, folder, rows) for name, entry in sample["inputs"].items()})
-            except Exception as error:
-                sentence = f"failed to run warmup sample '{sample['name']}': {backend_words(error)}"
-                raise Refused(sentence, "mend the model, or the sample", at, "Internal") from error
+            yield from warm_up(session, folder, config, place)
     yield from largest_batch(session, config)
+
+
+def warm_up(session: onnxruntime.InferenceSession, folder: Path, config: Config, place: int) -> Iterator[Hurts]:
+    """Run one sample; inputs that the config does not have are passed over, as the server does.
+
+    Raises:
+        Refused: it fails.
+    """
+    sample, at = config["model_warmup"][place], ("model_warmup", place)
+    rows = sample["batch_size"] if config["max_batch_size"] else None
+    given = [entry for entry in config["input"] if entry["name"] in sample["inputs"]]
+    if too_large(given, rows):
+        yield Hurts(f"the warm-up sample '{sample['name']}' is too large to be run here", "run it on the server", at)
+        return
+    try:
+        run(session, config, {e["name"]: data(e, sample["inputs"][e["name"]], folder, rows) for e in given})
+    except Exception as error:
+        sentence = f"failed to run warmup sample '{sample['name']}': {backend_words(error)}"
+        raise Refused(sentence, "mend the model, or the sample", at, "Internal") from error
 
 
 def largest_batch(session: onnxruntime.InferenceSession, config: Config) -> Iterator[Hurts]:
     """A server loads a model whose graph does not take the batch, and then fails requests."""
-    rows = min(config["max_batch_size"], LARGEST_BATCH) or None
-    shapes = {
-        entry["name"]: tuple(map(int, entry.get("reshape", entry).get("shape", entry["dims"])))
-        for entry in config["input"]
-    }
-    if any(dim < 0 for dims in shapes.values() for dim in dims):
+    rows, at = min(config["max_batch_size"], LARGEST_BATCH) or None, ("max_batch_size",)
+    if any(int(dim) < 0 for entry in config["input"] for dim in entry["dims"]):
         return  # which sizes it takes, the config does not say
+    if too_large(config["input"], rows):
+        yield Hurts(f"a batch of {rows or 1} is too large to be run here", "run it on the server", at)
+        return
     try:
-        feeds = {entry["name"]: zeros(entry["data_type"], shapes[entry["name"]], rows) for entry in config["input"]}
-        results = session.run(None, feeds)
+        results = run(session, config, {e["name"]: zeros(e, rows) for e in config["input"]})
     except Exception as error:  # noqa: BLE001 (whatever it is, requests will meet it)
         yield Hurts(
-            f"a batch of {rows or 1} fails: {backend_words(error)}",
-            "mend the graph, or lower max_batch_size",
-            ("max_batch_size",),
+            f"a batch of {rows or 1} fails: {backend_words(error)}", "mend the graph, or lower max_batch_size", at
         )
         return
-    for output, result in zip(session.get_outputs(), results, strict=True):
+    for name, result in results.items():
         if rows and np.shape(result)[:1] != (rows,):
             yield Hurts(
-                f"a batch of {rows} gives '{output.name}' of shape {shape(np.shape(result))}: rows are lost or mixed",
+                f"a batch of {rows} gives '{name}' of shape {shape_text(np.shape(result))}: rows are lost or mixed",
                 "the first dimension must stay the batch",
-                ("max_batch_size",),
+                at,
             )
 
 
-def given(entry: Config, folder: Path, rows: int | None) -> np.ndarray[Any, Any]:
-    """The data of a sample: zeros, random bytes, or a file's, repeated for each request of the batch."""
-    dims = tuple(map(int, entry["dims"]))
-    if entry.get("zero_data"):
-        return zeros(entry["data_type"], dims, rows)
+def run(session: onnxruntime.InferenceSession, config: Config, tensors: Feeds) -> Feeds:
+    """The outputs of the config, of inputs in the shapes of the config: they are reshaped as the config says."""
+    ranks = {argument.name: len(argument.shape) for argument in session.get_inputs()}
+    feeds = {}
+    for entry in config["input"]:
+        array = tensors[entry["name"]]
+        if "reshape" in entry:
+            batch = array.shape[:1] if config["max_batch_size"] else ()
+            array = array.reshape(*batch, *map(int, entry["reshape"].get("shape", [])))
+        feeds[entry["name"]] = array if ranks[entry["name"]] else array.reshape(())  # a scalar has one element
+    names = list(dict.fromkeys(entry["name"] for entry in config["output"]))
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def data(entry: Config, sample: Config, folder: Path, rows: int | None) -> Array:
+    """An input of a sample: zeros, random bytes, or a file's, repeated for each request of the batch.
+
+    A file outside the model's folder is not read: zeros stand for it.
+    """
+    dims, datatype = tuple(map(int, sample["dims"])), np.dtype(numpy_type(entry["data_type"]))
     size = math.prod(dims)
-    datatype = np.dtype(numpy_type(entry["data_type"]))
-    if entry.get("random_data") and datatype != np.object_:
+    if datatype == np.object_ or sample.get("zero_data"):
+        return zeros(entry, rows, dims)
+    if sample.get("random_data"):
         row = np.frombuffer(np.random.default_rng(0).bytes(size * datatype.itemsize), datatype)
         row = row.astype(np.uint8).astype(np.bool_) if datatype == np.bool_ else row
-    elif "input_data_file" in entry and datatype != np.object_:
-        row = np.fromfile(folder / FOLDER / entry["input_data_file"], datatype, count=size)
     else:
-        return zeros(entry["data_type"], dims, rows)
+        path = folder / FOLDER / sample["input_data_file"].lstrip("/")
+        if not inside(path, folder):
+            return zeros(entry, rows, dims)
+        row = np.fromfile(path, datatype, count=size)
     return row.reshape(dims) if rows is None else np.repeat(row.reshape((1, *dims)), rows, axis=0)
 
 
-def zeros(datatype: str, dims: Sequence[int], rows: int | None) -> np.ndarray[Any, Any]:
-    """A tensor of zeros, or of empty strings."""
-    full = tuple(dims) if rows is None else (rows, *dims)
-    dtype = np.dtype(numpy_type(datatype))
-    if math.prod(full) * dtype.itemsize > LARGEST_BYTES:
-        raise ValueError(f"an input of shape {shape(full)} has more than {LARGEST_BYTES >> 30} GiB")
-    return np.full(full, "", dtype) if dtype == np.object_ else np.zeros(full, dtype)
+def zeros(entry: Config, rows: int | None, dims: Sequence[int] | None = None) -> Array:
+    """A tensor of zeros, or of empty strings, in the config's shape where no other is given."""
+    full = (*([] if rows is None else [rows]), *(map(int, entry["dims"]) if dims is None else dims))
+    datatype = np.dtype(numpy_type(entry["data_type"]))
+    return np.full(full, "", datatype) if datatype == np.object_ else np.zeros(full, datatype)
+
+
+def too_large(entries: Iterable[Config], rows: int | None) -> bool:
+    """Whether an input has more bytes than a check should take; an open dimension counts as one."""
+    return any(
+        math.prod(max(1, int(dim)) for dim in entry["dims"])
+        * (rows or 1)
+        * np.dtype(numpy_type(entry["data_type"])).itemsize
+        > LARGEST_BYTES
+        for entry in entries
+    )
 
 
 def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.findings import Finding, JudgedFor
-from generator.judge import LOAD, POLL, Sheet, judge
+from generator.judge import LOAD, POLL, Sheet, file_is_elsewhere, judge
+from generator.repository import CONFIG_FILE
 from generator.rules.accelerators import gpu_accelerators
 from generator.rules.ensembles import models_agree
 from generator.rules.labels import inside
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from generator.judge import Run
     from generator.rules.ensembles import Loadable
 
-CONFIG_FILE = "config.pbtxt"
 VARIANTS = "configs"
 DEVICE_PASSED_ON_SINCE = "25.04"
 
@@ -67,7 +67,7 @@ def check_entry(
     if not entry.is_dir():
         return []
     if not inside(entry, repository):
-        return [elsewhere(entry)]
+        return [elsewhere(repository, entry)]
     try:
         return list(check_model(repository, entry, server, run, models))
     except OSError as error:
@@ -84,11 +84,7 @@ def check_model(
             yield broken_link(repository, file)
             continue
         if not inside(file, repository):
-            yield Finding(
-                "warning", folder.name, file.relative_to(repository).as_posix(), None, "file-is-elsewhere",
-                f"{file.name} leads out of the repository, and was not read",
-                "a container sees the repository only: copy the file into it",
-            )  # fmt: skip
+            yield elsewhere(repository, file)
             continue
         findings, model = judge(
             repository, folder, file, server if default else variants_server(file, server), run if default else None
@@ -164,13 +160,10 @@ def unreadable(path: Path, error: OSError) -> Finding:
     return Finding("error", path.name, path.name, None, "unreadable", what, "make it readable", POLL)
 
 
-def elsewhere(path: Path) -> Finding:
-    """A model that is linked from elsewhere."""
-    return Finding(
-        "warning", path.name, path.name, None, "folder-is-elsewhere",
-        f"{path.name} leads out of the repository, and was not read",
-        "a container sees the repository only: copy the folder into it",
-    )  # fmt: skip
+def elsewhere(repository: Path, path: Path) -> Finding:
+    """A model or a config that is linked from outside."""
+    file, (hurt,) = path.relative_to(repository), file_is_elsewhere(path)
+    return Finding("warning", file.parts[0], file.as_posix(), None, "file-is-elsewhere", hurt.sentence, hurt.fix)
 
 
 def runs() -> Run:

@@ -13,15 +13,15 @@ import click
 from generator.console import complain
 from generator.errors import TritongenError, UnknownName
 
-# Each command is imported when it is called: `--help` pays for no torch, onnx, numpy or matplotlib.
+# In the order of the user's story. Each is imported when it is called: `--help` pays for no torch, onnx or numpy.
 COMMANDS = {
+    "list": "generator.commands.list",
     "build": "generator.commands.build",
     "check": "generator.commands.check",
-    "doctor": "generator.commands.doctor",
-    "infer": "generator.commands.infer",
-    "list": "generator.commands.list",
-    "perf": "perf.command",
     "serve": "generator.commands.serve",
+    "infer": "generator.commands.infer",
+    "perf": "perf.command",
+    "doctor": "generator.commands.doctor",
 }
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names, in the order of the user's story."""
-        return ["list", "build", "serve", "infer", "perf", "doctor"]
+        return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command, or None for click to refuse."""

@@ -54,7 +54,7 @@ class Sheet:
         except Refused as refused:
             self.refused = True
             # Triton names the kind of error where a model was being loaded.
-            sentence = f"{refused.status}: {refused}" if stage == LOAD else str(refused)
+            sentence = f"{refused.status}: {refused}" if stage == LOAD and refused.status else str(refused)
             line = None if about else refused.line or line_at(self.lines, refused.at)
             self.add("error", rule.__name__, sentence, refused.fix, line, stage=stage, about=about)
             return None
@@ -191,7 +191,7 @@ def file_is_elsewhere(path: Path) -> Iterable[Hurts]:
     """A link out of the repository is not followed."""
     yield Hurts(
         f"{path.name} leads out of the repository, and was not read",
-        "a container sees the repository only: copy the file into it",
+        "a container sees the repository only: copy it in",
     )
 
 

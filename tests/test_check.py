@@ -235,6 +235,42 @@ def test_running_shows_what_reading_cannot(tmp_path):
     assert found.message.startswith("Internal: failed to run warmup sample 'w': onnx runtime error 1: Non-zero")
 
 
+SAMPLE = (
+    'model_warmup { name: "w" batch_size: 2 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ %s ] %s } } %s}'
+)
+OTHER = 'inputs { key: "other" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } } '
+
+
+@pytest.mark.parametrize(
+    ("config", "sample"),
+    [
+        (SMALL_CONFIG, SAMPLE % ("3, 224, 224", "zero_data: true", OTHER)),  # the server passes it over
+        (SMALL_CONFIG, SAMPLE % ("3, 224, 224", "random_data: true", "")),
+        (SMALL_CONFIG, SAMPLE % ("3, 224, 224", 'input_data_file: "../../outside"', "")),
+        (SMALL_CONFIG.replace("[ 3, 224, 224 ]", "[ 150528 ] reshape { shape: [ 3, 224, 224 ] }"),
+         SAMPLE % ("150528", "zero_data: true", "")),
+    ],
+)  # fmt: skip
+def test_samples_are_run_as_the_server_runs_them(tmp_path, config, sample):
+    """Other inputs are passed over, reshapes are done, files outside are not read: no error (all READY on 2.51.0)."""
+    write_model(tmp_path / "repository", "net", config + sample)
+    (tmp_path / "outside").mkdir()  # to read it would fail
+    assert errors(generator.check(tmp_path / "repository", run=True)) == []
+
+
+def test_scalars_and_outputs_that_are_not_listed(tmp_path):
+    """An input without dimensions has one element; an output that the config leaves out is not looked at."""
+    graph = onnx_model(
+        [("Identity", ["x"], ["y"]), ("Shape", ["x"], ["s"]), ("Identity", ["a"], ["b"])],
+        {"x": ["fp32", "N", 3], "a": ["fp32"]}, {"y": ["fp32", "N", 3], "s": ["int64", 2], "b": ["fp32"]},
+    )  # fmt: skip
+    config = """backend: "onnxruntime" max_batch_size: 0
+input [ { name: "x" data_type: TYPE_FP32 dims: [ 2, 3 ] }, { name: "a" data_type: TYPE_FP32 dims: [ 1 ] } ]
+output [ { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }, { name: "b" data_type: TYPE_FP32 dims: [ 1 ] } ]"""
+    write_model(tmp_path, "net", config, graph)
+    assert generator.check(tmp_path, run=True) == ()
+
+
 def test_the_command(tritongen, tmp_path):
     """Text, JSON, annotations; exit 0, 1 and 2."""
     write_model(tmp_path / "model_repository", "good", CONFIG)

@@ -31,14 +31,6 @@ def test_hostile_names(tritongen, tmp_path, name):
     assert (ran.stdout == "") == reachable
 
 
-def secret(tmp_path):
-    """A file outside the repository that nothing may open."""
-    path = tmp_path / "secret"
-    path.write_bytes(b"secret")
-    path.chmod(0)
-    return path
-
-
 def test_paths_that_escape(tmp_path):
     """Labels, warm-up data, external data, the model's own name, links: found, and not opened."""
     repository = tmp_path / "repository"

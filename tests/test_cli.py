@@ -43,7 +43,9 @@ def test_help_loads_nothing_heavy(arguments):
 def test_help_names_every_command(tritongen):
     """In the order of the user's story."""
     listed = tritongen("--help").stdout.partition("Commands:")[2].split("\n")
-    assert [line.split()[0] for line in listed if line] == ["list", "build", "serve", "infer", "perf", "doctor"]
+    assert [line.split()[0] for line in listed if line] == [
+        "list", "build", "check", "serve", "infer", "perf", "doctor",
+    ]  # fmt: skip
 
 
 def test_the_api_is_light_until_used():

@@ -20,6 +20,7 @@ from generator.errors import PortInUse, ServerFailed
 from generator.networks import INPUT, NETWORKS, select
 from generator.references import TorchReference
 from generator.server import probe
+from generator.server.lifecycle import ready
 from generator.server.ports import free_ports
 from generator.spec import Preprocessing
 from generator.verify import TOLERANCE
@@ -365,6 +366,20 @@ def test_paths_that_a_shell_would_take_for_its_own(tmp_path, name):
         assert ask(server.url, "small", np.ones((1, 3, 224, 224), np.float32)).shape == (1, 1000)
     assert list(tmp_path.rglob("ran")) == []
     assert not Path("ran").exists()
+
+
+def test_the_printed_line_keeps_words_apart_too(tmp_path):
+    """What `--print` prints, run by hand."""
+    write_model(tmp_path / SHELL, "small")
+    ports = free_ports()
+    arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
+    line = run_program("serve", tmp_path / SHELL, "--engine", "embedded", "--print", *arguments, cwd=tmp_path).stdout
+    with subprocess.Popen(f"exec {line}", shell=True, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        try:
+            assert eventually(lambda: ready(ports))
+        finally:
+            process.terminate()
+    assert list(tmp_path.rglob("ran")) == []
 
 
 def test_a_model_of_such_a_name(tmp_path):

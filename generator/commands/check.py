@@ -160,7 +160,7 @@ def compare(repository: Path, findings: Iterable[Finding], *, run: bool) -> bool
 def not_judged(ours: Iterable[Finding], message: str, *, run: bool) -> str | None:
     """Why the embedded server may say another thing than check, or None where it may not."""
     rules = {finding.rule for finding in ours}
-    if rules & {"backend-is-not-judged", "file-is-elsewhere", "folder-is-elsewhere", "labels-outside", "data-outside"}:
+    if rules & {"backend-is-not-judged", "file-is-elsewhere", "labels-outside", "data-outside"}:
         return "it does not look at all of it, and says so"
     if "header-of" in rules:
         return "the embedded server's ONNX Runtime is a newer one"

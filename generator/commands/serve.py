@@ -11,6 +11,7 @@ import click
 from generator.commands.options import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from generator.server.container import DockerOptions
@@ -90,7 +91,11 @@ def command(
         raise BadOption("--compose", compose, "--print is given too", "leave one of them out")
     chosen = engines.choose(engine.lower())
     if chosen == "embedded":
-        refuse_docker_options(gpu, precision, image_tag, device, address, client_shm=client_shm, compose=compose)
+        refuse_docker_options(
+            gpu, precision,
+            {"--image-tag": image_tag, "--device": device, "--address": address, "--compose": compose,
+             "--client-shm": "given" if client_shm else None},
+        )  # fmt: skip
         if print_only:
             click.echo(embedded_line(repository, ports, model_config_name))
             return 0
@@ -111,9 +116,7 @@ def command(
         return follow(server)
 
 
-def refuse_docker_options(
-    gpu: str | None, precision: str | None, *others: str | None, client_shm: bool, compose: Path | None
-) -> None:
+def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
     """Raise BadOption for what is the docker engine's; the embedded one is a CPU's, which may be said."""
     from generator import targets
     from generator.errors import BadOption
@@ -124,9 +127,7 @@ def refuse_docker_options(
         raise BadOption("--gpu", gpu, "it is for the docker engine", hint)
     if precision == "fp16":
         targets.check_precision(targets.CPU, "fp16")
-    named = dict(zip(("--image-tag", "--device", "--address"), others, strict=True))
-    named |= {"--client-shm": "given" if client_shm else None, "--compose": str(compose) if compose else None}
-    for option, value in named.items():
+    for option, value in others.items():
         if value is not None:
             raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
 

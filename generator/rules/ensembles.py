@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from generator.rules.io_blocks import sizes
+from generator.rules.onnx_io import shape_text
 from generator.rules.refused import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from generator.rules.refused import Place
 
@@ -196,9 +197,9 @@ def check_tensors(config: Config, step: Config, model: Config, at: Place) -> Non
             shapes = full_shape(config, one), full_shape(model, other) if batched else sizes(other["dims"])
             if not compatible(*shapes):
                 raise Refused(
-                    f"{about} {tensor}: inconsistent shape: {text(shapes[0])} is inferred from model {name} while "
-                    f"{text(shapes[1])} is inferred from model {step['model_name']}",
-                    f"dims: {text(sizes(other['dims']))}",
+                    f"{about} {tensor}: inconsistent shape: {shape_text(shapes[0])} is inferred from model {name} "
+                    f"while {shape_text(shapes[1])} is inferred from model {step['model_name']}",
+                    f"dims: {shape_text(sizes(other['dims']))}",
                     (kind,),
                 )
 
@@ -211,8 +212,3 @@ def full_shape(config: Config, block: Config) -> list[int]:
 def compatible(one: Sequence[int], other: Sequence[int]) -> bool:
     """As many dimensions, and each the same or open on a side."""
     return len(one) == len(other) and all(a == b or -1 in (a, b) for a, b in zip(one, other, strict=True))
-
-
-def text(shape: Iterable[int]) -> str:
-    """As Triton prints shapes."""
-    return f"[{','.join(map(str, shape))}]"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from generator.rules.refused import Refused
+from generator.rules.refused import DIES, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -137,7 +137,7 @@ def check_batch_io(config: Config, kind: str, block: Config, known: Collection[s
         raise Refused(f"unknown source input name '{sources[0]}' for {name}", "name an input of the config", at)
     if kind == "batch_output":
         if not targets:
-            raise Refused("Signal (11) received.", "name target_name: without it the whole server dies", at)
+            raise Refused("Signal (11) received.", "name target_name: without it the whole server dies", at, DIES)
         for place, target in enumerate(targets):
             if target not in known:
                 raise Refused(f"unknown target output name '{target}' for {name}", "name an output of the config", at)

@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from generator.rules.config_text import ABORTS_ON_A_FOLDER
-from generator.rules.refused import Hurts, Refused
+from generator.rules.refused import DIES, Hurts, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,7 +37,9 @@ def labels_are_there(config: Config, folder: Path) -> None:
             continue
         at = ("output", place, "label_filename")
         if path.is_dir():
-            raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at)
+            raise Refused(
+                ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at, DIES
+            )
         if why := unreadable(path):
             raise Refused(
                 f"failed to open text file for read {path}: {why}",

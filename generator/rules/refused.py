@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 # Where in a config: field names, and the place among fields of the same name; `("input", 0, "dims")`.
 Place = tuple[str | int, ...]
+DIES = ""  # the status where the server dies: there are last words, and no kind of error
 
 
 class Refused(Exception):

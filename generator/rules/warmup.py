@@ -9,9 +9,13 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from generator.datatypes import TYPES, numpy_type
 from generator.rules.config_text import ABORTS_ON_A_FOLDER
 from generator.rules.labels import inside, unreadable
-from generator.rules.refused import Hurts, Refused
+from generator.rules.onnx_io import shape_text
+from generator.rules.refused import DIES, Hurts, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +27,6 @@ if TYPE_CHECKING:
 
 FOLDER = "warmup"
 UNNAMED = "[request id: <id_unknown>] "
-BYTES = {
-    "TYPE_BOOL": 1, "TYPE_UINT8": 1, "TYPE_UINT16": 2, "TYPE_UINT32": 4, "TYPE_UINT64": 8, "TYPE_INT8": 1,
-    "TYPE_INT16": 2, "TYPE_INT32": 4, "TYPE_INT64": 8, "TYPE_FP16": 2, "TYPE_FP32": 4, "TYPE_FP64": 8, "TYPE_BF16": 2,
-}  # fmt: skip
 NOTE = (
     " NOTE: Setting a non-zero max_batch_size in the model config requires a batch dimension to be prepended to each "
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
@@ -78,7 +78,7 @@ def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> N
     if not inside(path, folder):
         return
     if path.is_dir():
-        raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at)
+        raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at, DIES)
     if why := unreadable(path):
         raise Refused(
             f"failed to open text file for read {path}: {why}",
@@ -86,7 +86,7 @@ def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> N
             (*at, "inputs"),
             "Internal",
         )
-    wanted = BYTES.get(entry["data_type"], 0) * prod(dims)
+    wanted = bytes_of(entry["data_type"]) * prod(dims)
     size = path.stat().st_size
     if size < wanted:  # the blank before "only" is missing in core
         raise Refused(
@@ -95,6 +95,12 @@ def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> N
             "the raw data of one request, without the batch",
             (*at, "inputs"),
         )
+
+
+def bytes_of(datatype: str) -> int:
+    """Of one element; none where they differ in length, or the type is not served."""
+    known = np.dtype(numpy_type(datatype)) if datatype in TYPES else None
+    return 0 if known is None or known == np.object_ else known.itemsize
 
 
 def data_outside(config: Config, folder: Path) -> Iterator[Hurts]:
@@ -152,8 +158,8 @@ def check_input(config: Config, block: Config, entry: Config, at: Place) -> None
     batch = config["max_batch_size"] > 0
     raise Refused(
         f"{UNNAMED}unexpected shape for input '{asked}' for model '{name}'. Expected "
-        f"{shape([VARIABLE] * batch + want)}, got {shape([1] * batch + got)}.{NOTE if batch else ''}",
-        f"dims: {shape(want)}",
+        f"{shape_text([VARIABLE] * batch + want)}, got {shape_text([1] * batch + got)}.{NOTE if batch else ''}",
+        f"dims: {shape_text(want)}",
         (*at, "inputs"),
     )
 
@@ -178,11 +184,6 @@ def check_batch(config: Config, sample: Config, at: Place) -> None:
 def plain(datatype: str) -> str:
     """The protocol's word for a type of the config."""
     return {"TYPE_STRING": "BYTES", "TYPE_INVALID": "<invalid>"}.get(datatype, datatype.removeprefix("TYPE_"))
-
-
-def shape(dims: Sequence[int]) -> str:
-    """As Triton prints them."""
-    return f"[{','.join(map(str, dims))}]"
 
 
 def quoted(names: Iterable[str]) -> str:

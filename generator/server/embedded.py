@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import RepositoryNotFound
+from generator.repository import CONFIG_FILE
 from generator.server.flags import RESPONSE_CACHE_FLAG
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
 from generator.server.served_configs import check_variant, served_configs
-from generator.server.stub import stubs
+from generator.server.stub import own_region
 from generator.spec import Ports
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def serve(
     parts = runtime()
     line = command(parts, repository, ports, models=models, model_config_name=model_config_name)
     with (
-        stubs(parts, ports) as (flags, env),
-        running("embedded", [*line, *flags], ports, env, show_log) as server,
+        own_region(ports) as (flag, region),
+        running("embedded", [*line, flag], ports, {**parts.env, **region}, show_log) as server,
     ):
         yield server
 
@@ -93,7 +94,7 @@ def check_repository(repository: Path) -> None:
         raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
     if not any(entry.is_dir() for entry in repository.iterdir()):
         raise RepositoryNotFound(repository, "it holds no models")
-    if (repository / "config.pbtxt").is_file():
+    if (repository / CONFIG_FILE).is_file():
         raise RepositoryNotFound(
             repository, "it is a model's folder", f"name the folder that it is in: {repository.parent}"
         )

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from generator.cache import cache_home
 from generator.errors import EngineMissing
+from generator.files import write_whole
+from generator.server.stub import script
 
 # Libraries that perf_analyzer asks for by their plain names; pip's copies have a hash in theirs.
 PLAIN_NAMES = ("libb64.so.0d", "libcudart.so.12")
@@ -33,6 +35,7 @@ class Runtime:
     caches: Path
     libraries: Path
     plain_libraries: Path
+    stub_script: Path
 
     @property
     def env(self) -> dict[str, str]:
@@ -43,6 +46,7 @@ class Runtime:
             "LD_LIBRARY_PATH": ":".join([*map(str, own), *filter(None, inherited)]),
             # The stub's embedded Python finds site-packages through the first `python3` on PATH.
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+            "BASH_ENV": str(self.stub_script),
         }
 
 
@@ -69,6 +73,7 @@ def runtime() -> Runtime:
     )
     place(home / "backends/python/triton_python_backend_stub", stub, executable=True)
     place(home / "backends/onnxruntime/model.py", Path(__file__).parent / "backends/onnxruntime/model.py")
+    write_whole(home / "stub.bash", script(home / "backends"))
     for name in PLAIN_NAMES:
         stem, _, version = name.partition(".so")
         found = next(libraries.glob(f"{stem}-*.so{version}*"), None)
@@ -85,6 +90,7 @@ def runtime() -> Runtime:
         caches=server / "caches",
         libraries=libraries,
         plain_libraries=home / "lib",
+        stub_script=home / "stub.bash",
     )
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import text_format
 
 from generator.errors import BadOption
+from generator.repository import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
-
-CONFIG_FILE = "config.pbtxt"
 
 
 @dataclass(frozen=True)

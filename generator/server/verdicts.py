@@ -18,7 +18,7 @@ from generator.server.log import PROTO_DETAIL, plain
 from generator.server.ports import free_ports
 from generator.server.runtime import runtime
 from generator.server.served_configs import served_configs
-from generator.server.stub import stubs
+from generator.server.stub import own_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,8 +141,8 @@ def asking(repository: Path, patience_s: float) -> Iterator[Asker]:
     parts, ports = runtime(), free_ports()
     line = [*command(parts, repository, ports), "--model-control-mode=explicit"]
     with (
-        stubs(parts, ports) as (flags, env),
-        running("embedded", [*line, *flags], ports, env) as server,
+        own_region(ports) as (flag, region),
+        running("embedded", [*line, flag], ports, {**parts.env, **region}) as server,
         InferenceServerClient(server.grpc_url) as client,
     ):
         asker = Asker(server, client, patience_s)
