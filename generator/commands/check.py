@@ -33,7 +33,7 @@ LEVELS = ("error", "warning")
     "--run", is_flag=True,
     help="Load each model in ONNX Runtime on the CPU; run its warm-up samples and its largest batch, 8 at most.",
 )  # fmt: skip
-@click.option("--server", is_flag=True, help="Ask the real embedded server too, a model at a time, and compare.")
+@click.option("--server", is_flag=True, help="Ask the real embedded server too, model by model, and compare.")
 @click.option(
     "--fail-on", type=click.Choice(LEVELS), default="error", show_default=True, help="What makes the exit status 1."
 )
