@@ -24,6 +24,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - InferenceFailed
   - WrongDevice
   - AnalyzerFailed
+  - RunUnreadable
   - WeightsUnusable
   - FetchFailed
 
@@ -206,11 +207,13 @@ class ServerFailed(TritongenError):
 class ServerUnreachable(TritongenError):
     """No Triton where one was named."""
 
-    def __init__(self, url: str, why: str = "nothing there answers Triton's gRPC") -> None:
-        super().__init__(
-            f"no Triton at {url}: {why}",
-            "--url is the gRPC port (8001; 8000 is HTTP's); without --url one is started for you",
-        )
+    def __init__(
+        self,
+        url: str,
+        why: str = "nothing there answers Triton's gRPC",
+        hint: str = "--url is the gRPC port (8001; 8000 is HTTP's); without --url one is started for you",
+    ) -> None:
+        super().__init__(f"no Triton at {url}: {why}", hint)
 
 
 class ModelNotServed(TritongenError):
@@ -243,6 +246,13 @@ class AnalyzerFailed(TritongenError):
 
     def __init__(self, why: str, hint: str | None = None) -> None:
         super().__init__(f"perf_analyzer cannot start: {why}", hint)
+
+
+class RunUnreadable(TritongenError):
+    """A file that holds no measurements of ours."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{printable(path)} is not a run of `tritongen perf`: {why}")
 
 
 class WeightsUnusable(TritongenError):

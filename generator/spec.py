@@ -373,8 +373,25 @@ class Ports:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """What nvidia-smi says of one; `[N/A]` where it does not know."""
+
+    name: str
+    uuid: str
+    driver: str
+    sm_clock_mhz: str
+    memory_clock_mhz: str
+    power_limit_w: str
+    temperature_c: str
+
+
+@dataclass(frozen=True)
 class ServedModel:
-    """A model as the server says it runs it."""
+    """A model as the server says it runs it.
+
+    `static_batch` is the batch of a model that takes no other and waits for none; `config_sha256` is of the config as
+    the server completed it, in hex.
+    """
 
     name: str
     version: str
@@ -384,3 +401,6 @@ class ServedModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parameters: dict[str, str] = field(default_factory=dict)
+    instances: int = 1
+    static_batch: int | None = None
+    config_sha256: str = ""

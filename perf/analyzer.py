@@ -1,10 +1,7 @@
-"""perf_analyzer: its command line, and one process a point."""
+"""perf_analyzer: its command line, and one process of it."""
 
 from __future__ import annotations
 
-import base64
-import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,159 +9,151 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import tritonclient.grpc as triton
-
-from generator import samples
-from generator.client import preprocessing_of, wire_type
-from generator.errors import AnalyzerFailed, InferenceFailed, TritongenError
+from generator.errors import AnalyzerFailed, ServerUnreachable, TritongenError
 from generator.server.runtime import runtime
-from generator.shell import run
-from perf.results import Latency, Measurement, PerfPoint, parse_csv
+from generator.shell import Child, run
+from perf.inputs import input_data, input_feeds
+from perf.report import parse
 
 if TYPE_CHECKING:
-    from generator.samples import Array
-    from generator.shell import Finished
+    from collections.abc import Callable
+
     from generator.spec import ServedModel
+    from perf.spec import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
-STARTUP_S = 60.0
+POLL_S = 5.0
+STOP_GRACE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long a point is measured."""
+class Analyzer:
+    """How perf_analyzer is run: the program, what it calls itself, and how it asks the server.
 
-    name: str
-    warmup_requests: int
-    arguments: tuple[str, ...]
-    largest_request_count: int
-    label: str
+    It is given up when the server has answered nothing for `patience_s`.
+    """
 
-
-# fmt: off
-PLANS = {
-    plan.name: plan
-    for plan in (
-        Plan("quick", 1, ("--request-count=10",), 10, "10 requests after 1 to warm up, no test of stability"),
-        Plan(
-            "standard", 10,
-            ("--measurement-mode=count_windows", "--measurement-request-count=50", "--stability-percentage=10",
-             "--max-trials=10"), 500,
-            "windows of 50 requests until three agree within 10 %, after 10 to warm up",
-        ),
-    )
-}
-# fmt: on
+    program: Path
+    version: str
+    protocol: Protocol = "grpc"
+    shared_memory: SharedMemory = "none"
+    patience_s: float = 300.0
 
 
-def analyzer() -> Path:
-    """The perf_analyzer that tritonclient's wheel installs beside the interpreter.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one process: a report, or a reason."""
+
+    status: Status
+    command: tuple[str, ...]
+    seconds: float = 0.0
+    report: Report | None = None
+    reason: str = ""
+
+
+def find(program: Path | None) -> tuple[Path, str]:
+    """perf_analyzer and its version: the one given, else the one that tritonclient's wheel installs.
 
     Raises:
-        AnalyzerFailed: it is not there.
+        AnalyzerFailed: it is not there, or does not start.
     """
-    path = Path(sys.executable).parent / "perf_analyzer"
-    if not path.exists():
+    path = program or Path(sys.executable).parent / "perf_analyzer"
+    if not path.is_file():
+        if program:
+            raise AnalyzerFailed(f"there is no {program}", "--perf-analyzer names the program itself")
         raise AnalyzerFailed("tritonclient installed none", "pip install 'tritonclient[grpc]==2.51.0'")
-    return path
+    try:
+        said = run([str(path), "--version"], env=runtime().env, timeout_s=30)
+    except OSError as error:
+        raise AnalyzerFailed(f"{path}: {error.strerror}") from error
+    lines = (said.stdout or said.stderr).strip().splitlines()
+    if said.status != 0 or not lines:
+        raise AnalyzerFailed(f"{path} --version ended with {said.status}: {lines[-1] if lines else 'no word'}")
+    return path, lines[0].removeprefix("Perf Analyzer Version ")
 
 
-def command(program: Path, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:
-    """The line that measures a point; pure."""
+def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:
+    """The line that measures a point once; pure."""
+    shared = [] if analyzer.shared_memory == "none" else [f"--shared-memory={analyzer.shared_memory}"]
     return [
-        str(program),
+        str(analyzer.program),
         "-m", point.model,
         "-u", url,
-        "-i", "grpc",
+        "-i", analyzer.protocol,
         "-b", str(point.batch_size),
         f"--concurrency-range={point.concurrency}",
         f"--input-data={inputs}",
-        *plan.arguments,
+        *shared,
+        f"--warmup-request-count={plan.warmup_requests}",
+        f"--request-count={plan.requests}",
         "--verbose-csv",
         "-f", str(report),
     ]  # fmt: skip
 
 
-def measure(point: PerfPoint, model: ServedModel, url: str, plan: Plan) -> Measurement:
-    """Warm up, run perf_analyzer once, read its report; whatever fails is the measurement's reason."""
-    try:
-        feeds = input_feeds(model)
-        request_s = warm_up(point, model, feeds, url, plan.warmup_requests)
-    except TritongenError as error:
-        return Measurement(point, "failed", reason=str(error))
+def measure(
+    analyzer: Analyzer, point: PerfPoint, model: ServedModel, url: str, plan: Plan, answered: Callable[[], int]
+) -> Outcome:
+    """Run perf_analyzer once and read its report; whatever fails is the outcome's reason.
+
+    Args:
+        analyzer: the program.
+        point: what is measured.
+        model: the same as the server describes it.
+        url: the server's address for the protocol.
+        plan: how many requests.
+        answered: how many requests of the model the server has answered so far.
+    """
     with tempfile.TemporaryDirectory(prefix="tritongen-perf-") as folder:
-        inputs, report = Path(folder) / "inputs.json", Path(folder) / "report.csv"
-        inputs.write_text(input_data(feeds))
-        line = command(analyzer(), point, url, plan, inputs, report)
-        # Ten times what the requests should take: a process that hangs must not hold up the others.
-        timeout_s = STARTUP_S + 10 * request_s * plan.largest_request_count
+        inputs, report, log = (Path(folder) / name for name in ("inputs.json", "report.csv", "log"))
+        line = command(analyzer, point, url, plan, inputs, report)
         try:
-            return outcome(point, run(line, env=runtime().env, timeout_s=timeout_s), report)
-        except subprocess.TimeoutExpired:
-            return Measurement(point, "failed", reason=f"perf_analyzer did not end within {timeout_s:.0f} s")
+            inputs.write_text(input_data(input_feeds(model)))
+        except TritongenError as error:
+            return Outcome("failed", tuple(line), reason=str(error))
+        begun = time.monotonic()
+        with log.open("wb") as sink:
+            child = Child(line, env=runtime().env, log=sink)
+        try:
+            status = watched(child, analyzer.patience_s, answered)
+        finally:
+            child.stop(STOP_GRACE_S)
+        seconds = time.monotonic() - begun
+        if status is None:
+            why = f"perf_analyzer hung: the server answered nothing for {analyzer.patience_s:.0f} s"
+            return Outcome("failed", tuple(line), seconds, reason=why)
+        return outcome(tuple(line), seconds, status, log.read_text(errors="replace"), report)
 
 
-def outcome(point: PerfPoint, done: Finished, report: Path) -> Measurement:
+def watched(child: Child, patience_s: float, answered: Callable[[], int]) -> int | None:
+    """The exit status, or None where the server's answers stopped coming: a process that hangs holds up no others."""
+    seen, since = -1, time.monotonic()
+    while (status := child.wait(min(POLL_S, patience_s))) is None:
+        try:
+            count = answered()
+        except ServerUnreachable:
+            count = seen
+        if count != seen:
+            seen, since = count, time.monotonic()
+        elif time.monotonic() - since >= patience_s:
+            return None
+    return status
+
+
+def outcome(line: tuple[str, ...], seconds: float, status: int, log: str, report: Path) -> Outcome:
     """What perf_analyzer's exit status and report say."""
-    if done.status == UNSTABLE:
-        return Measurement(point, "unstable", reason="perf_analyzer found no three windows that agree")
-    if done.status != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()
-        return Measurement(point, "failed", reason=f"perf_analyzer ended with {done.status}: {said[-1]}")
+    if status == UNSTABLE:
+        return Outcome("unstable", line, seconds, reason="perf_analyzer found no three windows that agree")
+    if status != 0:
+        said = (log.strip() or "no word").splitlines()
+        return Outcome("failed", line, seconds, reason=f"perf_analyzer ended with {status}: {said[-1]}")
     try:
-        return Measurement(point, "ok", latency=read(report))
+        found = parse(report.read_text())
+    except FileNotFoundError:
+        return Outcome("failed", line, seconds, reason="perf_analyzer wrote no report")
     except (OSError, ValueError) as error:
-        return Measurement(point, "failed", reason=str(error))
-
-
-def read(report: Path) -> Latency:
-    """The report's one row."""
-    return parse_csv(report.read_text())
-
-
-def input_feeds(model: ServedModel) -> dict[str, Array]:
-    """What every row of a batch is, [*dims] an input: a photograph; never random bytes, which hold NaN.
-
-    Raises:
-        TritongenError: an input has no size of its own.
-    """
-    for spec in model.inputs:
-        if any(dim < 1 for dim in spec.dims):
-            raise TritongenError(f"{model.name} leaves dimensions of {spec.name!r} open")
-    return {name: array[0] for name, array in samples.feeds(model.inputs, 1, preprocessing_of(model)).items()}
-
-
-def input_data(feeds: dict[str, Array]) -> str:
-    """perf_analyzer's JSON for one row: raw bytes, or the strings themselves."""
-    tensors = {
-        name: {"content": array.ravel().tolist(), "shape": list(array.shape)}
-        if array.dtype == np.object_
-        else {"content": {"b64": base64.b64encode(array.tobytes()).decode()}, "shape": list(array.shape)}
-        for name, array in feeds.items()
-    }
-    return json.dumps({"data": [tensors]})
-
-
-def warm_up(point: PerfPoint, model: ServedModel, feeds: dict[str, Array], url: str, requests: int) -> float:
-    """Ask the server that often; the seconds of the slowest answer.
-
-    Raises:
-        InferenceFailed: it answers with an error.
-    """
-    asked = []
-    for spec in model.inputs:
-        row = feeds[spec.name]
-        array = np.repeat(row[np.newaxis], point.batch_size, axis=0) if model.max_batch_size else row
-        asked.append(triton.InferInput(spec.name, list(array.shape), wire_type(spec)))
-        asked[-1].set_data_from_numpy(array)
-    slowest = 0.0
-    with triton.InferenceServerClient(url) as client:
-        for _ in range(requests):
-            begin = time.perf_counter()
-            try:
-                client.infer(point.model, asked)
-            except triton.InferenceServerException as error:
-                raise InferenceFailed(point.model, error.message()) from error
-            slowest = max(slowest, time.perf_counter() - begin)
-    return slowest
+        return Outcome("failed", line, seconds, reason=str(error))
+    if found.cache_hit_us:
+        why = "the server answered from its response cache, which was not to be measured"
+        return Outcome("failed", line, seconds, reason=why)
+    return Outcome("ok", line, seconds, found)

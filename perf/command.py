@@ -2,166 +2,170 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import json_option, models_option, repository_option, split, url_option
+from generator.commands.options import json_option, models_option, repository_option, url_option
+from perf.options import HOW, RUNS, TABLES, WHAT, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from perf.analyzer import Plan
-    from perf.results import Metric
-    from perf.sweep import Sweep
+    from perf.compare import Comparison
+    from perf.spec import Request
+    from perf.store import Stored
 
-
-def numbers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    """Batch sizes: whole numbers from 1, with commas or repeated."""
-    sizes = split(_ctx, _param, values)
-    if wrong := [size for size in sizes if not size.isdecimal() or int(size) < 1]:
-        raise click.BadParameter(f"{wrong[0]!r} is not a whole number from 1")
-    return tuple(dict.fromkeys(map(int, sizes)))
+# What is measured, by the option that says it; what else an option says is about this call alone.
+MEASURED = {
+    "gpus": "device", "models": "models", "precisions": "precisions", "batch_sizes": "batch_sizes",
+    "concurrencies": "concurrencies", "profile": "profile", "measurement": "measurement", "protocol": "protocol",
+    "shared_memory": "shared_memory", "baseline": "baseline", "url": "url", "http_url": "http_url",
+    "repository": "repository", "image_tag": "image_tag",
+}  # fmt: skip
 
 
 @click.command(name="perf", short_help="Measure latency, print the table.")
-@click.option(
-    "--gpu", "gpus", multiple=True, callback=split, metavar="NAMES",
-    help="What the server runs on: v100, t4 or cpu.  [default: this machine's]",
-)  # fmt: skip
+@options(WHAT)
 @models_option("Models to measure, of those that are served.")
-@click.option(
-    "--precision", "precisions", multiple=True, callback=split, metavar="NAMES",
-    help="fp16, fp32 or both.  [default: what the published table of that GPU has]",
-)  # fmt: skip
-@click.option(
-    "--batch-sizes",
-    "-b",
-    multiple=True,
-    default=("1,4,8",),
-    show_default="1,4,8",
-    callback=numbers,
-    metavar="SIZES",
-)
-@click.option(
-    "--measurement", type=click.Choice(["quick", "standard"], case_sensitive=False), default="standard",
-    show_default=True, help="quick: 10 requests a point. standard: windows of 50 until three agree within 10 %.",
-)  # fmt: skip
-@click.option(
-    "--metric", "metric_names", type=click.Choice(["compute", "server", "p50", "p99"]), multiple=True,
-    default=("compute",), show_default="compute",
-    help="One table each: server compute, server total, client p50, client p99.",
-)  # fmt: skip
+@options(HOW)
 @url_option
 @repository_option("What is served where no Triton runs.")
+@options(RUNS, TABLES)
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     *,
-    gpus: tuple[str, ...],
-    models: tuple[str, ...],
-    precisions: tuple[str, ...],
-    batch_sizes: tuple[int, ...],
-    measurement: str,
+    results: Path,
+    resume: bool,
+    show: str | None,
+    others: tuple[str, ...],
+    fail_above: float | None,
     metric_names: tuple[str, ...],
-    url: str | None,
-    repository: Path,
+    as_parts: bool,
+    as_csv: bool,
     as_json: bool,
+    program: Path | None,
+    patience_s: float,
+    **measured: Any,  # noqa: ANN401 (click's values of MEASURED)
 ) -> int:
     """Measure served models with perf_analyzer and print the latency table.
+
+    Every round of every point is kept in a run's file as it is measured. A figure is of the middle one of a point's
+    three fastest rounds, which must agree within 5 %.
 
     \b
     Example:
       tritongen perf --gpu cpu --models densenet121 --measurement quick
+      tritongen perf --gpu t4 --profile published --compare published
+      tritongen perf --show last --parts
+      tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from generator import console
-    from perf import device as devices
-    from perf.analyzer import PLANS
-    from perf.results import METRICS
-    from perf.sweep import Request, sweep
+    from perf import asked, output, store
 
-    plan = PLANS[measurement.lower()]
-    source = click.get_current_context().get_parameter_source("batch_sizes")
-    exact = source == click.core.ParameterSource.COMMANDLINE
-    asked = [gpu.lower() for gpu in gpus] or [devices.default_device()]
-    requests = [
-        Request(device, devices.precisions_of(device, precisions), models, batch_sizes, repository, url, exact)
+    output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts)
+    asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
+    given = given_options(ctx)
+    if show is not None:
+        refuse_measuring(given)
+    if show == "published":
+        output.print_published(measured["gpus"])
+        return 0
+    before = [(name, None if name == "published" else store.read(store.find(results, name))) for name in others]
+    if show is not None:
+        runs = [store.read(store.find(results, show))]
+    else:
+        wanted = requests(measured, exact="batch_sizes" in given)
+        for request in wanted:
+            asked.check(request, others)
+        fields = {MEASURED[name] for name in given if name in MEASURED}
+        runs = measure(wanted, results, program, patience_s, fields if resume else None)
+    compared = [output.compared(run, before, metric_names) for run in runs]
+    output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
+    return status(runs, compared, fail_above)
+
+
+def given_options(ctx: click.Context) -> dict[str, str]:
+    """The parameters that say what is measured and that the user gave, with the options that say them."""
+    return {
+        param.name: param.opts[0]
+        for param in ctx.command.params
+        if param.name in (*MEASURED, "resume", "program", "patience_s")
+        and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+    }
+
+
+def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
+    """What is asked for, a request a device."""
+    from perf import device as devices
+    from perf.spec import Request
+
+    asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
+    same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}
+    return [
+        Request(
+            device=device,
+            precisions=devices.precisions_of(device, measured["precisions"]),
+            repository=str(measured["repository"]),
+            exact=exact,
+            **same,
+        )
         for device in dict.fromkeys(asked)
     ]
-    sweeps = []
-    for request in requests:
-        with progress() as on_point:
-            sweeps.append(sweep(request, plan, say=console.say, on_point=on_point))
-    if as_json:
-        print_json(sweeps, plan)
-    else:
-        chosen = [metric for metric in METRICS if metric.name in metric_names]
-        for done in sweeps:
-            print_tables(done, plan, chosen)
-    return 0 if all(m.status == "ok" for done in sweeps for m in done.measurements) else 1
 
 
-def print_tables(sweep: Sweep, plan: Plan, metrics: list[Metric]) -> None:
-    """A table a metric, then what they were measured on and how."""
-    from datetime import UTC, datetime
+def measure(
+    wanted: list[Request], root: Path, program: Path | None, patience_s: float, given: set[str] | None
+) -> list[Stored]:
+    """A run a request: a new one, or, with what was given of the options, the newest like it."""
+    from generator import console
+    from perf import asked, progress
+    from perf.analyzer import Analyzer, find
+    from perf.sweep import sweep
 
-    from generator.console import say
-    from perf import table
-
-    for metric in metrics:
-        click.echo(f"{metric.label}, ms, on {sweep.device_label}:\n")
-        click.echo(f"{table.markdown(sweep, metric)}\n")
-    weights = {model.parameters.get("tritongen.weights", "not stated") for model in sweep.models}
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    click.echo(
-        f"Measured {when} by perf_analyzer 2.51.0 over gRPC at concurrency 1 on {sweep.server}: {plan.label}. "
-        f"Weights: {', '.join(sorted(weights))}."
-    )
-    for line in table.reasons(sweep):
-        say(line)
-
-
-def print_json(sweeps: list[Sweep], plan: Plan) -> None:
-    """Every measurement with what it was made on."""
-    import dataclasses
-    import json
-
-    records = [
-        {
-            "device": done.device_label,
-            "measurement": plan.label,
-            **dataclasses.asdict(measured.point),
-            "status": measured.status,
-            "reason": measured.reason,
-            "latency": dataclasses.asdict(measured.latency) if measured.latency else None,
-        }
-        for done in sweeps
-        for measured in done.measurements
-    ]
-    click.echo(json.dumps(records, indent=2))
+    path, version = find(program)
+    runs = []
+    for request in wanted:
+        before = None if given is None else asked.newest_like(root, request, given)
+        if before is not None and not before.due:
+            console.say(f"run {before.run.id} is complete: nothing is measured")
+            runs.append(before)
+            continue
+        if before is not None:
+            console.say(f"going on with run {before.run.id}: {len(before.repeats)} rounds are there")
+        elif given is not None:
+            console.say("there is no run like this to go on with: a new one is begun")
+        of = before.run.request if before else request
+        analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
+        with progress.shown() as on_point:
+            resumed = before.path if before else None
+            runs.append(sweep(of, analyzer, root, resumed=resumed, say=console.say, on_point=on_point))
+    return runs
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar with the time left on a terminal, a line a point elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def refuse_measuring(given: dict[str, str]) -> None:
+    """Raise UsageError where --show came with an option that says how to measure."""
+    from generator.errors import UsageError
 
+    for name, option in given.items():
+        if name != "gpus":  # which of the published tables is shown
+            raise UsageError(f"--show measures nothing: {option} cannot go with it", "leave one of them out")
+
+
+def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: float | None) -> int:
+    """1 where a point has no stable figure, or a comparison is above its limit."""
     from generator import console
 
-    err = console.err()
-    if not err.is_terminal:
-        yield lambda done, total, what: console.say(f"[{done + 1}/{total}] {what}") if what else None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=err, transient=True)
-    task = bar.add_task("", total=None)
-
-    def on_point(done: int, total: int, what: str) -> None:
-        bar.start()  # not before: messages about the server come first
-        bar.update(task, completed=done, total=total, description=what)
-
-    try:
-        yield on_point
-    finally:
-        bar.stop()
+    failed = any(found.status != "ok" for run in runs for found in run.results)
+    for comparison in (comparison for of_run in compared for comparison in of_run):
+        if fail_above is None:
+            continue
+        mean = comparison.geometric_mean
+        for cell in comparison.above(fail_above):
+            console.say(f"above {fail_above}: {cell.point} is {cell.ratio:.2f} of {comparison.other}")
+        if mean is None or mean > fail_above:
+            console.say(f"above {fail_above}: {'no cell to compare' if mean is None else f'the mean is {mean:.3f}'}")
+        failed = failed or mean is None or mean > fail_above or bool(comparison.above(fail_above))
+    return int(failed)

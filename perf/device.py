@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import BadOption, UnknownName, WrongDevice
-from generator.server.gpus import gpu_names
+from generator.server import probe
+from generator.server.gpus import gpu_names, gpus
+from perf.spec import Device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from generator.spec import Precision, ServedModel
+    from generator.spec import Gpu, Precision, ServedModel
 
 CPU = targets.CPU.name
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def is_local(url: str) -> bool:
+    """Whether a `host:port` is of this host."""
+    return url.rsplit(":", 1)[0] in LOCAL_HOSTS
 
 
 def known_devices() -> tuple[str, ...]:
@@ -61,41 +69,63 @@ def check_startable(device: str) -> None:
         return
     names = gpu_names()
     if targets.find(device) not in map(targets.of_gpu, names):
-        raise WrongDevice(device, f"a server on this machine would run on {', '.join(names) or cpu_label()}")
+        raise WrongDevice(device, f"a server on this machine would run on {', '.join(names) or this_cpu().label}")
 
 
-def describe_served(device: str, model: ServedModel, url: str) -> str:
-    """What a running server is measured on, as the table says it.
+def describe_served(device: str, model: ServedModel, url: str, metrics_url: str) -> Device:
+    """What a running server is measured on.
+
+    Triton's metrics give a GPU's UUID, and nvidia-smi, on the same host, what has it; on another host the user's word
+    is taken, and said to be.
 
     Raises:
         WrongDevice: it runs on something else.
     """
-    local = url.rsplit(":", 1)[0] in LOCAL_HOSTS
+    local = is_local(url)
     if model.device == CPU:
-        found = cpu_label() if local else "a CPU"
+        found = this_cpu() if local else Device(CPU, "a CPU of another host")
         if device != CPU:
-            raise WrongDevice(device, f"the server runs on {found}")
+            raise WrongDevice(device, f"the server runs on {found.label}")
         return found
-    gpus = gpu_names() if local else ()
-    names = ", ".join(gpus)
+    if not local:
+        if device == CPU:
+            raise WrongDevice(device, "the server runs on a GPU")
+        label = f"{targets.find(device).title} (as stated: the server is on another host)"
+        return Device(device, label, stated=True)
+    gpus = served_gpus(metrics_url)
+    names = ", ".join(gpu.name for gpu in gpus)
     if device == CPU:
         raise WrongDevice(device, f"the server runs on {names or 'a GPU'}")
-    if not local:
-        return f"{targets.find(device).title} (as stated: the server is on another host)"
-    if targets.find(device) not in map(targets.of_gpu, gpus):
-        raise WrongDevice(device, f"the server runs on {names or 'a GPU that nvidia-smi does not name'}")
-    return names
+    if not gpus:
+        raise WrongDevice(device, "the server runs on a GPU that nvidia-smi does not name")
+    if any(targets.of_gpu(gpu.name) != targets.find(device) for gpu in gpus):
+        raise WrongDevice(device, f"the server runs on {names}")
+    return dataclasses.replace(this_cpu(), name=device, label=names, gpu=gpus[0])
 
 
-def cpu_label() -> str:
-    """`AMD EPYC 7763, 2 cores`."""
+def served_gpus(metrics_url: str) -> tuple[Gpu, ...]:
+    """The GPUs of a server on this host: those of its metrics, all where it has none."""
+    uuids = probe.gpu_uuids(metrics_url)
+    there = gpus()
+    return tuple(gpu for gpu in there if gpu.uuid in uuids) or there
+
+
+def this_cpu() -> Device:
+    """This machine's."""
     fields = [line.split(":", 1) for line in cpuinfo().splitlines() if line.startswith("model name")]
     name = fields[0][1].strip() if fields else "CPU"
     cores = len(os.sched_getaffinity(0))
-    return f"{name}, {cores} core{'s' if cores != 1 else ''}"
+    label = f"{name}, {cores} core{'s' if cores != 1 else ''}"
+    return Device(CPU, label, cpu_model=name, cores=cores, governor=governor())
 
 
 def cpuinfo() -> str:
     """`/proc/cpuinfo`, or nothing."""
     path = Path("/proc/cpuinfo")
     return path.read_text() if path.exists() else ""
+
+
+def governor() -> str | None:
+    """What decides the processor's clock (`performance`, `powersave`), where the kernel tells."""
+    path = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    return path.read_text().strip() if path.exists() else None

@@ -1,178 +1,203 @@
-"""From what was asked to a list of measurements: one server a precision, one perf_analyzer process a point."""
+"""From what was asked to a stored run: on each server rounds over its points, one perf_analyzer process a point."""
 
 from __future__ import annotations
 
-import fnmatch
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator import networks
-from generator.errors import BadOption, TritongenError, UnknownName
-from generator.server import engines, probe
-from generator.server.connect import running_server
-from generator.server.container import docker_options
-from generator.server.embedded import check_repository
-from generator.server.ports import free_ports
-from perf import device as devices
-from perf.analyzer import measure
-from perf.results import PerfPoint
+from generator.client import preprocessing_of
+from generator.errors import TritongenError
+from perf import baseline, points, store
+from perf.analyzer import Outcome, measure
+from perf.plans import PLANS
+from perf.servers import check_batches, serving, variants
+from perf.spec import Model, PerfPoint, Repeat, Run, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from generator.spec import Precision, ServedModel
-    from perf.analyzer import Plan
-    from perf.results import Measurement
+    from generator.spec import ServedModel
+    from perf.analyzer import Analyzer
+    from perf.servers import Serving, Variant
+    from perf.spec import Bare, Request
+    from perf.store import Stored, Writer
 
+    # Told, before each point, of the run and of what comes next.
+    OnPoint = Callable[[Stored, PerfPoint], None]
     Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a sweep measures on one device."""
+@dataclass
+class Clock:
+    """Where the time of this sitting goes, in seconds."""
 
-    device: str
-    precisions: tuple[Precision, ...]
-    models: tuple[str, ...]
-    batch_sizes: tuple[int, ...]
-    repository: Path
-    url: str | None
-    # Whether every model must take every batch size; else it is measured at those it takes.
-    exact: bool = True
+    begun: float = field(default_factory=time.monotonic)
+    servers_s: float = 0.0
+    analyzer_s: float = 0.0
+    bare_s: float = 0.0
 
-
-@dataclass(frozen=True)
-class Sweep:
-    """The measurements of one device, and what they were made on."""
-
-    device: str
-    device_label: str
-    server: str
-    models: tuple[ServedModel, ...]
-    precisions: tuple[Precision, ...]
-    batch_sizes: tuple[int, ...]
-    measurements: tuple[Measurement, ...]
+    def session(self) -> Session:
+        """As it is stored."""
+        wall_s = time.monotonic() - self.begun
+        times = (wall_s, self.servers_s, self.analyzer_s, self.bare_s)
+        return Session(utc(), *(round(seconds, 3) for seconds in times))
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A server that serves one precision."""
-
-    url: str
-    started: bool
-    models: tuple[ServedModel, ...]
-    device_label: str
-
-
-def sweep(request: Request, plan: Plan, *, say: Say, on_point: Callable[[int, int, str], None]) -> Sweep:
-    """Measure every point; one that fails is kept with its reason and the rest goes on.
+def sweep(
+    request: Request, analyzer: Analyzer, root: Path, *, resumed: Path | None = None, say: Say, on_point: OnPoint
+) -> Stored:
+    """Measure every point of a run that is due; one that fails is kept with its reason and the rest goes on.
 
     Args:
-        request: what is measured.
-        plan: how long each point is.
+        request: what is measured; of a resumed run, what it was.
+        analyzer: perf_analyzer.
+        root: the folder of results.
+        resumed: the file of a run that did not come to its end.
         say: told of the servers.
-        on_point: told, before each point, how many are done, how many there are, and which is next.
+        on_point: told before each point.
 
     Raises:
         WrongDevice: the server runs on something else than asked.
-        TritongenError: there is no server to measure.
+        TritongenError: there is no server to measure, or the run cannot be written.
     """
-    measurements: list[Measurement] = []
-    total = 0
-    for precision in request.precisions:
-        with variant(request, precision, say) as served:
-            points = [
-                (PerfPoint(model.name, precision, batch_size), model)
-                for model in served.models
-                for batch_size in batch_sizes_of(request, model)
-            ]
-            total = total or len(points) * len(request.precisions)
-            for point, model in points:
-                on_point(len(measurements), total, f"{point.model} {precision} batch {point.batch_size}")
-                measurements.append(measure(point, model, served.url, plan))
-    on_point(len(measurements), total, "")
-    return Sweep(
-        device=request.device,
-        device_label=served.device_label,
-        server="a Triton started for this" if served.started else f"the Triton at {served.url}",
-        models=served.models,
-        precisions=request.precisions,
-        batch_sizes=request.batch_sizes,
-        measurements=tuple(measurements),
+    clock = Clock()
+    path = resumed
+    for variant in variants(request):
+        while path is None or due(store.read(path), variant):
+            begun = time.monotonic()
+            try:
+                with serving(request, variant, say) as served:
+                    path = path or store.begin(root, new_run(request, analyzer, served)).path
+                    check_same_device(store.read(path).run, served)
+                    clock.servers_s += time.monotonic() - begun
+                    with store.writing(path) as writer:
+                        rounds(writer, variant, served, analyzer, clock, on_point)
+                    begun = time.monotonic()
+                clock.servers_s += time.monotonic() - begun
+            except TritongenError as error:
+                if not clock.servers_s:
+                    raise  # the first server of this sitting: nothing was done
+                # The run has begun: what this server was to be asked is marked, and the next one is.
+                with store.writing(path) as writer:  # type: ignore[arg-type]  # a server was there, so a run is
+                    give_up(writer, variant, str(error))
+    assert path is not None  # noqa: S101 (there is one variant at least)
+    with store.writing(path) as writer:
+        writer.add(clock.session())
+        return writer.stored
+
+
+def rounds(
+    writer: Writer, variant: Variant, served: Serving, analyzer: Analyzer, clock: Clock, on_point: OnPoint
+) -> None:
+    """Every round that is due on one server; returns early where a server of our own died."""
+    run = writer.stored.run
+    beside = baseline.Baseline(Path(run.request.repository)) if run.request.baseline else None
+    while now := due(writer.stored, variant):
+        for point in now:
+            on_point(writer.stored, point)
+            number = 1 + sum(repeat.point == point for repeat in writer.stored.repeats)
+            repeat = one_round(point, number, run, served, analyzer, beside, clock)
+            writer.add(repeat)
+            if repeat.status != "ok" and served.own and served.death():
+                return
+
+
+def check_same_device(run: Run, served: Serving) -> None:
+    """Raise TritongenError where a resumed run began on another device."""
+    if served.device.label != run.device.label:
+        raise TritongenError(
+            f"run {run.id} was begun on {run.device.label}, and this server runs on {served.device.label}",
+            "without --resume a new run is begun",
+        )
+
+
+def one_round(
+    point: PerfPoint, number: int, run: Run, served: Serving, analyzer: Analyzer,
+    beside: baseline.Baseline | None, clock: Clock,
+) -> Repeat:  # fmt: skip
+    """One perf_analyzer process, and in turn with it the same in ONNX Runtime alone."""
+    at, model = utc(), served.model(point.model)
+    bare: Bare | None = None
+    if model is None:
+        outcome = Outcome("failed", (), reason=f"{served.label} does not serve it")
+    elif (died := served.death()) is not None:
+        outcome = Outcome("failed", (), reason=died)
+    else:
+        outcome = measure(analyzer, point, model, served.analyzer_url, run.plan, lambda: served.answered(model.name))
+        clock.analyzer_s += outcome.seconds
+        if beside and outcome.status == "ok":
+            begun = time.monotonic()
+            bare = beside.measure(point, model, run.plan)
+            clock.bare_s += time.monotonic() - begun
+    reason = outcome.reason
+    if outcome.status != "ok" and (died := served.death()) and died not in reason:
+        reason = f"{died} ({reason})"
+    return Repeat(
+        point, number, outcome.status, at, round(outcome.seconds, 3), outcome.command, outcome.report, reason, bare,
+        served.origin(model, analyzer.version) if model else None,
+    )  # fmt: skip
+
+
+def due(stored: Stored, variant: Variant) -> tuple[PerfPoint, ...]:
+    """The points of one variant that want one more round now."""
+    mine = [point for point in stored.run.points if variant.holds(point)]
+    repeats = [repeat for repeat in stored.repeats if variant.holds(repeat.point)]
+    return points.due(mine, repeats, stored.run.plan)
+
+
+def give_up(writer: Writer, variant: Variant, why: str) -> None:
+    """Mark what a server that did not start was to be asked."""
+    while now := due(writer.stored, variant):
+        for point in now:
+            number = 1 + sum(repeat.point == point for repeat in writer.stored.repeats)
+            writer.add(Repeat(point, number, "failed", utc(), 0.0, (), reason=why))
+
+
+def new_run(request: Request, analyzer: Analyzer, served: Serving) -> Run:
+    """The first line of a run.
+
+    Raises:
+        UsageError: a batch size that a model does not take; a baseline that cannot be.
+    """
+    check_batches(request, served.largest)
+    if request.baseline:
+        for model in served.models:
+            baseline.check(Path(request.repository), model)
+    wanted = tuple(
+        PerfPoint(name, precision, size, concurrency)
+        for name in (model.name for model in served.models)
+        for precision in request.precisions
+        for size in request.batch_sizes
+        if size <= served.largest[name]
+        for concurrency in request.concurrencies
+    )
+    return Run(
+        id=store.new_id(),
+        began=utc(),
+        request=request,
+        plan=PLANS[request.profile, request.measurement],
+        points=wanted,
+        models=tuple(map(described, served.models)),
+        device=served.device,
+        server=served.label,
+        analyzer=analyzer.version,
     )
 
 
-@contextmanager
-def variant(request: Request, precision: Precision, say: Say) -> Iterator[Variant]:
-    """A server of that precision: the one named or at localhost:8001 if it is one, else one of our own."""
-    url = running_server(request.url)
-    if url is not None:
-        names = choose(request.models, probe.ready_models(url), f"the server at {url}")
-        models = tuple(probe.served_model(url, name) for name in names)
-        label = devices.describe_served(request.device, models[0], url)
-        if all(model.precision == precision for model in models):
-            say(f"attached to the Triton at {url}")
-            yield Variant(url, started=False, models=models, device_label=label)
-            return
-        if request.url is not None:
-            raise TritongenError(
-                f"the server at {url} does not serve {precision.upper()}, which the table asks for",
-                f"start it with --model-config-name={request.device}-{precision}",
-            )
-    devices.check_startable(request.device)
-    with started(request, precision, say) as served:
-        yield served
+def described(model: ServedModel) -> Model:
+    """A model as tables show it."""
+    preprocessing = preprocessing_of(model)
+    return Model(
+        name=model.name,
+        crop_px=preprocessing.crop_px if preprocessing else None,
+        resize_short_px=preprocessing.resize_short_px if preprocessing else None,
+        weights=model.parameters.get("tritongen.weights", "not stated"),
+    )
 
 
-@contextmanager
-def started(request: Request, precision: Precision, say: Say) -> Iterator[Variant]:
-    """A server of our own on free ports, with the models that are measured."""
-    check_repository(request.repository)
-    there = sorted(folder.name for folder in request.repository.iterdir() if folder.is_dir())
-    names = choose(request.models, there, str(request.repository))
-    on_gpu = request.device != devices.CPU
-    engine = engines.choose("docker" if on_gpu else "embedded")
-    options = docker_options(request.device, precision) if on_gpu else None
-    say(f"no Triton serves what is measured: starting one of {request.repository} ({engine} engine) for this command")
-    with engines.start(
-        engine, request.repository, ports=free_ports(), models=names, options=options, say=say
-    ) as server:
-        models = tuple(probe.served_model(server.grpc_url, name) for name in names)
-        label = devices.describe_served(request.device, models[0], server.grpc_url)
-        yield Variant(server.grpc_url, started=True, models=models, device_label=label)
-
-
-def choose(patterns: Sequence[str], there: Iterable[str], where: str) -> tuple[str, ...]:
-    """The models that names, globs or `all` stand for, in the order of the published tables.
-
-    Raises:
-        UnknownName: a pattern matches none of the models that are there.
-    """
-    there = list(there)
-    chosen: set[str] = set()
-    for pattern in patterns:
-        wanted = "*" if pattern.lower() == "all" else pattern.lower()
-        matched = [name for name in there if fnmatch.fnmatchcase(name.lower(), wanted)]
-        if not matched:
-            raise UnknownName(f"model in {where}", pattern, there)
-        chosen.update(matched)
-    order = {network.name: place for place, network in enumerate(networks.NETWORKS)}
-    return tuple(sorted(chosen, key=lambda name: (order.get(name, len(order)), name)))
-
-
-def batch_sizes_of(request: Request, model: ServedModel) -> Sequence[int]:
-    """The batch sizes that the model takes.
-
-    Raises:
-        BadOption: one that was asked for is larger than the model's largest.
-    """
-    largest = max(1, model.max_batch_size)
-    if not request.exact:
-        return [size for size in request.batch_sizes if size <= largest]
-    for size in request.batch_sizes:
-        if not 1 <= size <= largest:
-            hint = f"`tritongen build --max-batch-size {size}` builds one that takes it"
-            raise BadOption("--batch-sizes", size, f"{model.name} takes batches of 1 to {largest}", hint)
-    return request.batch_sizes
+def utc() -> str:
+    """Now, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,6 +6,7 @@ import subprocess
 
 from generator import targets
 from generator.shell import run
+from generator.spec import Gpu
 
 TIMEOUT_S = 20
 
@@ -17,6 +18,21 @@ def gpu_names() -> tuple[str, ...]:
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return ()
     return tuple(filter(None, map(str.strip, done.stdout.splitlines()))) if done.status == 0 else ()
+
+
+FACTS = "name,uuid,driver_version,clocks.sm,clocks.mem,power.limit,temperature.gpu"
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """Each GPU as it is now: its clocks change with load and temperature."""
+    try:
+        done = run(["nvidia-smi", f"--query-gpu={FACTS}", "--format=csv,noheader,nounits"], timeout_s=TIMEOUT_S)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ()
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+    if done.status != 0 or any(len(row) != len(FACTS.split(",")) for row in rows):
+        return ()
+    return tuple(Gpu(*row) for row in rows)
 
 
 def gpu_name(device: str) -> str | None:

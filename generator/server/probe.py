@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import tritonclient.grpc as triton
@@ -68,12 +71,78 @@ def served_model(url: str, name: str) -> ServedModel:
         inputs=tuple(map(tensor, config.input)),
         outputs=tuple(map(tensor, config.output)),
         parameters={key: value.string_value for key, value in config.parameters.items()},
+        instances=sum(group.count for group in config.instance_group) or 1,
+        static_batch=static_batch(config, on_gpu=on_gpu),
+        config_sha256=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
     )
 
 
 def tensor(entry: Any) -> TensorSpec:  # noqa: ANN401 (a protobuf message)
     """An input or output of the config."""
     return TensorSpec(entry.name, DataType.Name(entry.data_type), tuple(entry.dims))
+
+
+def static_batch(config: Any, *, on_gpu: bool) -> int | None:  # noqa: ANN401 (a protobuf message)
+    """The one batch that a model is made for: nothing is gathered, and TensorRT's profile is of that batch alone."""
+    if config.HasField("dynamic_batching") or config.HasField("sequence_batching"):
+        return None
+    if on_gpu:
+        shapes = [
+            {entry.parameters.get(f"trt_profile_{end}_shapes") for end in ("min", "opt", "max")}
+            for entry in config.optimization.execution_accelerators.gpu_execution_accelerator
+            if entry.name == "tensorrt"
+        ]
+        if any(len(ends) != 1 for ends in shapes):
+            return None
+    return max(1, int(config.max_batch_size))
+
+
+def server_version(url: str) -> str:
+    """Triton's own version (`2.51.0`).
+
+    Raises:
+        ServerUnreachable: the server does not answer.
+    """
+    try:
+        with triton.InferenceServerClient(url) as client:
+            return str(client.get_server_metadata(client_timeout=TIMEOUT_S).version)
+    except triton.InferenceServerException as error:
+        raise ServerUnreachable(url, error.message()) from error
+
+
+def requests_answered(url: str, name: str) -> int:
+    """How many requests of a model the server has answered since it began, well or with an error.
+
+    Raises:
+        ServerUnreachable: the server does not answer.
+    """
+    try:
+        with triton.InferenceServerClient(url) as client:
+            statistics = client.get_inference_statistics(name, client_timeout=TIMEOUT_S)
+    except triton.InferenceServerException as error:
+        raise ServerUnreachable(url, error.message()) from error
+    return sum(
+        version.inference_stats.success.count + version.inference_stats.fail.count for version in statistics.model_stats
+    )
+
+
+def http_answers(url: str) -> bool:
+    """Whether a live Triton's HTTP is at `host:port`."""
+    try:
+        with urllib.request.urlopen(f"http://{url}/v2/health/live", timeout=TIMEOUT_S):
+            return True
+    except (OSError, ValueError):  # URLError is an OSError; ValueError is of what is no address
+        return False
+
+
+def gpu_uuids(metrics_url: str) -> tuple[str, ...]:
+    """The GPUs that a server's metrics speak of, by UUID; none where they do not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=TIMEOUT_S) as answer:
+            text = answer.read(1 << 22).decode(errors="replace")
+    except (OSError, ValueError):
+        return ()
+    return tuple(dict.fromkeys(re.findall(r'gpu_uuid="([^"]+)"', text)))
 
 
 def served_precision(config: Any) -> Precision:  # noqa: ANN401 (a protobuf message)
