@@ -31,10 +31,10 @@ lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs a
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cog --check docs/cli.md docs/networks.md docs/configs.md
+	$(BIN)/cog --check docs/cli.md docs/networks.md docs/configs.md docs/perf.md
 
 docs: $(INSTALLED)  ## Write the generated parts of the docs again
-	$(BIN)/cog -r docs/cli.md docs/networks.md docs/configs.md
+	$(BIN)/cog -r docs/cli.md docs/networks.md docs/configs.md docs/perf.md
 
 bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop
 	$(BIN)/python bench/rewrites.py

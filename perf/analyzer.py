@@ -73,7 +73,11 @@ def find(program: Path | None) -> tuple[Path, str]:
 
 
 def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:
-    """The line that measures a point once; pure."""
+    """The line that measures a point once; pure.
+
+    The counts are of each request that is under way at a time: perf_analyzer 2.51 hangs where there are fewer to
+    warm up than go at once.
+    """
     shared = [] if analyzer.shared_memory == "none" else [f"--shared-memory={analyzer.shared_memory}"]
     return [
         str(analyzer.program),
@@ -84,8 +88,8 @@ def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: 
         f"--concurrency-range={point.concurrency}",
         f"--input-data={inputs}",
         *shared,
-        f"--warmup-request-count={plan.warmup_requests}",
-        f"--request-count={plan.requests}",
+        f"--warmup-request-count={plan.warmup_requests * point.concurrency}",
+        f"--request-count={plan.requests * point.concurrency}",
         "--verbose-csv",
         "-f", str(report),
     ]  # fmt: skip

@@ -176,12 +176,14 @@ def hashes(stored: Stored) -> dict[str, str]:
 def markdown(stored: Stored, comparison: Comparison) -> str:
     """Ratios in the shape of the run's table."""
     of = {cell.point: cell for cell in comparison.cells}
+    unstable = {found.point for found in stored.results if found.status == "unstable"}
 
     def shown(point: PerfPoint) -> str:
         cell = of.get(point)
         if cell is None:
             return "-"
-        return f"{cell.ratio:.2f}" + (f" {cell.verdict}" if cell.verdict in ("slower", "faster") else "")
+        verdict = f" {cell.verdict}" if cell.verdict in ("slower", "faster") else ""
+        return f"{cell.ratio:.2f}{verdict}" + (" (unstable)" if point in unstable else "")
 
     return table.grid(stored, shown).replace("<br>(ms)", "<br>(ratio)")
 

@@ -68,8 +68,14 @@ def check_startable(device: str) -> None:
     if device == CPU:
         return
     names = gpu_names()
-    if targets.find(device) not in map(targets.of_gpu, names):
+    if index_of(device) is None:
         raise WrongDevice(device, f"a server on this machine would run on {', '.join(names) or this_cpu().label}")
+
+
+def index_of(device: str) -> int | None:
+    """Which of this machine's GPUs is the first of that kind."""
+    kinds = [targets.of_gpu(name) for name in gpu_names()]
+    return next((index for index, kind in enumerate(kinds) if kind == targets.find(device)), None)
 
 
 def describe_served(device: str, model: ServedModel, url: str, metrics_url: str) -> Device:

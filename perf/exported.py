@@ -64,7 +64,10 @@ def row(stored: Stored, found: Result, published: Published) -> dict[str, Any]:
     cells: dict[str, Any] = {
         "run": stored.run.id,
         "gpu": stored.run.device.name,
-        **dataclasses.asdict(point),
+        "precision": point.precision,
+        "batch_size": point.batch_size,
+        "concurrency": point.concurrency,
+        "model": point.model,
         "status": found.status,
         "rounds": len(found.repeats),
         "spread": None if found.spread is None else round(found.spread, 4),

@@ -40,7 +40,7 @@ WHAT = (
     click.option("--batch-sizes", "-b", multiple=True, default=("1,4,8",), show_default="1,4,8", callback=numbers,
                  metavar="SIZES", help="Images a request."),
     click.option("--concurrency", "concurrencies", multiple=True, default=("1",), show_default="1", callback=numbers,
-                 metavar="COUNTS", help="Requests under way at a time."),
+                 metavar="COUNTS", help="Requests under way at a time; the counts of a round are of each."),
 )
 HOW = (
     click.option("--profile", type=choice("production", "published"), default="production", show_default=True,

@@ -199,8 +199,14 @@ def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
 
 def own_options(request: Request, variant: Variant) -> DockerOptions:
     """The container of a variant."""
-    shared = request.shared_memory != "none"
-    return docker_options(request.device, variant.precision, request.image_tag, client_shm=shared)
+    index = devices.index_of(request.device)
+    return docker_options(
+        request.device,
+        variant.precision,
+        request.image_tag,
+        device=None if index is None else str(index),
+        client_shm=request.shared_memory != "none",
+    )
 
 
 @contextmanager

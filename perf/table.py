@@ -142,6 +142,8 @@ def measured_on(stored: Stored) -> str:
     shared = "" if request.shared_memory == "none" else f" through {request.shared_memory} shared memory"
     protocol = {"grpc": "gRPC", "http": "HTTP"}[request.protocol]
     concurrency = ", ".join(map(str, request.concurrencies))
+    if request.concurrencies != (1,):
+        concurrency += " (the counts are of each)"
     device = run.device.label if not (gpu := run.device.gpu) else f"{gpu.name}, driver {gpu.driver}"
     if run.device.governor:
         device += f", governor {run.device.governor}"

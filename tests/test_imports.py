@@ -19,7 +19,7 @@ LAYERS = (
      "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
      "generator.check_run"),
     ("generator.pipeline", "generator.checking", "generator.doctor", "perf"),
-    ("generator.commands", "perf.command"),
+    ("generator.commands", "perf.command", "perf.options"),
     ("generator.cli", "generator.__main__"),
 )  # fmt: skip
 FILES = [path for package in ("generator", "perf") for path in (ROOT / package).rglob("*.py")]

@@ -1,0 +1,180 @@
+"""Rounds: which are due, what they come to, and how they are kept."""
+
+import json
+import os
+
+import pytest
+from perf_runs import repeat, report, run
+
+from generator.errors import RunUnreadable, TritongenError, UnknownName
+from perf import points, store
+from perf.metrics import COMPUTE, LATENCY, METRICS, PARTS
+from perf.plans import PLANS
+from perf.progress import rounds_left, time_left
+from perf.spec import PerfPoint, Session
+
+PLAN = PLANS["production", "quick"]
+ONE, TWO = PerfPoint("one", "fp32", 1), PerfPoint("two", "fp32", 8)
+
+
+def rounds(point, *figures):
+    """A round a figure."""
+    return [repeat(point, number, figure) for number, figure in enumerate(figures, 1)]
+
+
+def test_metrics_are_labelled_and_apart():
+    """Server compute, server total, client p50 and p99 are four numbers; the parts are the mean."""
+    row = report(35000)
+    assert {metric.name: metric.value_us(row) for metric in METRICS} == {
+        "compute": 35000, "server": 36300, "p50": 37300, "p99": 37600,
+    }  # fmt: skip
+    assert sum(part.value_us(row) for part in PARTS) == LATENCY.value_us(row)
+
+
+@pytest.mark.parametrize(
+    ("figures", "status", "value"),
+    [
+        ((30000, 30500, 31000), "ok", 30500),  # the middle one
+        ((60000, 30000, 61000, 30500, 31000), "ok", 30500),  # slow spells are not in it
+        ((30000, 40000, 50000), "unstable", 40000),
+        ((30000, 30100), "unstable", 30100),  # two rounds show nothing
+    ],
+)
+def test_what_rounds_come_to(figures, status, value):
+    """The three fastest must agree; the middle one of them is the figure."""
+    found = points.result(ONE, rounds(ONE, *figures), PLAN)
+    assert (found.status, found.value_us(COMPUTE)) == (status, value)
+    assert found.status == "ok" or found.reason
+
+
+def test_a_round_that_failed_marks_the_point():
+    """With its reason, and without a figure; more rounds are not measured."""
+    repeats = [*rounds(ONE, 30000), repeat(ONE, 2, status="failed", reason="perf_analyzer ended with 99: no")]
+    found = points.result(ONE, repeats, PLAN)
+    assert (found.status, found.reason) == ("failed", "perf_analyzer ended with 99: no")
+    assert (found.value_us(COMPUTE), found.range_us(COMPUTE), found.spread) == (None, None, None)
+    assert points.due([ONE], repeats, PLAN) == ()
+
+
+def test_rounds_visit_every_point_before_the_next():
+    """Those with the fewest rounds are due; a point is left when it settles, or has had its rounds."""
+    assert points.due([ONE, TWO], [], PLAN) == (ONE, TWO)
+    assert points.due([ONE, TWO], rounds(ONE, 30000), PLAN) == (TWO,)
+    settled = rounds(ONE, 30000, 30100, 30200)
+    assert points.due([ONE, TWO], [*settled, *rounds(TWO, 30000, 40000, 50000)], PLAN) == (TWO,)
+    assert points.due([ONE, TWO], [*settled, *rounds(TWO, *range(30000, 70000, 5000))], PLAN) == ()
+
+
+def test_the_time_left():
+    """By what each point took; of those that were not measured yet by the mean."""
+    stored = run({("densenet121", "fp32", 1): [30000], ("mynet", "fp32", 1): []})
+    assert rounds_left(stored) == (1, 5, pytest.approx(2 * 1.5 + 3 * 1.5))
+    assert rounds_left(run({("mynet", "fp32", 1): []})) == (0, 3, None)
+    assert [time_left(seconds) for seconds in (None, 7.4, 300.0)] == ["", "about 7 s left", "about 5 min left"]
+
+
+FIGURES = {("densenet121", "fp32", 1): [30000, 30100, 30200], ("mynet", "fp32", 8): [50000]}
+
+
+def kept(tmp_path, stored=None):
+    """A run as it stands on the disk."""
+    stored = stored or run(FIGURES)
+    begun = store.begin(tmp_path, stored.run)
+    with store.writing(begun.path) as writer:
+        for found in (*stored.repeats, *stored.sessions):
+            writer.add(found)
+        return writer.stored
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path):
+    """Every value of it; a line a round, all columns in µs, what made it beside."""
+    stored = kept(tmp_path)
+    assert stored.path == tmp_path / "cpu" / "20261124T100000Z.jsonl"
+    assert store.read(stored.path) == stored
+    lines = [json.loads(line) for line in stored.path.read_text().splitlines()]
+    assert [line["kind"] for line in lines] == ["run", "round", "round", "round", "round", "session"]
+    assert lines[1]["report"]["compute_infer_us"] == 30000
+    assert {"device", "versions", "model_sha256", "config_sha256"} <= set(lines[1]["origin"])
+    assert lines[1]["command"][0] == "perf_analyzer"
+
+
+def test_a_kill_at_any_byte(tmp_path):
+    """Whatever was written of the last line, all before it counts, and the run goes on with nothing doubled."""
+    stored = kept(tmp_path)
+    whole = stored.path.read_bytes()
+    first = whole.index(b"\n") + 1  # the first line appears whole
+    ends = [place for place in range(first, len(whole) + 1) if whole[place - 1 : place] == b"\n"]
+    for size in range(first, len(whole)):
+        stored.path.write_bytes(whole[:size])
+        before = sum(end <= size for end in ends) - 1
+        found = store.read(stored.path)
+        assert (*found.repeats, *found.sessions) == (*stored.repeats, *stored.sessions)[:before]
+        if size % 97 == 0:
+            with store.writing(stored.path) as writer:
+                for entry in (*stored.repeats, *stored.sessions)[before:]:
+                    writer.add(entry)
+            assert stored.path.read_bytes() == whole
+
+
+def test_two_cannot_add_to_a_run(tmp_path):
+    """The second is told, and the file stays as it is."""
+    stored = kept(tmp_path)
+    told = pytest.raises(TritongenError, match="is being measured by another tritongen")
+    with store.writing(stored.path), told, store.writing(stored.path):
+        pytest.fail("both write")
+    assert store.read(stored.path) == stored
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "its first line says no run"),
+        ("{}\n", "line 1 is not one that tritongen writes"),
+        ("[]\n", "line 1 is not one that tritongen writes"),
+        ('{"kind": "elephant"}\n', "line 1 is not one that tritongen writes"),
+        ("[" * 100000 + "\n", "line 1 is not one that tritongen writes"),
+        ("{run}{run}", "line 2 begins another run"),
+        ("{run}{other}", "line 2 is of other fp32 batch 1, which the run does not measure"),
+        ("{run}{text}", "line 2 is not one that tritongen writes"),
+        ("{round}", "its first line says no run"),
+    ],
+)
+def test_a_file_that_is_no_run(tmp_path, text, why):
+    """One sentence; the line is named."""
+    stored = run(FIGURES)
+    lines = {
+        "{run}": store.line("run", stored.run),
+        "{round}": store.line("round", stored.repeats[0]),
+        "{other}": store.line("round", repeat(PerfPoint("other", "fp32", 1))),
+        "{text}": store.line("round", stored.repeats[0]).replace("30000", '"thirty"'),
+    }
+    for mark, line in lines.items():
+        text = text.replace(mark, line)
+    path = tmp_path / "run.jsonl"
+    path.write_text(text)
+    with pytest.raises(RunUnreadable, match=why):
+        store.read(path)
+
+
+def test_runs_are_found_by_name(tmp_path):
+    """The newest as `last`; a second run of the same second has a name of its own."""
+    first, second = kept(tmp_path), kept(tmp_path)
+    assert second.run.id == "20261124T100000Z-2"
+    assert store.find(tmp_path, "last") == second.path
+    assert store.find(tmp_path, first.run.id) == first.path
+    assert store.find(tmp_path, f"cpu/{first.run.id}") == first.path
+    assert store.find(tmp_path / "none", str(first.path)) == first.path
+    with pytest.raises(UnknownName, match=r"there is no run in .* named 'nope'"):
+        store.find(tmp_path, "nope")
+    with pytest.raises(UnknownName):
+        store.find(tmp_path / "empty", "last")
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    """What was written before stays; the sentence names the file."""
+    stored = kept(tmp_path)
+    monkeypatch.setattr(os, "write", lambda _descriptor, text: len(text) - 1)
+    with pytest.raises(TritongenError, match="no space left on device"), store.writing(stored.path) as writer:
+        writer.add(Session("2026-11-24T10:00:00Z", 1.0, 1.0, 1.0, 0.0))
+    monkeypatch.undo()
+    assert store.read(stored.path) == stored
