@@ -22,7 +22,7 @@ KEPT = 3
 
 @dataclass(frozen=True)
 class Result:
-    """A point with its rounds; `kept` are the reports of the three fastest, in order, empty where there is no figure."""
+    """A point with its rounds; `kept` are the reports of the three fastest, in order; empty where there is none."""
 
     point: PerfPoint
     repeats: tuple[Repeat, ...]
