@@ -68,6 +68,15 @@ def newest_like(root: Path, wanted: Request, given: Collection[str]) -> Stored |
     return None
 
 
+def about(run: Stored | None) -> str:
+    """What --resume does."""
+    if run is None:
+        return "there is no run like this to go on with: a new one is begun"
+    if not run.due:
+        return f"run {run.run.id} is complete: nothing is measured"
+    return f"going on with run {run.run.id}: {len(run.repeats)} rounds are there"
+
+
 def same(one: object, other: object) -> bool:
     """Whether two values of an option mean the same."""
     if isinstance(one, tuple) and isinstance(other, tuple):

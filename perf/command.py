@@ -121,26 +121,26 @@ def measure(
 ) -> list[Stored]:
     """A run a request: a new one, or, with what was given of the options, the newest like it."""
     from generator import console
-    from perf import asked, progress
+    from perf import asked, progress, servers
     from perf.analyzer import Analyzer, find
     from perf.sweep import sweep
 
     path, version = find(program)
+    before = [None if given is None else asked.newest_like(root, request, given) for request in wanted]
+    for request, run in zip(wanted, before, strict=True):
+        if run is None or run.due:
+            servers.check_servable(run.run.request if run else request)
     runs = []
-    for request in wanted:
-        before = None if given is None else asked.newest_like(root, request, given)
-        if before is not None and not before.due:
-            console.say(f"run {before.run.id} is complete: nothing is measured")
-            runs.append(before)
+    for request, run in zip(wanted, before, strict=True):
+        if given is not None:
+            console.say(asked.about(run))
+        if run is not None and not run.due:
+            runs.append(run)
             continue
-        if before is not None:
-            console.say(f"going on with run {before.run.id}: {len(before.repeats)} rounds are there")
-        elif given is not None:
-            console.say("there is no run like this to go on with: a new one is begun")
-        of = before.run.request if before else request
+        of = run.run.request if run else request
         analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
         with progress.shown() as on_point:
-            resumed = before.path if before else None
+            resumed = run.path if run else None
             runs.append(sweep(of, analyzer, root, resumed=resumed, say=console.say, on_point=on_point))
     return runs
 

@@ -110,6 +110,14 @@ def variants(request: Request) -> tuple[Variant, ...]:
     return tuple(Variant(precision, size) for precision in request.precisions for size in sorted(request.batch_sizes))
 
 
+def check_servable(request: Request) -> None:
+    """Raise TritongenError where it is known, before any server is started, that none can be measured."""
+    if running_server(request.url) is None:
+        devices.check_startable(request.device)
+        check_repository(Path(request.repository))
+        models_of(request)
+
+
 @contextmanager
 def serving(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
     """A server of that variant: the one named or at localhost:8001 if it is one, else one of our own.

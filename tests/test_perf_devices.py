@@ -236,3 +236,23 @@ def test_which_run_goes_on(tmp_path, given, changes, found):
     (tmp_path / "cpu" / "9.jsonl").write_text("no run\n")
     wanted = dataclasses.replace(REQUEST, measurement="standard", **changes)
     assert asked.newest_like(tmp_path, wanted, given) == (begun if found else None)
+
+
+def test_a_device_that_is_not_here(tritongen, tmp_path):
+    """Said before any server is started, also where it is the second of two."""
+    write_model(tmp_path / "model_repository", "small")
+    ran = tritongen("perf", "--gpu", "cpu,v100")
+    assert (ran.status, ran.stdout) == (1, "")
+    assert "error: --gpu v100: a server on this machine would run on" in ran.stderr
+    assert "starting" not in ran.stderr
+    assert not (tmp_path / "perf").exists()
+
+
+def test_the_container_of_a_variant(monkeypatch):
+    """(Fake nvidia-smi.) The GPU of that kind, the image that was asked for, shared memory where it is wanted."""
+    monkeypatch.setattr(devices, "gpu_names", lambda: ("Tesla V100-SXM2-16GB", "Tesla T4"))
+    request = Request("t4", ("fp16",), image_tag="24.10", shared_memory="cuda")
+    options = servers.own_options(request, Variant("fp16"))
+    assert (options.variant, options.device, options.tag, options.client_shm) == ("t4-fp16", "1", "24.10", True)
+    plain = servers.own_options(Request("v100", ("fp32",)), Variant("fp32"))
+    assert (plain.variant, plain.device, plain.tag, plain.client_shm) == ("v100-fp32", "0", "24.09", False)
