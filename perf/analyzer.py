@@ -144,13 +144,18 @@ def watched(child: Child, patience_s: float, answered: Callable[[], int]) -> int
     return status
 
 
+def complaint(log: str) -> str:
+    """The last line before the page of help that perf_analyzer prints after an option that it does not take."""
+    said = log.partition("Usage: ")[0].strip() or "no word"
+    return said.splitlines()[-1]
+
+
 def outcome(line: tuple[str, ...], seconds: float, status: int, log: str, report: Path) -> Outcome:
     """What perf_analyzer's exit status and report say."""
     if status == UNSTABLE:
         return Outcome("unstable", line, seconds, reason="perf_analyzer found no three windows that agree")
     if status != 0:
-        said = (log.strip() or "no word").splitlines()
-        return Outcome("failed", line, seconds, reason=f"perf_analyzer ended with {status}: {said[-1]}")
+        return Outcome("failed", line, seconds, reason=f"perf_analyzer ended with {status}: {complaint(log)}")
     try:
         found = parse(report.read_text())
     except FileNotFoundError:

@@ -80,6 +80,15 @@ def begin(root: Path, run: Run) -> Stored:
     return Stored(path, run)
 
 
+def check_writable(root: Path) -> None:
+    """Raise OutputFailed where runs cannot be kept: said before anything is measured."""
+    there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise OutputFailed(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputFailed(root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def new_id(now: datetime | None = None) -> str:
     """A run's name: when it began."""
     return (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")

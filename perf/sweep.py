@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Clock:
-    """Where the time of this sitting goes, in seconds."""
+class Sitting:
+    """The run that is measured, once it is begun, and where the time goes, in seconds."""
 
+    path: Path | None
     begun: float = field(default_factory=time.monotonic)
     servers_s: float = 0.0
     analyzer_s: float = 0.0
@@ -63,34 +64,46 @@ def sweep(
         WrongDevice: the server runs on something else than asked.
         TritongenError: there is no server to measure, or the run cannot be written.
     """
-    clock = Clock()
-    path = resumed
-    for variant in variants(request):
-        while path is None or due(store.read(path), variant):
-            begun = time.monotonic()
-            try:
-                with serving(request, variant, say) as served:
-                    path = path or store.begin(root, new_run(request, analyzer, served)).path
-                    check_same_device(store.read(path).run, served)
-                    clock.servers_s += time.monotonic() - begun
-                    with store.writing(path) as writer:
-                        rounds(writer, variant, served, analyzer, clock, on_point)
-                    begun = time.monotonic()
-                clock.servers_s += time.monotonic() - begun
-            except TritongenError as error:
-                if not clock.servers_s:
-                    raise  # the first server of this sitting: nothing was done
-                # The run has begun: what this server was to be asked is marked, and the next one is.
-                with store.writing(path) as writer:  # type: ignore[arg-type]  # a server was there, so a run is
-                    give_up(writer, variant, str(error))
-    assert path is not None  # noqa: S101 (there is one variant at least)
-    with store.writing(path) as writer:
-        writer.add(clock.session())
+    store.check_writable(root)
+    sitting = Sitting(resumed)
+    try:
+        for variant in variants(request):
+            while sitting.path is None or due(store.read(sitting.path), variant):
+                one_server(request, variant, analyzer, root, sitting, say, on_point)
+    except KeyboardInterrupt:
+        if sitting.path is not None:
+            say(f"what was measured is kept in {sitting.path}: --resume goes on")
+        raise
+    assert sitting.path is not None  # noqa: S101 (there is one variant at least)
+    with store.writing(sitting.path) as writer:
+        writer.add(sitting.session())
         return writer.stored
 
 
+def one_server(
+    request: Request, variant: Variant, analyzer: Analyzer, root: Path, sitting: Sitting, say: Say, on_point: OnPoint
+) -> None:  # fmt: skip
+    """Measure on one server what it serves, until nothing is due or it dies; the first begins the run."""
+    begun = time.monotonic()
+    try:
+        with serving(request, variant, say) as served:
+            sitting.path = sitting.path or store.begin(root, new_run(request, analyzer, served)).path
+            check_same_device(store.read(sitting.path).run, served)
+            sitting.servers_s += time.monotonic() - begun
+            with store.writing(sitting.path) as writer:
+                rounds(writer, variant, served, analyzer, sitting, on_point)
+            begun = time.monotonic()
+        sitting.servers_s += time.monotonic() - begun
+    except TritongenError as error:
+        if sitting.path is None or not sitting.servers_s:
+            raise  # the first server: nothing was done
+        # The run has begun: what this server was to be asked is marked, and the next one is.
+        with store.writing(sitting.path) as writer:
+            give_up(writer, variant, str(error))
+
+
 def rounds(
-    writer: Writer, variant: Variant, served: Serving, analyzer: Analyzer, clock: Clock, on_point: OnPoint
+    writer: Writer, variant: Variant, served: Serving, analyzer: Analyzer, sitting: Sitting, on_point: OnPoint
 ) -> None:
     """Every round that is due on one server; returns early where a server of our own died."""
     run = writer.stored.run
@@ -99,7 +112,7 @@ def rounds(
         for point in now:
             on_point(writer.stored, point)
             number = 1 + sum(repeat.point == point for repeat in writer.stored.repeats)
-            repeat = one_round(point, number, run, served, analyzer, beside, clock)
+            repeat = one_round(point, number, run, served, analyzer, beside, sitting)
             writer.add(repeat)
             if repeat.status != "ok" and served.own and served.death():
                 return
@@ -116,7 +129,7 @@ def check_same_device(run: Run, served: Serving) -> None:
 
 def one_round(
     point: PerfPoint, number: int, run: Run, served: Serving, analyzer: Analyzer,
-    beside: baseline.Baseline | None, clock: Clock,
+    beside: baseline.Baseline | None, sitting: Sitting,
 ) -> Repeat:  # fmt: skip
     """One perf_analyzer process, and in turn with it the same in ONNX Runtime alone."""
     at, model = utc(), served.model(point.model)
@@ -127,11 +140,11 @@ def one_round(
         outcome = Outcome("failed", (), reason=died)
     else:
         outcome = measure(analyzer, point, model, served.analyzer_url, run.plan, lambda: served.answered(model.name))
-        clock.analyzer_s += outcome.seconds
+        sitting.analyzer_s += outcome.seconds
         if beside and outcome.status == "ok":
             begun = time.monotonic()
             bare = beside.measure(point, model, run.plan)
-            clock.bare_s += time.monotonic() - begun
+            sitting.bare_s += time.monotonic() - begun
     reason = outcome.reason
     if outcome.status != "ok" and (died := served.death()) and died not in reason:
         reason = f"{died} ({reason})"

@@ -170,6 +170,15 @@ def test_runs_are_found_by_name(tmp_path):
         store.find(tmp_path / "empty", "last")
 
 
+def test_where_no_run_can_be_kept(tmp_path):
+    """Said before anything is measured; nothing is made."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TritongenError, match=r"cannot write .*file/results: not a directory"):
+        store.check_writable(tmp_path / "file" / "results")
+    store.check_writable(tmp_path / "new" / "results")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_disk_that_is_full(tmp_path, monkeypatch):
     """What was written before stays; the sentence names the file."""
     stored = kept(tmp_path)

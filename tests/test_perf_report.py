@@ -97,6 +97,8 @@ def test_a_report_that_cannot_be_read(text, why):
         # As 2.51.0 does it: exit status 2, these words, no file.
         (2, "Failed to obtain stable measurement.", None, ("unstable", "perf_analyzer found no three windows that agree")),
         (99, "error: refused\n", "", ("failed", "perf_analyzer ended with 99: error: refused")),
+        (99, "pa: unrecognized option '--x'\nUsage: pa [options]\n==== SYNOPSIS ====\n", "",
+         ("failed", "perf_analyzer ended with 99: pa: unrecognized option '--x'")),
         (-9, "", "", ("failed", "perf_analyzer ended with -9: no word")),
         (0, "", None, ("failed", "perf_analyzer wrote no report")),
         (0, "", "Concurrency\n", ("failed", "perf_analyzer wrote 0 rows instead of one")),

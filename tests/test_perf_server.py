@@ -349,6 +349,22 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
     assert again.stdout == ran.stdout
 
 
+def test_ctrl_c(small_server, tmp_path):
+    """Exit status 130, where the rounds are kept, and nothing that still runs."""
+    line = [sys.executable, "-m", "generator", "perf", *QUICK, "--url", small_server.url]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stderr is not None
+        for said in sweep.stderr:
+            if said.startswith("[4/"):
+                break
+        sweep.send_signal(signal.SIGINT)
+        out, err = sweep.communicate()
+    assert (sweep.returncode, out) == (130, "")
+    assert "what was measured is kept in perf/results/cpu/" in err
+    assert len(kept(tmp_path).repeats) >= 3
+    assert not processes_of("tritongen-perf-")
+
+
 def test_the_harness_costs_little(server, tmp_path):
     """Time in neither perf_analyzer nor a server's start is below 3 % of a sweep."""
     run_program("perf", *QUICK, "-m", "dpn68,densenet121", "-b", "4,8", "--url", server.url, cwd=tmp_path)
