@@ -252,7 +252,8 @@ class RunUnreadable(TritongenError):
     """A file that holds no measurements of ours."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{printable(path)} is not a run of `tritongen perf`: {why}")
+        hint = "remove it, or name another run"
+        super().__init__(f"{printable(path)} is not a run of `tritongen perf`: {why}", hint)
 
 
 class WeightsUnusable(TritongenError):

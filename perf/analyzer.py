@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.errors import AnalyzerFailed, ServerUnreachable, TritongenError
+from generator.errors import AnalyzerFailed, BadOption, ServerUnreachable, TritongenError, quoted
 from generator.server.runtime import runtime
 from generator.shell import Child, run
 from perf.inputs import input_data, input_feeds
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from generator.spec import ServedModel
     from perf.spec import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
+NAME = "Perf Analyzer Version "
+ITSELF = "it names the program itself, such as the perf_analyzer of Triton's SDK image"
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
 POLL_S = 5.0
 STOP_GRACE_S = 2.0
@@ -56,20 +59,27 @@ def find(program: Path | None) -> tuple[Path, str]:
 
     Raises:
         AnalyzerFailed: it is not there, or does not start.
+        BadOption: the one given is none.
     """
     path = program or Path(sys.executable).parent / "perf_analyzer"
     if not path.is_file():
         if program:
-            raise AnalyzerFailed(f"there is no {program}", "--perf-analyzer names the program itself")
+            raise BadOption("--perf-analyzer", program, "there is no such file", ITSELF)
         raise AnalyzerFailed("tritonclient installed none", "pip install 'tritonclient[grpc]==2.51.0'")
+    if not os.access(path, os.X_OK):
+        raise BadOption("--perf-analyzer", path, "it is no program", ITSELF)
     try:
         said = run([str(path), "--version"], env=runtime().env, timeout_s=30)
     except OSError as error:
         raise AnalyzerFailed(f"{path}: {error.strerror}") from error
     lines = (said.stdout or said.stderr).strip().splitlines()
-    if said.status != 0 or not lines:
-        raise AnalyzerFailed(f"{path} --version ended with {said.status}: {lines[-1] if lines else 'no word'}")
-    return path, lines[0].removeprefix("Perf Analyzer Version ")
+    if said.status != 0 or not lines or not lines[0].startswith(NAME):
+        first = quoted(lines[0]) if lines else "nothing"
+        why = f"{path} --version ended with {said.status} and said {first}"
+        if program:
+            raise BadOption("--perf-analyzer", path, why, ITSELF)
+        raise AnalyzerFailed(why)
+    return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
 
 
 def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:

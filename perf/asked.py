@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from generator import targets
@@ -39,6 +40,8 @@ def check(request: Request, others: Iterable[str]) -> None:
 def check_compared(*, fail_above: float | None, others: Iterable[str], metrics: Iterable[str]) -> None:
     """Raise UsageError where there is nothing to compare, or not in what is asked for."""
     others, metrics = list(others), list(metrics)
+    if fail_above is not None and not math.isfinite(fail_above):
+        raise BadOption("--fail-above", fail_above, "it is no ratio", "1.10 is 10 % slower")
     if fail_above is not None and not others:
         raise BadOption("--fail-above", fail_above, "there is nothing to compare with", "--compare names it")
     if "published" in others and "compute" not in metrics:
@@ -73,7 +76,9 @@ def about(run: Stored | None) -> str:
     if run is None:
         return "there is no run like this to go on with: a new one is begun"
     if not run.due:
-        return f"run {run.run.id} is complete: nothing is measured"
+        marked = sum(found.status != "ok" for found in run.results)
+        more = f"; {marked} of its points are marked: without --resume all are measured again" if marked else ""
+        return f"run {run.run.id} is complete: nothing is measured{more}"
     return f"going on with run {run.run.id}: {len(run.repeats)} rounds are there"
 
 

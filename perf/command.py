@@ -65,7 +65,7 @@ def command(
     """
     from perf import asked, output, store
 
-    output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts)
+    output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
     asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
     given = given_options(ctx)
     if show is not None:
@@ -80,7 +80,8 @@ def command(
         wanted = requests(measured, exact="batch_sizes" in given)
         for request in wanted:
             asked.check(request, others)
-        fields = {MEASURED[name] for name in given if name in MEASURED}
+        # Without a word on what is measured, the newest run of any kind goes on.
+        fields = set(MEASURED.values()) if any(name in MEASURED for name in given) else set()
         runs = measure(wanted, results, program, patience_s, fields if resume else None)
     compared = [output.compared(run, before, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
@@ -99,9 +100,13 @@ def given_options(ctx: click.Context) -> dict[str, str]:
 
 def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
     """What is asked for, a request a device."""
+    from generator.errors import BadOption
     from perf import device as devices
     from perf.spec import Request
 
+    if not measured["models"]:
+        raise BadOption("--models", "''", "it names no model", "all stands for every one of them")
+    measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
     asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
     same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}
     return [
@@ -119,7 +124,7 @@ def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
 def measure(
     wanted: list[Request], root: Path, program: Path | None, patience_s: float, given: set[str] | None
 ) -> list[Stored]:
-    """A run a request: a new one, or, with what was given of the options, the newest like it."""
+    """A run a request: a new one, or, where fields are `given`, the newest that has the same in them."""
     from generator import console
     from perf import asked, progress, servers
     from perf.analyzer import Analyzer, find
@@ -164,8 +169,9 @@ def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: flo
             continue
         mean = comparison.geometric_mean
         for cell in comparison.above(fail_above):
-            console.say(f"above {fail_above}: {cell.point} is {cell.ratio:.2f} of {comparison.other}")
+            console.say(f"--fail-above {fail_above}: above: {cell.point} is {cell.ratio:.2f} of {comparison.other}")
         if mean is None or mean > fail_above:
-            console.say(f"above {fail_above}: {'no cell to compare' if mean is None else f'the mean is {mean:.3f}'}")
+            why = "there is no cell to compare" if mean is None else f"above: the mean is {mean:.3f}"
+            console.say(f"--fail-above {fail_above}: {why}")
         failed = failed or mean is None or mean > fail_above or bool(comparison.above(fail_above))
     return int(failed)

@@ -21,6 +21,8 @@ METRICS = ("compute", "server", "p50", "p99")
 def numbers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
     """Whole numbers from 1, with commas or repeated."""
     given = split(_ctx, _param, values)
+    if not given:
+        raise click.BadParameter("it names no number")
     if wrong := [number for number in given if not number.isdecimal() or not 1 <= int(number) <= 1 << 20]:
         raise click.BadParameter(f"{wrong[0]!r} is not a whole number from 1")
     return tuple(dict.fromkeys(map(int, given)))

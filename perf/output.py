@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import click
@@ -19,11 +20,17 @@ if TYPE_CHECKING:
     from perf.store import Stored
 
 
-def check_format(*, as_json: bool, as_csv: bool, as_parts: bool) -> None:
-    """Raise UsageError where two forms were asked for."""
+def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
+    """Raise UsageError where two forms were asked for, or one that what is printed does not have."""
     asked = [name for name, wanted in (("--json", as_json), ("--csv", as_csv), ("--parts", as_parts)) if wanted]
     if len(asked) > 1:
-        raise UsageError(f"{asked[0]} and {asked[1]} cannot go together", "leave one of them out")
+        raise UsageError(f"{asked[0]} and {asked[1]} cannot go together", "CSV and JSON have the parts")
+    if as_csv and comparing:
+        raise UsageError("--csv and --compare cannot go together", "--json has comparisons")
+    if show == "published" and (asked or comparing):
+        other = asked[0] if asked else "--compare"
+        hint = f"the figures as CSV: {files('perf') / 'reference' / 'latency.csv'}"
+        raise UsageError(f"--show published prints the published tables: {other} cannot go with it", hint)
 
 
 def compared(run: Stored, others: Sequence[tuple[str, Stored | None]], metrics: Sequence[str]) -> list[Comparison]:

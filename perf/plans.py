@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 # fmt: off
 PLANS: dict[tuple[Profile, str], Plan] = {
-    #                                    warm-up requests rounds agreement
-    ("production", "quick"):    Plan("quick",    1,    10, 3,  8, 0.05),
-    ("production", "standard"): Plan("standard", 10,   50, 3, 10, 0.05),
-    ("published",  "quick"):    Plan("quick",    5,    50, 3,  8, 0.05),
-    ("published",  "standard"): Plan("standard", 100, 2000, 3, 10, 0.05),
+    #                                    warm-up requests rounds agreement span
+    ("production", "quick"):    Plan("quick",    1,    10, 3,  8, 0.05, 15),
+    ("production", "standard"): Plan("standard", 10,   50, 3, 10, 0.05, 30),
+    ("published",  "quick"):    Plan("quick",    5,    50, 3,  8, 0.05, 15),
+    ("published",  "standard"): Plan("standard", 100, 2000, 3, 10, 0.05, 30),
 }
 # fmt: on
 MEASUREMENTS = ("quick", "standard")

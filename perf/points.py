@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Result:
         """How much slower the slowest of the kept rounds was than the fastest, in the client's mean: 0.03 is 3 %."""
         return spread(self.kept) if self.kept else None
 
+    def over_bare(self, metric: Metric) -> float | None:
+        """The server's over ONNX Runtime's mean, in the same round, which a slow spell slows both: the median."""
+        ratios = [metric.value_us(r.report) / max(1, r.bare.avg_us) for r in self.repeats if r.report and r.bare]
+        return statistics.median(ratios) if ratios else None
+
     @property
     def bare_us(self) -> float | None:
         """The median of ONNX Runtime alone, over the three fastest of its own rounds."""
@@ -67,7 +73,7 @@ def result(point: PerfPoint, repeats: Sequence[Repeat], plan: Plan) -> Result:
         )
     apart = spread(reports)
     if apart > plan.agreement:
-        why = f"its three fastest rounds of {len(repeats)} are {apart:.0%} apart, more than {plan.agreement:.0%}"
+        why = f"its three fastest rounds of {len(repeats)} are {apart:.1%} apart, more than {plan.agreement:.0%}"
         return Result(point, repeats, reports, "unstable", why)
     return Result(point, repeats, reports, "ok")
 
@@ -92,7 +98,15 @@ def finished(found: Result, plan: Plan) -> bool:
     done = len(found.repeats)
     if any(repeat.status != "ok" for repeat in found.repeats):
         return True
-    return done >= plan.most_rounds or (done >= plan.least_rounds and found.status == "ok")
+    if done < plan.least_rounds or span_s(found.repeats) < plan.least_span_s:
+        return False
+    return done >= plan.most_rounds or found.status == "ok"
+
+
+def span_s(repeats: Sequence[Repeat]) -> float:
+    """From the beginning of the first round to that of the last."""
+    begun = [datetime.fromisoformat(repeat.at) for repeat in repeats]
+    return (max(begun) - min(begun)).total_seconds()
 
 
 def fastest(repeats: Iterable[Repeat]) -> tuple[Report, ...]:

@@ -36,7 +36,9 @@ class Plan:
     """How long a point is measured.
 
     A round is one perf_analyzer process a point: `warmup_requests` that are not counted, then `requests`. Rounds go
-    on until the three fastest agree within `agreement` in the client's mean latency, `rounds` at least and at most.
+    on until the three fastest agree within `agreement` in the client's mean latency, and the first and the last lie
+    `least_span_s` apart: rounds that follow each other at once agree in a slow spell too. There are `least_rounds`,
+    and no more than `most_rounds` unless the span asks for them.
     """
 
     name: str
@@ -45,13 +47,14 @@ class Plan:
     least_rounds: int
     most_rounds: int
     agreement: float
+    least_span_s: float = 0.0
 
     def __str__(self) -> str:
         """As a table says it."""
         return (
             f"rounds of {self.requests:,} requests after {self.warmup_requests} to warm up, "
             f"{self.least_rounds} to {self.most_rounds} of them, "
-            f"until the three fastest agree within {self.agreement:.0%}"
+            f"until the three fastest agree within {self.agreement:.0%}, over {self.least_span_s:.0f} s at least"
         )
 
 

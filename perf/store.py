@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import cattrs
 
-from generator.errors import OutputFailed, RunUnreadable, TritongenError, UnknownName
+from generator.errors import OutputFailed, RunUnreadable, TritongenError, UnknownName, UsageError
 from generator.files import write_whole
 from perf import points
 from perf.spec import Repeat, Run, Session
@@ -206,7 +206,8 @@ def find(root: Path, name: str) -> Path:
     """The run that a path, a name or `last` stands for.
 
     Raises:
-        UnknownName: there is none.
+        UnknownName: there is none of that name.
+        UsageError: there is none at all.
     """
     there = paths(root)
     if name == "last" and there:
@@ -216,4 +217,6 @@ def find(root: Path, name: str) -> Path:
             return path
     if Path(name).is_file():
         return Path(name)
+    if not there and name == "last":
+        raise UsageError(f"there is no run in {root} yet", "`tritongen perf` measures, and keeps each run there")
     raise UnknownName(f"run in {root}", name, ("published", "last", *(path.stem for path in there)))

@@ -64,7 +64,7 @@ def sweep(
         WrongDevice: the server runs on something else than asked.
         TritongenError: there is no server to measure, or the run cannot be written.
     """
-    store.check_writable(root)
+    store.check_writable(root / request.device)
     sitting = Sitting(resumed)
     try:
         for variant in variants(request):

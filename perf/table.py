@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from generator.networks import NETWORKS
-from perf.metrics import LATENCY, PARTS
+from perf.metrics import COMPUTE, LATENCY, PARTS
 from perf.spec import PerfPoint
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def parts(stored: Stored) -> str:
 
 
 def beside_bare(stored: Stored) -> str:
-    """The server against ONNX Runtime alone: milliseconds, and how often as long the server takes."""
+    """ONNX Runtime alone, in milliseconds, and how often as long the server takes: the median of the rounds' ratios."""
     heads = ["Models", "Batch Size", "Concurrency", "ONNX Runtime alone (ms)", "Server compute", "Client mean"]
     rows = []
     for found in stored.results:
@@ -98,8 +98,8 @@ def beside_bare(stored: Stored) -> str:
         if bare is None:
             rows[-1] += ["-", "-", "-"]
             continue
-        times = [found.value_us(metric) for metric in (PARTS[4], LATENCY)]
-        rows[-1] += [f"{bare / 1000:.2f}", *("-" if time is None else f"{time / bare:.3f} x" for time in times)]
+        ratios = [found.over_bare(metric) for metric in (COMPUTE, LATENCY)]
+        rows[-1] += [f"{bare / 1000:.2f}", *("-" if ratio is None else f"{ratio:.3f} x" for ratio in ratios)]
     return markdown(heads, rows)
 
 

@@ -103,6 +103,18 @@ def test_the_api_is_light_until_used():
             "Invalid value for '--batch-sizes' / '-b': 'x' is not a whole number",
             "`tritongen perf",
         ),
+        ("perf --batch-sizes ,", "it names no number", "`tritongen perf --help`"),
+        ("perf --models ,", "--models '': it names no model", "all stands for every one"),
+        ("perf --show last", "there is no run in perf/results yet", "`tritongen perf` measures"),
+        ("perf --show published --csv", "--show published prints the published tables", "the figures as CSV: "),
+        ("perf --csv --compare last", "--csv and --compare cannot go together", "--json has comparisons"),
+        ("perf --fail-above nan --compare last", "--fail-above nan: it is no ratio", "1.10 is 10 % slower"),
+        (
+            "perf --perf-analyzer /etc/passwd",
+            "--perf-analyzer /etc/passwd: it is no program",
+            "it names the program itself",
+        ),
+        ("perf --perf-analyzer /bin/true", "and said 'true (GNU coreutils)", "it names the program itself"),
         ("perf --batch-sizes 0", "'0' is not a whole number from 1", "`tritongen perf --help`"),
     ],
 )

@@ -1,12 +1,13 @@
 """Rounds: which are due, what they come to, and how they are kept."""
 
+import dataclasses
 import json
 import os
 
 import pytest
 from perf_runs import repeat, report, run
 
-from generator.errors import RunUnreadable, TritongenError, UnknownName
+from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
 from perf import points, store
 from perf.metrics import COMPUTE, LATENCY, METRICS, PARTS
 from perf.plans import PLANS
@@ -61,6 +62,8 @@ def test_rounds_visit_every_point_before_the_next():
     assert points.due([ONE, TWO], [], PLAN) == (ONE, TWO)
     assert points.due([ONE, TWO], rounds(ONE, 30000), PLAN) == (TWO,)
     settled = rounds(ONE, 30000, 30100, 30200)
+    at_once = [dataclasses.replace(found, at="2026-11-24T10:00:00Z") for found in settled]
+    assert points.due([ONE], at_once, PLAN) == (ONE,)  # a slow spell would agree with itself
     assert points.due([ONE, TWO], [*settled, *rounds(TWO, 30000, 40000, 50000)], PLAN) == (TWO,)
     assert points.due([ONE, TWO], [*settled, *rounds(TWO, *range(30000, 70000, 5000))], PLAN) == ()
 
@@ -166,7 +169,7 @@ def test_runs_are_found_by_name(tmp_path):
     assert store.find(tmp_path / "none", str(first.path)) == first.path
     with pytest.raises(UnknownName, match=r"there is no run in .* named 'nope'"):
         store.find(tmp_path, "nope")
-    with pytest.raises(UnknownName):
+    with pytest.raises(UsageError, match=r"there is no run in .*empty yet"):
         store.find(tmp_path / "empty", "last")
 
 

@@ -68,5 +68,7 @@ def plain(why: str) -> str:
 
 def last_error(log: str) -> str:
     """The last error record, or docker's word, for a server that ended without refusing a model."""
-    errors = [line for line in log.splitlines() if line.startswith(("E", "error:", "docker:"))]
+    # A host without a GPU has no NVML, which is no reason to end.
+    lines = [line for line in log.splitlines() if "NVML" not in line]
+    errors = [line for line in lines if line.startswith(("E", "error:", "docker:"))]
     return RECORD.sub("", errors[-1]).strip('" ') if errors else "it gave no reason"
