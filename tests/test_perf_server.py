@@ -222,7 +222,7 @@ def test_a_comparison_fails_a_build(small_server, tmp_path):
     assert "(ratio)" in ran.stdout
     ran = run_program("perf", "--show", newest, "--compare", oldest, "--fail-above", "0.01", cwd=tmp_path)
     assert ran.status == 1
-    assert "above 0.01: the mean is" in ran.stderr
+    assert "--fail-above 0.01: the mean is" in ran.stderr
     ran = run_program("perf", "--show", newest, "--compare", "published", cwd=tmp_path)
     assert (ran.status, ran.stdout) == (2, "")
     assert "error: the page has no table of a CPU" in ran.stderr
