@@ -1,0 +1,142 @@
+"""ONNX files of the user's own: names, options that go together, what is published."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import onnx_model
+from own_onnx import MATRIX, config, linear, relu
+
+import generator
+from generator import onnx_file
+from generator.errors import BadOption
+
+
+def test_two_builds_are_the_same_bytes(build, tmp_path):
+    """Wherever the file lies."""
+    contents = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        os.chdir(tmp_path / name)
+        build(linear(), name="mine")
+        files = [path for path in Path("model_repository").rglob("*") if path.is_file()]
+        contents.append({str(path): path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 7
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "becomes"),
+    [("Model.v2.onnx", None, "model.v2"), ("x.onnx", "My_Net-1", "my_net-1"), ("7.onnx", None, "7"),
+     ("x.onnx", "a" * 128, "a" * 128)],
+)  # fmt: skip
+def test_names(build, file, name, becomes):
+    """The file's unless one is given; in lower case."""
+    built = build(relu(["N", 3]), file=file, name=name)
+    assert (built.folder.name, config(built).name) == (becomes, becomes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "../x", "a/b", "/tmp/x", ".hidden", "-x", "_x", "a b", "naïve", "a\n", "a\0", "a" * 129],
+)
+def test_names_that_are_no_folder(build, name):
+    """Usage errors; nothing is written."""
+    with pytest.raises(BadOption, match=r"^--name .+: letters, digits, '.', '_' and '-', beginning with") as raised:
+        build(relu(["N", 3]), name=name)
+    assert str(raised.value).isprintable()
+    assert not Path("model_repository").exists()
+
+
+@pytest.mark.parametrize("name", ["densenet121", "DPN92"])
+def test_names_of_the_ten(tritongen, tmp_path, name):
+    """They are taken; the hint has one that is free."""
+    (tmp_path / "x.onnx").write_bytes(relu(["N", 3]).SerializeToString())
+    ran = tritongen("build", "--onnx", "x.onnx", "--name", name)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert ran.stderr.splitlines() == [
+        f"error: --name {name}: a network of tritongen's has that name",
+        f"hint: such as --name my-{name}",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_a_file_whose_name_is_no_models(tritongen, tmp_path):
+    """The way out is --name."""
+    (tmp_path / "my model.onnx").write_bytes(relu(["N", 3]).SerializeToString())
+    ran = tritongen("build", "--onnx", "my model.onnx")
+    assert ran.status == 2
+    assert ran.stderr.startswith("error: --name 'my model': letters, digits")
+
+
+def test_what_cannot_go_together(tritongen):
+    """Each option of one network, with what it does not go with."""
+    for arguments, sentence in (
+        ("--onnx a.onnx --models dpn68", "--models dpn68: a is built alone"),
+        ("--onnx a.onnx --weights timm", "--weights timm: a brings its own"),
+        ("--name a", "--name a: it goes with --onnx or --torch"),
+        ("--input 3x4x4", "--input 3x4x4: it goes with --onnx or --torch"),
+        ("--mean 0,0,0", "--mean, --std, --resize given: they go with --onnx or --torch"),
+        ("--onnx a.onnx --mean 0,0", "'0,0' is not three numbers"),
+    ):
+        ran = tritongen("build", *arguments.split())
+        assert ran.status == 2
+        assert f"{sentence}" in ran.stderr
+
+
+def test_a_normalisation_of_what_is_no_image(tritongen, tmp_path):
+    """--mean without a picture to normalise."""
+    (tmp_path / "mine.onnx").write_bytes(relu(["N", 3]).SerializeToString())
+    ran = tritongen("build", "--onnx", "mine.onnx", "--mean", "0.5,0.5,0.5")
+    assert ran.status == 2
+    assert "error: --mean, --std, --resize given: no square RGB image goes into [3]" in ran.stderr
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize("shape", [["N", 3, 8, 8], [1, 3, 8, 8], [4, 3, 8, 8], ["N", "H", 8, 3], [1, 8, "W", 3]])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_normalisation_of_images(shape, together):
+    """It is written wherever one picture goes in, channels first or last, whatever becomes of the batch."""
+    nodes = [("CumSum", ["x", "axis"], ["y"])] if together else [("Relu", ["x"], ["y"])]
+    model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(0)})
+    Path("model.onnx").write_bytes(model.SerializeToString())
+    dims = [8 if dim in ("H", "W") else dim for dim in shape]
+    inputs = ["x".join(map(str, [1, *dims[1:]] if together and dims[0] == "N" else dims[1:]))]
+    image = generator.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=9)
+    report = generator.build(generator.onnx_network("model.onnx", inputs=inputs, image=image))
+    if together and dims[0] == 4:
+        assert "no square RGB image goes into [4,3,8,8]" in str(report.failed["model"])
+        return
+    (built,) = report.built
+    assert config(built).max_batch_size == (0 if together else 8)
+    assert config(built).parameters["tritongen.mean"].string_value == "0.1,0.2,0.3"
+    assert config(built).parameters["tritongen.resize_short_px"].string_value == "9"
+
+
+def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):
+    """What is served is held to the file as given."""
+    read = onnx_file.read
+
+    def damaged(path, dims):
+        exported = read(path, dims)
+        exported.model.graph.initializer[0].raw_data = (MATRIX + 1).tobytes()
+        return exported
+
+    monkeypatch.setattr(onnx_file, "read", damaged)
+    with pytest.raises(generator.errors.VerificationFailed, match="its answers differ from those of the file as given"):
+        build(linear())
+    assert not Path("model_repository").exists()
+
+
+@pytest.mark.parametrize("shape", [[1, 5], [1, 5, 1, 1]])
+def test_a_network_without_a_batch_has_labels_too(build, shape):
+    """Its classes are the only length above 1; a batch of one that stays is no other number of them."""
+    Path("five.txt").write_text("a\nb\nc\nd\ne\n")
+    nodes = [("CumSum", ["x", "axis"], ["y"])]  # has no batch rule
+    model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(1, np.int32)})
+    built = build(model, labels="five.txt")
+    assert "its batch stays 1" in built.signature.unbatched
+    assert (built.folder / "labels.txt").read_text().split() == list("abcde")
+    assert (built.certificate.worst.top1_agree, built.certificate.worst.top5_agree) == (1, None)
+    assert built.certificate.worst.top5_flips is None

@@ -1,0 +1,183 @@
+"""ONNX files of the user's own: open dimensions, fixed batches, and rows that depend on each other."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from google.protobuf import text_format
+from helpers import onnx_model
+from own_onnx import MATRIX, config, provenance, relu, rows, served
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+import generator
+from generator.errors import BadOption
+
+
+def centred(rows):
+    """Less the mean of the batch."""
+    return onnx_model(
+        [("ReduceMean", ["x", "axes"], ["mean"]), ("Sub", ["x", "mean"], ["y"])],
+        {"x": ["fp32", rows, 3]},
+        {"y": ["fp32", rows, 3]},
+        {"axes": np.array([0])},
+    )
+
+
+SEVERAL = onnx_model(
+    [("Relu", ["x"], ["a"]), ("Neg", ["z"], ["b"])],
+    {"x": ["fp32", "N", "L"], "z": ["int64", "N", "L", 2]},
+    {"a": ["fp32", "N", "L"], "b": ["int64", "N", "L", 2]},
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "hints"),
+    [
+        (relu(["N", 3, "H", "W"]), ["x:3x224x224"]),
+        (relu(["N", "H", 3], name="images:0"), ["images:0:224x3"]),
+        (relu(["N", "L"], name="a b"), ["a b:224"]),
+        (relu(["N", "L"], name="rows/7:float32"), ["rows/7:float32:224"]),
+        (centred("N"), ["x:1x3"]),
+        (SEVERAL, ["x:224", "z:224x2"]),
+    ],
+    ids=["picture", "colon", "space", "type in the name", "no batch", "several"],
+)
+def test_open_dimensions(build, model, hints):
+    """They must be said; the hint says how, and its line, as it is, is enough."""
+    inputs = []
+    for hint in hints:
+        with pytest.raises(BadOption, match=r"leaves a dimension open") as raised:
+            build(model, *inputs)
+        assert not Path("model_repository").exists()
+        words = shlex.split(raised.value.hint.partition("such as ")[2])
+        assert words == ["--input", hint]
+        inputs.append(words[1])
+    built = build(model, *inputs)
+    assert all(dim > 0 for entry in config(built).input for dim in entry.dims)
+    assert all(isinstance(dim, int) for value in served(built).get_inputs() for dim in value.shape[1:])
+
+
+def test_open_dimensions_on_the_command_line(tritongen, tmp_path):
+    """Exit status 2 with the hint; the hint's line builds it."""
+    (tmp_path / "mine.onnx").write_bytes(relu(["N", 3, "H"], name="images:0").SerializeToString())
+    refused = tritongen("build", "--onnx", "mine.onnx")
+    error, hint = refused.stderr.splitlines()[-2:]
+    assert refused.status == 2
+    assert error == "error: --onnx mine.onnx: its input 'images:0' [3,?] leaves a dimension open"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.onnx"]
+    ran = tritongen("build", "--onnx", "mine.onnx", *shlex.split(hint.partition("such as ")[2]), "--json")
+    assert ran.status == 0, ran.stderr
+    (model,) = ran.json["models"]
+    assert (model["model"], model["unbatched"]) == ("mine", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "sentence"),
+    [
+        (relu(["N", 3]), ["z:3"], "--input z: the inputs are x"),
+        (relu(["N", 3]), ["x:3x3x3"], "--input x:3x3x3: 'x' has 2 dimensions"),
+        (relu(["N", 3, "H", "W"]), ["x:3x3"], "--input x:3x3: 'x' has 4 dimensions"),
+        (relu(["N", 3, "H"]), ["x:4x5"], "--input x:4x5: dimension 1 of 'x' is 3 in the file"),
+        (relu([2, 3]), ["x:4x3"], "--input x:4x3: dimension 0 of 'x' is 2 in the file"),
+        (relu([]), ["x:3x3"], "--input x:3x3: 'x' has 0 dimensions"),
+        (relu(["N", 3]), ["x:3", "x:4"], "--input x,x: each is given once, by its name"),
+        (relu(["N", 3]), ["x:0"], r"--input x:0: it is not \[NAME:\]DIMS\[:TYPE\]"),
+        (relu(["N", 3]), ["x:3:complex64"], r"--input x:3:complex64: it is not \[NAME:\]DIMS\[:TYPE\]"),
+        (relu(["N", 3]), ["x:99999999999"], "--input x:99999999999: a dimension is too large"),
+    ],
+)
+def test_inputs_that_do_not_fit(build, model, inputs, sentence):
+    """The option, and what the file says."""
+    with pytest.raises(BadOption, match=rf"^{sentence}"):
+        build(model, *inputs)
+    assert not Path("model_repository").exists()
+
+
+def test_a_fixed_batch_becomes_a_dynamic_one(build):
+    """Any number of rows is answered as the file answers them, four at a time."""
+    model = onnx_model(
+        [
+            ("Reshape", ["x", "shape"], ["flat"]),
+            ("MatMul", ["flat", "w"], ["scores"]),
+            ("Softmax", ["scores"], ["y"], {"axis": 1}),
+        ],
+        {"x": ["fp32", 4, 3, 1]},
+        {"y": ["fp32", 4, 2]},
+        {"shape": np.array([4, 3]), "w": MATRIX},
+    )
+    built = build(model)
+    assert (config(built).max_batch_size, list(config(built).input[0].dims)) == (8, [3, 1])
+    assert provenance(built)["graph"]["unbatched"] is None
+    assert [batch["batch_size"] for batch in provenance(built)["certificate"]["batches"]] == [1, 4, 8]
+    x = rows(12, 3, 1)
+    original = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    expected = np.concatenate([original.run(None, {"x": x[begin : begin + 4]})[0] for begin in (0, 4, 8)])
+    for count in (1, 3, 12):
+        np.testing.assert_allclose(served(built).run(None, {"x": x[:count]})[0], expected[:count], rtol=1e-5)
+
+
+def test_a_fixed_batch_that_stays(tritongen, tmp_path):
+    """Its rows mix: the node that mixes them stands in the summary and in provenance, and the config has no batch."""
+    (tmp_path / "mine.onnx").write_bytes(centred(4).SerializeToString())
+    ran = tritongen("build", "--onnx", "mine.onnx")
+    assert ran.status == 0, ran.stderr
+    folder = tmp_path / "model_repository" / "mine"
+    reason = json.loads((folder / "provenance.json").read_text())["graph"]["unbatched"]
+    assert reason.startswith("its batch stays 4: ReduceMean")
+    assert f"mine: max_batch_size is 0: {reason}" in ran.stderr
+    for path in (folder / "config.pbtxt", *(folder / "configs").iterdir()):
+        written = text_format.Parse(path.read_text(), ModelConfig())
+        assert (written.max_batch_size, list(written.input[0].dims)) == (0, [4, 3])
+        assert not written.HasField("dynamic_batching")
+
+
+X, Y = {"x": ["fp32", "N", 3]}, {"y": ["fp32", "N", 3]}
+
+FIRST, LAST = np.array([0]), np.array([-1])
+
+# Graphs with an open first dimension that is no batch, by how they mix its rows.
+MIXERS = {
+    "mean": centred("N"),
+    "sum so far": onnx_model([("CumSum", ["x", "axis"], ["y"])], X, Y, {"axis": np.array(0)}),
+    "sum to come": onnx_model([("CumSum", ["x", "axis"], ["y"], {"reverse": 1})], X, Y, {"axis": np.array(0)}),
+    "turned round": onnx_model(
+        [("Slice", ["x", "begin", "end", "axes", "step"], ["y"])],
+        X, Y, {"begin": LAST, "end": np.array([-(2**31)]), "axes": FIRST, "step": LAST},
+    ),
+    "less the first": onnx_model(
+        [("Gather", ["x", "first"], ["row"]), ("Sub", ["x", "row"], ["y"])], X, Y, {"first": FIRST}
+    ),
+    "by the largest": onnx_model([("ReduceMax", ["x"], ["most"]), ("Div", ["x", "most"], ["y"])], X, Y),
+    "one row": onnx_model([("ReduceMean", ["x", "axes"], ["y"])], X, Y, {"axes": FIRST}),
+    "quantised": onnx_model(
+        [("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]), ("DequantizeLinear", ["q", "scale", "zero"], ["y"])],
+        X, Y,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MIXERS.values(), ids=MIXERS)
+def test_rows_that_depend_on_each_other(build, model):
+    """No batch: the size must be said, and then it is the first dimension of the config."""
+    with pytest.raises(BadOption, match="leaves a dimension open, and is not batched: "):
+        build(model)
+    built = build(model, "x:4x3")
+    assert (config(built).max_batch_size, list(config(built).input[0].dims)) == (0, [4, 3])
+    assert built.signature.unbatched
+
+
+def test_a_batch_that_fails_beyond_two_rows(build):
+    """Found when 4 and 8 are tried: not published, one sentence."""
+    model = onnx_model(
+        [("Shape", ["x"], ["shape"]), ("Gather", ["table", "shape"], ["row"]), ("Gather", ["row", "first"], ["one"]),
+         ("Add", ["x", "one"], ["y"])],
+        {"x": ["fp32", "N", 2]},
+        {"y": ["fp32", "N", 2]},
+        {"table": np.zeros(3, np.float32), "first": np.array([0])},
+    )  # fmt: skip
+    with pytest.raises(generator.errors.VerificationFailed, match="it does not answer batches of 1, 4, 8: "):
+        build(model)
+    assert not Path("model_repository").exists()

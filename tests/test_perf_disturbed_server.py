@@ -1,0 +1,226 @@
+"""perf against the real server where something breaks: perf_analyzer, the server, a model, perf itself."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers import ROOT, SMALL_CONFIG, eventually, processes_of, run_program, serving, small_onnx, write_model
+from onnx import TensorProto, helper
+from perf_calls import QUICK, cells, figures, kept
+
+from generator.server.embedded import serve
+from generator.server.ports import free_ports
+from perf import store
+from perf.analyzer import find
+from perf.metrics import PARTS
+
+pytestmark = pytest.mark.server
+
+
+def fake(tmp_path, small_server, *arguments, **env):
+    """Perf with a fake perf_analyzer."""
+    program = ROOT / "tests" / "fake_perf_analyzer.py"
+    env = {"REAL": str(find(None)[0]), **env}
+    return run_program("perf", *QUICK, "-b", "1", "--perf-analyzer", program, "--url", small_server.url, *arguments,
+                       cwd=tmp_path, env=env)  # fmt: skip
+
+
+def test_a_perf_analyzer_that_crashes(small_server, tmp_path):
+    """(Fake perf_analyzer.) That point is marked with the reason, the others have figures, exit 1."""
+    ran = fake(tmp_path, small_server, CRASH="three")
+    assert ran.status == 1
+    assert cells(ran.stdout)["three"] == ["failed"]
+    assert all(figures(row) for name, row in cells(ran.stdout).items() if name != "three")
+    assert "failed: three fp32 batch 1: perf_analyzer ended with 99: error: it was told to" in ran.stderr
+
+
+def test_a_perf_analyzer_that_hangs(small_server, tmp_path):
+    """(Fake perf_analyzer.) It is given up when the server has answered nothing for so long, and nothing of it stays."""
+    ran = fake(tmp_path, small_server, "--patience", "2", HANG="three")
+    assert ran.status == 1
+    assert cells(ran.stdout)["three"] == ["failed"]
+    assert len(cells(ran.stdout)) == 3
+    assert "failed: three fp32 batch 1: perf_analyzer hung: the server answered nothing for 2 s" in ran.stderr
+    assert not processes_of("fake_perf_analyzer")
+
+
+def test_a_server_that_dies_in_a_sweep(small, tmp_path):
+    """The point that was being measured is marked, another server is started, and the rest has figures."""
+    small = shutil.copytree(small, tmp_path / "repo")
+    line = [sys.executable, "-m", "generator", "perf", *QUICK, "-b", "1,8", "--repository", str(small)]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stderr is not None
+        for said in sweep.stderr:
+            if said.startswith("[8/"):
+                break
+        (server,) = servers_of(small)
+        os.kill(server, signal.SIGKILL)
+        out, err = sweep.communicate()
+    assert sweep.returncode == 1
+    points = kept(tmp_path).results
+    failed = [found for found in points if found.status == "failed"]
+    assert len(failed) == 1, err
+    assert "Triton ended with" in failed[0].reason
+    assert all(found.value_us(PARTS[4]) is not None for found in points if found is not failed[0])
+    assert err.count("starting a Triton of") == 1  # the first was said before
+    assert sum(cell == "failed" for row in cells(out).values() for cell in row) == 1
+
+
+def servers_of(repository):
+    """Process ids of the tritonservers of a repository."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[0].endswith(b"/tritonserver") and f"--model-repository={repository}".encode() in words:
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_server_that_is_gone(small, tmp_path):
+    """A server that was attached to and dies: every point that is left says so, and the run ends."""
+    small = shutil.copytree(small, tmp_path / "repo")
+    with serving(small) as running:
+        line = [sys.executable, "-m", "generator", "perf", *QUICK, "-b", "1,8", "--url", running.url]
+        with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+            assert sweep.stderr is not None
+            for said in sweep.stderr:
+                if said.startswith("[8/"):
+                    break
+            os.kill(servers_of(small)[0], signal.SIGKILL)
+            out, err = sweep.communicate()
+    assert sweep.returncode == 1
+    assert sum(cell == "failed" for row in cells(out).values() for cell in row) == 6, err
+    assert f"no Triton at {running.url} any more" in err
+
+
+def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
+    """SIGKILL at 20 random moments, each time resumed: the points of an undisturbed run, none doubled, none lost."""
+    rng = random.Random(6)  # noqa: S311 (moments)
+    arguments = ("perf", *QUICK, "-b", "1,2,4,8", "--url", small_server.url)
+    begun = time.monotonic()
+    whole = run_program(*arguments, cwd=tmp_path)
+    length_s = time.monotonic() - begun
+    undisturbed = kept(tmp_path)
+    assert len(cells(whole.stdout)) == 3
+    other = tmp_path / "killed"
+    other.mkdir()
+    before, killed = 0, 0
+    for _ in range(20):
+        line = [sys.executable, "-m", "generator", *arguments, "--resume"]
+        with subprocess.Popen(line, cwd=other, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sweep:
+            try:
+                sweep.wait(rng.uniform(0.2, length_s / 16))
+            except subprocess.TimeoutExpired:
+                sweep.kill()
+                killed += 1
+        files = store.paths(other / "perf" / "results")
+        rounds = len(store.read(files[0]).repeats) if files else 0
+        assert rounds >= before  # nothing that was measured is lost
+        before = rounds
+        assert eventually(lambda: not processes_of("perf_analyzer"))
+    ran = run_program(*arguments, "--resume", cwd=other)
+    assert killed == 20
+    assert len(store.paths(other / "perf" / "results")) == 1
+    run = kept(other)
+    assert run.run.points == undisturbed.run.points
+    assert run.due == ()
+    numbers = [(found.point, found.number) for found in run.repeats]
+    assert len(numbers) == len(set(numbers))
+    assert all(
+        {found.number for found in result.repeats} == set(range(1, len(result.repeats) + 1)) for result in run.results
+    )
+    assert len(cells(ran.stdout)) == 3, ran.stderr
+    again = run_program("perf", "--resume", cwd=other)
+    assert f"run {run.run.id} is complete: nothing is measured" in again.stderr
+    assert again.stdout == ran.stdout
+
+
+def test_ctrl_c(small_server, tmp_path):
+    """Exit status 130, where the rounds are kept, and nothing that still runs."""
+    line = [sys.executable, "-m", "generator", "perf", *QUICK, "--url", small_server.url]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        assert sweep.stderr is not None
+        for said in sweep.stderr:
+            if said.startswith("[4/"):
+                break
+        sweep.send_signal(signal.SIGINT)
+        out, err = sweep.communicate()
+    assert (sweep.returncode, out) == (130, "")
+    assert "what was measured is kept in perf/results/cpu/" in err
+    assert len(kept(tmp_path).repeats) >= 3
+    assert not processes_of("tritongen-perf-")
+
+
+def test_the_harness_costs_little(server, tmp_path):
+    """Time in neither perf_analyzer nor a server's start is below 3 % of a sweep."""
+    run_program("perf", *QUICK, "-m", "dpn68,densenet121", "-b", "4,8", "--url", server.url, cwd=tmp_path)
+    (session,) = kept(tmp_path).sessions
+    rest_s = session.wall_s - session.servers_s - session.analyzer_s
+    assert 0 <= rest_s < 0.03 * session.wall_s, session
+
+
+def batch_of_one_behind_a_run_time_shape():
+    """[N,4] -> reshaped to [1,4], whatever N is; the shape depends on the data, so that nobody can see it before."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMin", ["input"], ["least"], keepdims=0),
+            helper.make_node("Mul", ["least", "zero"], ["nothing"]),
+            helper.make_node("Cast", ["nothing"], ["none"], to=TensorProto.INT64),
+            helper.make_node("Add", ["none", "shape"], ["computed"]),
+            helper.make_node("Reshape", ["input", "computed"], ["output"]),
+        ],
+        "hard",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 4])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["N", 4])],
+        [
+            helper.make_tensor("shape", TensorProto.INT64, [2], [1, 4]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_a_point_that_fails_is_marked(tmp_path):
+    """A model that fails at batch 8: that cell says so, the others have figures, exit status 1."""
+    model = batch_of_one_behind_a_run_time_shape()
+    config = SMALL_CONFIG.replace("[ 3, 224, 224 ]", "[ 4 ]").replace("[ 1000 ]", "[ 4 ]")
+    write_model(tmp_path / "repo", "hard", config, model)
+    with serving(tmp_path / "repo") as server:
+        ran = run_program("perf", *QUICK, "-b", "1,8", "--url", server.url, cwd=tmp_path)
+    assert ran.status == 1
+    row = cells(ran.stdout)["hard"]
+    assert float(row[0].split()[0]) >= 0
+    assert row[1] == "failed"
+    assert re.search(r"failed: hard fp32 batch 8: .*onnx runtime error", ran.stderr)
+
+
+def test_answers_from_a_cache_are_not_measured(tmp_path):
+    """The same photograph again and again would be a cache's speed."""
+    write_model(tmp_path / "repo", "cached", SMALL_CONFIG + "response_cache { enable: true }\n", small_onnx())
+    ports = free_ports()
+    with serve(tmp_path / "repo", ports=ports) as server:
+        ran = run_program("perf", *QUICK, "-b", "1", "--url", server.grpc_url, cwd=tmp_path)
+    assert (ran.status, cells(ran.stdout)["cached"]) == (1, ["failed"])
+    assert "the server answered from its response cache" in ran.stderr
+
+
+def test_doctor_finds_the_engine(tmp_path):
+    """What the tests above need is there, found by starting it."""
+    ran = run_program("doctor", "--json", cwd=tmp_path)
+    rows = {row["subject"]: row for row in ran.json}
+    assert ran.status == 0, ran.stderr
+    assert all(rows[subject]["ok"] for subject in ("python", "build", "serve, embedded", "perf"))
+    assert rows["perf"]["detail"].startswith("Perf Analyzer Version 2.51.0")
+    assert run_program("doctor", cwd=tmp_path).stdout.count("\n") == len(rows) + 1
+    assert json.loads(ran.stdout)
