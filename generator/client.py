@@ -16,7 +16,8 @@ from generator.spec import Preprocessing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from generator.spec import ServedModel, TensorSpec
+    from generator.served import ServedModel
+    from generator.spec import TensorSpec
 
 TIMEOUT_S = 300.0
 

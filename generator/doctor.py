@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import EngineMissing, PortInUse
+from generator.served import Ports
 from generator.server import docker
 from generator.server.gpus import gpu_names
 from generator.server.ports import check_free
 from generator.server.runtime import runtime
 from generator.shell import Finished, run
-from generator.spec import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

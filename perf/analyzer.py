@@ -19,7 +19,7 @@ from perf.report import parse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.spec import ServedModel
+    from generator.served import ServedModel
     from perf.spec import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "

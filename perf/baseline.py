@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from generator.samples import Array
-    from generator.spec import ServedModel
+    from generator.served import ServedModel
     from perf.spec import PerfPoint, Plan
 
 

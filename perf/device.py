@@ -16,7 +16,8 @@ from perf.spec import Device
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from generator.spec import Gpu, Precision, ServedModel
+    from generator.served import Gpu, ServedModel
+    from generator.spec import Precision
 
 CPU = targets.CPU.name
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")

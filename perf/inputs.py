@@ -14,7 +14,7 @@ from generator.errors import TritongenError
 
 if TYPE_CHECKING:
     from generator.samples import Array
-    from generator.spec import ServedModel
+    from generator.served import ServedModel
 
 
 def input_feeds(model: ServedModel) -> dict[str, Array]:

@@ -26,9 +26,10 @@ from perf.spec import Origin, Versions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from generator.served import ServedModel
     from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
-    from generator.spec import Precision, ServedModel
+    from generator.spec import Precision
     from perf.spec import Device, PerfPoint, Request
 
     Say = Callable[[str], None]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from generator.spec import Gpu, Precision  # noqa: TC001 (read at run time)
+from generator.served import Gpu  # noqa: TC001 (read at run time)
+from generator.spec import Precision  # noqa: TC001 (read at run time)
 
 Profile = Literal["production", "published"]
 Status = Literal["ok", "unstable", "failed"]

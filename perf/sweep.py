@@ -19,7 +19,7 @@ from perf.spec import Model, PerfPoint, Repeat, Run, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.spec import ServedModel
+    from generator.served import ServedModel
     from perf.analyzer import Analyzer
     from perf.servers import Serving, Variant
     from perf.spec import Bare, Request

@@ -24,7 +24,7 @@ from generator.server.ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from generator.spec import Ports
+    from generator.served import Ports
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"

@@ -13,10 +13,10 @@ import yaml
 from helpers import ROOT, SMALL_CONFIG, run_program, write_model
 
 from generator.errors import BadOption, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
+from generator.served import Ports
 from generator.server import docker, engine_cache
 from generator.server.container import compose, container, docker_options, docker_run
 from generator.server.ports import free_ports, on_address
-from generator.spec import Ports
 
 GOLDEN = ROOT / "tests" / "golden" / "docker"
 CASES = {

@@ -8,7 +8,7 @@ from helpers import ROOT
 
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
-    ("generator.errors", "generator.spec", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
+    ("generator.errors", "generator.spec", "generator.served", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
      "generator.datatypes", "generator.files", "generator.tensorrt"),
     ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",

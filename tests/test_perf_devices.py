@@ -10,8 +10,9 @@ from tritonclient.grpc import model_config_pb2
 
 from generator.client import preprocessing_of
 from generator.errors import BadOption, TritongenError, UnknownName, UsageError, WrongDevice
+from generator.served import Gpu, ServedModel
 from generator.server import gpus, probe
-from generator.spec import Gpu, ServedModel, TensorSpec
+from generator.spec import TensorSpec
 from perf import asked, servers, static, store
 from perf import device as devices
 from perf.servers import Variant, check_batches, choose, variants

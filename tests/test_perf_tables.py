@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 from perf_runs import CPU, run
 
-from generator.spec import Gpu
+from generator.served import Gpu
 from perf import asked, compare, exported, output, reference, table
 from perf.metrics import COMPUTE, METRICS
 from perf.spec import Device, PerfPoint

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from generator.served import Ports
     from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
-    from generator.spec import Ports
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
@@ -81,9 +81,9 @@ def command(
     """
     from generator.console import say
     from generator.errors import BadOption
+    from generator.served import Ports
     from generator.server import embedded, engines
     from generator.server.ports import check_distinct
-    from generator.spec import Ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import BadOption
+from generator.served import Ports
 from generator.server.flags import RESPONSE_CACHE_FLAG
 from generator.server.ports import LOOPBACK, on_address
-from generator.spec import Ports
 from generator.templates import render
 
 if TYPE_CHECKING:

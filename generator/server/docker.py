@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from generator import targets
 from generator.errors import BadOption, EngineMissing, RepositoryNotFound, TritongenError
+from generator.served import Ports
 from generator.server import engine_cache
 from generator.server.container import USER_ID, container, docker_run
 from generator.server.embedded import check_repository
@@ -19,7 +20,6 @@ from generator.server.lifecycle import running
 from generator.server.ports import check_free, on_address
 from generator.server.served_configs import check_variant, served_configs, without_variant
 from generator.shell import run
-from generator.spec import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from generator.errors import RepositoryNotFound
 from generator.repository import CONFIG_FILE
+from generator.served import Ports
 from generator.server.flags import RESPONSE_CACHE_FLAG
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
 from generator.server.served_configs import check_variant, served_configs
 from generator.server.stub import own_region
-from generator.spec import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

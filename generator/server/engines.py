@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from generator.served import Ports
     from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
-    from generator.spec import Ports
 
 Engine = Literal["embedded", "docker"]
 ENGINES = ("auto", "embedded", "docker")

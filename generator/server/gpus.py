@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 from generator import targets
+from generator.served import Gpu
 from generator.shell import run
-from generator.spec import Gpu
 
 TIMEOUT_S = 20
 

@@ -18,7 +18,7 @@ from generator.shell import Child
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from generator.spec import Ports
+    from generator.served import Ports
 
 POLL_S = 0.1
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from generator.errors import BadOption, PortInUse
-from generator.spec import Ports
+from generator.served import Ports
 
 LOOPBACK = "127.0.0.1"
 

@@ -11,7 +11,8 @@ import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType
 
 from generator.errors import ModelNotServed, ServerUnreachable
-from generator.spec import ServedModel, TensorSpec
+from generator.served import ServedModel
+from generator.spec import TensorSpec
 
 if TYPE_CHECKING:
     from generator.spec import Precision

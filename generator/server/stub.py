@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from generator.spec import Ports
+    from generator.served import Ports
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where the Python backend keeps its tensors)
 REGION = "TRITONGEN_SHM_REGION"  # how regions begin, where that is not the backend's own way
