@@ -50,6 +50,12 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, left: int =
     return made
 
 
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def say(message: str) -> None:
     """One message on stderr."""
     click.echo(message, err=True)

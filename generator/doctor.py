@@ -17,7 +17,7 @@ from generator.served import Ports
 from generator.server import docker
 from generator.server.gpus import gpu_names
 from generator.server.ports import check_free
-from generator.server.runtime import runtime
+from generator.server.runtime import PERF_ANALYZER, runtime
 from generator.shell import Finished, run
 
 if TYPE_CHECKING:
@@ -99,9 +99,8 @@ def shared_memory() -> Row:
 
 def perf_analyzer() -> Row:
     """Whether the one in tritonclient's wheel runs."""
-    program = Path(sys.executable).parent / "perf_analyzer"
     try:
-        done = attempt([str(program), "--version"], runtime().env)
+        done = attempt([str(PERF_ANALYZER), "--version"], runtime().env)
     except EngineMissing as error:
         return Row("perf", ok=False, needed=True, detail=str(error), hint=error.hint or "")
     works = done is not None and done.status == 0

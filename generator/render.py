@@ -19,6 +19,7 @@ from generator.spec import (
     Weights,
 )
 from generator.templates import render
+from generator.tensorrt import PROFILE_KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,8 +134,7 @@ def profile(model: Described, batch_sizes: tuple[int, int, int]) -> tuple[tuple[
     def shapes(batch_size: int) -> str:
         return ",".join(f"{t.name}:{'x'.join(map(str, (batch_size, *t.dims)))}" for t in model.signature.inputs)
 
-    ends = zip(("min", "opt", "max"), batch_sizes, strict=True)
-    return tuple((f"trt_profile_{end}_shapes", shapes(size)) for end, size in ends)
+    return tuple((key, shapes(size)) for key, size in zip(PROFILE_KEYS, batch_sizes, strict=True))
 
 
 def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:

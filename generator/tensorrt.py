@@ -14,6 +14,9 @@ Kind = Literal["precision", "switch", "number", "text"]
 # ONNX Runtime reads switches as 1, 0, True and False; the backend hands the text on as it is.
 SWITCH_WORDS = {"1": "1", "true": "1", "on": "1", "0": "0", "false": "0", "off": "0"}
 
+# The three ends of the engine's one profile.
+PROFILE_KEYS = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
+
 
 @dataclass(frozen=True)
 class Parameter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import AnalyzerFailed, BadOption, ServerUnreachable, TritongenError, quoted
-from generator.server.runtime import runtime
+from generator.server.runtime import PERF_ANALYZER, runtime
 from generator.shell import Child, run
 from perf.inputs import input_data, input_feeds
 from perf.report import parse
@@ -61,7 +60,7 @@ def find(program: Path | None) -> tuple[Path, str]:
         AnalyzerFailed: it is not there, or does not start.
         BadOption: the one given is none.
     """
-    path = program or Path(sys.executable).parent / "perf_analyzer"
+    path = program or PERF_ANALYZER
     if not path.is_file():
         if program:
             raise BadOption("--perf-analyzer", program, "there is no such file", ITSELF)

@@ -73,7 +73,7 @@ def command(
     if show == "published":
         output.print_published(measured["gpus"])
         return 0
-    before = [(name, None if name == "published" else store.read(store.find(results, name))) for name in others]
+    before = [None if name == "published" else store.read(store.find(results, name)) for name in others]
     if show is not None:
         runs = [store.read(store.find(results, show))]
     else:

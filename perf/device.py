@@ -28,11 +28,6 @@ def is_local(url: str) -> bool:
     return url.rsplit(":", 1)[0] in LOCAL_HOSTS
 
 
-def known_devices() -> tuple[str, ...]:
-    """What --gpu may say."""
-    return tuple(target.name for target in targets.TARGETS)
-
-
 def default_device() -> str:
     """This machine's GPU where it is one of the targets, else its CPU."""
     names = gpu_names()
@@ -47,8 +42,7 @@ def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
         UnknownName: no such device or precision.
         BadOption: FP16 on the CPU, which runs the graph's own FP32 only.
     """
-    if device not in known_devices():
-        raise UnknownName("GPU", device, known_devices())
+    target = targets.find(device)
     wanted = tuple(dict.fromkeys(name.lower() for name in asked))
     for name in wanted:
         if name not in ("fp16", "fp32", "all"):
@@ -61,7 +55,7 @@ def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
         return ("fp16", "fp32")
     if wanted:
         return tuple(name for name in ("fp16", "fp32") if name in wanted)
-    return targets.find(device).published
+    return target.published
 
 
 def check_startable(device: str) -> None:
@@ -99,15 +93,15 @@ def describe_served(device: str, model: ServedModel, url: str, metrics_url: str)
             raise WrongDevice(device, "the server runs on a GPU")
         label = f"{targets.find(device).title} (as stated: the server is on another host)"
         return Device(device, label, stated=True)
-    gpus = served_gpus(metrics_url)
-    names = ", ".join(gpu.name for gpu in gpus)
+    found_gpus = served_gpus(metrics_url)
+    names = ", ".join(gpu.name for gpu in found_gpus)
     if device == CPU:
         raise WrongDevice(device, f"the server runs on {names or 'a GPU'}")
-    if not gpus:
+    if not found_gpus:
         raise WrongDevice(device, "the server runs on a GPU that nvidia-smi does not name")
-    if any(targets.of_gpu(gpu.name) != targets.find(device) for gpu in gpus):
+    if any(targets.of_gpu(gpu.name) != targets.find(device) for gpu in found_gpus):
         raise WrongDevice(device, f"the server runs on {names}")
-    return dataclasses.replace(this_cpu(), name=device, label=names, gpu=gpus[0])
+    return dataclasses.replace(this_cpu(), name=device, label=names, gpu=found_gpus[0])
 
 
 def served_gpus(metrics_url: str) -> tuple[Gpu, ...]:

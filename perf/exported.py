@@ -59,7 +59,7 @@ def table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def row(stored: Stored, found: Result, published: Published) -> dict[str, Any]:
-    """A point flat; the empty ones are not there."""
+    """A point flat; what is not there is None."""
     point = found.point
     cells: dict[str, Any] = {
         "run": stored.run.id,

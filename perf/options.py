@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from generator.commands.options import host_and_port, split
+from perf.metrics import METRICS
+from perf.plans import MEASUREMENTS, PLANS, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
     Command = Callable[..., Any]
 
 RESULTS = Path("perf/results")
-METRICS = ("compute", "server", "p50", "p99")
+
+
+def counts(measurement: str) -> str:
+    """`quick 10 (published: 50)`: the requests of a round."""
+    production, published = (PLANS[profile, measurement].requests for profile in PROFILES)
+    return f"{measurement} {production} (published: {published:,})"
 
 
 def numbers(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
@@ -45,11 +52,11 @@ WHAT = (
                  metavar="COUNTS", help="Requests under way at a time; the counts of a round are of each."),
 )
 HOW = (
-    click.option("--profile", type=choice("production", "published"), default="production", show_default=True,
+    click.option("--profile", type=choice(*PROFILES), default="production", show_default=True,
                  help="production: the repository as it is. published: a server a batch size, for it alone, as the "
                  "published tables were timed."),
-    click.option("--measurement", type=choice("quick", "standard"), default="standard", show_default=True,
-                 help="Requests a round: quick 10 (published: 50), standard 50 (published: 2,000, after 100)."),
+    click.option("--measurement", type=choice(*MEASUREMENTS), default="standard", show_default=True,
+                 help=f"Requests a round: {', '.join(map(counts, MEASUREMENTS))}."),
     click.option("--protocol", type=choice("grpc", "http"), default="grpc", show_default=True),
     click.option("--shared-memory", type=choice("none", "system", "cuda"), default="none", show_default=True,
                  help="How tensors reach a server on this host."),
@@ -73,8 +80,9 @@ RUNS = (
                  help="With --compare: exit 1 where the mean ratio, or that of a cell shown slower, is above."),
 )
 TABLES = (
-    click.option("--metric", "metric_names", type=choice(*METRICS), multiple=True, default=("compute",),
-                 show_default="compute", help="One table each: server compute, server total, client p50, client p99."),
+    click.option("--metric", "metric_names", type=choice(*(metric.name for metric in METRICS)), multiple=True,
+                 default=("compute",), show_default="compute",
+                 help="One table each: server compute, server total, client p50, client p99."),
     click.option("--parts", "as_parts", is_flag=True, help="Print where a request's time goes instead."),
     click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
 )

@@ -33,14 +33,14 @@ def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool
         raise UsageError(f"--show published prints the published tables: {other} cannot go with it", hint)
 
 
-def compared(run: Stored, others: Sequence[tuple[str, Stored | None]], metrics: Sequence[str]) -> list[Comparison]:
-    """The run beside each of the others, in each metric; beside the published in what those are.
+def compared(run: Stored, others: Sequence[Stored | None], metrics: Sequence[str]) -> list[Comparison]:
+    """The run beside each of the others, in each metric; None is the published table, in what that is.
 
     Raises:
         UsageError: the page has no table of the run's device.
     """
     made = []
-    for _name, other in others:
+    for other in others:
         if other is not None:
             made += [compare.with_run(run, other, metric) for metric in METRICS if metric.name in metrics]
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from generator import networks
 from generator.errors import BadOption, ServerUnreachable, TritongenError, UnknownName
+from generator.provenance import digests, sha256_of
 from generator.server import engines, log, probe
 from generator.server.connect import running_server
 from generator.server.container import docker_options
@@ -250,8 +250,11 @@ def choose(patterns: Sequence[str], there: Iterable[str], where: str) -> tuple[s
 
     Raises:
         UnknownName: a pattern matches none of the models that are there.
+        TritongenError: there are none.
     """
     there = list(there)
+    if not there:
+        raise TritongenError(f"{where} has no model ready")
     chosen: set[str] = set()
     for pattern in patterns:
         wanted = "*" if pattern.lower() == "all" else pattern.lower()
@@ -284,11 +287,8 @@ def metrics_of(url: str) -> str:
 
 def digest(folder: Path) -> str:
     """SHA-256 over the names and the bytes of a version's files, in hex."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            whole.update(f"{path.relative_to(folder)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return sha256_of(repr(digests(files)).encode())
 
 
 def check_batches(request: Request, largest: dict[str, int]) -> None:

@@ -48,7 +48,7 @@ class Plan:
     least_rounds: int
     most_rounds: int
     agreement: float
-    least_span_s: float = 0.0
+    least_span_s: float
 
     def __str__(self) -> str:
         """As a table says it."""

@@ -14,23 +14,21 @@ from google.protobuf import text_format
 from generator.errors import TritongenError
 from generator.repository import CONFIG_FILE
 from generator.server.served_configs import served_configs
+from generator.tensorrt import PROFILE_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-ENDS = ("min", "opt", "max")
-
 
 def write(repository: Path, copy: Path, models: Iterable[str], variant: str | None, batch_size: int) -> None:
-    """Write the models with their one config of that variant and batch; what an earlier call wrote goes.
+    """Write the models with their one config of that variant and batch.
 
     Raises:
         TritongenError: a config cannot be read, or does not say the batch.
     """
     for config in served_configs(repository, variant, tuple(models)):
         source, target = repository / config.model, copy / config.model
-        shutil.rmtree(target, ignore_errors=True)
         if config.message is None:
             raise TritongenError(f"{config.path} cannot be read", "`tritongen check` says why")
         shutil.copytree(source, target, copy_function=link, ignore=only_in(source, "configs"))
@@ -100,12 +98,10 @@ def static(config: Any, batch_size: int) -> Any:  # noqa: ANN401 (a protobuf mes
 
 def make_static(parameters: Any, batch_size: int) -> None:  # noqa: ANN401 (a protobuf map)
     """One shape in all three ends of TensorRT's profile, and an engine of its own in the cache."""
-    shapes = parameters.get("trt_profile_max_shapes")
+    shapes = parameters.get(PROFILE_KEYS[-1])
     if shapes:
-        for end in ENDS:
-            parameters[f"trt_profile_{end}_shapes"] = ",".join(
-                of_batch(shape, batch_size) for shape in shapes.split(",")
-            )
+        for key in PROFILE_KEYS:
+            parameters[key] = ",".join(of_batch(shape, batch_size) for shape in shapes.split(","))
     if prefix := parameters.get("trt_engine_cache_prefix"):
         parameters["trt_engine_cache_prefix"] = f"{prefix}-static-{batch_size}"
 

@@ -52,6 +52,10 @@ class Stored:
         """The points that want one more round now; none when the run is complete."""
         return points.due(self.run.points, self.repeats, self.run.plan)
 
+    def next_round(self, point: PerfPoint) -> int:
+        """The number of the point's next."""
+        return 1 + sum(repeat.point == point for repeat in self.repeats)
+
     def and_(self, *entries: Repeat | Session) -> Stored:
         """With more lines."""
         repeats = tuple(entry for entry in entries if isinstance(entry, Repeat))
@@ -89,9 +93,9 @@ def check_writable(root: Path) -> None:
         raise OutputFailed(root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def new_id(now: datetime | None = None) -> str:
+def new_id() -> str:
     """A run's name: when it began."""
-    return (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def line(kind: str, entry: Run | Repeat | Session) -> str:

@@ -111,8 +111,7 @@ def rounds(
     while now := due(writer.stored, variant):
         for point in now:
             on_point(writer.stored, point)
-            number = 1 + sum(repeat.point == point for repeat in writer.stored.repeats)
-            repeat = one_round(point, number, run, served, analyzer, beside, sitting)
+            repeat = one_round(point, writer.stored.next_round(point), run, served, analyzer, beside, sitting)
             writer.add(repeat)
             if repeat.status != "ok" and served.own and served.death():
                 return
@@ -165,8 +164,7 @@ def give_up(writer: Writer, variant: Variant, why: str) -> None:
     """Mark what a server that did not start was to be asked."""
     while now := due(writer.stored, variant):
         for point in now:
-            number = 1 + sum(repeat.point == point for repeat in writer.stored.repeats)
-            writer.add(Repeat(point, number, "failed", utc(), 0.0, (), reason=why))
+            writer.add(Repeat(point, writer.stored.next_round(point), "failed", utc(), 0.0, (), reason=why))
 
 
 def new_run(request: Request, analyzer: Analyzer, served: Serving) -> Run:

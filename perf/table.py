@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from generator.console import markdown
 from generator.networks import NETWORKS
 from perf.metrics import COMPUTE, LATENCY, PARTS
 from perf.spec import PerfPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from perf.metrics import Metric
     from perf.points import Result
@@ -128,12 +129,6 @@ def plain(text: str) -> str:
     """Text for a cell: no column ends in it, and a terminal obeys nothing in it."""
     shown = text if text.isprintable() else repr(text)[1:-1]
     return shown.replace("\\", "\\\\").replace("|", "\\|")
-
-
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def measured_on(stored: Stored) -> str:

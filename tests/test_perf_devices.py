@@ -180,8 +180,8 @@ def test_a_working_copy(tmp_path):
     (folder / "configs" / "t4-fp16.pbtxt").write_text(GPU_CONFIG.replace("max_batch_size: 8", "max_batch_size: 2"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for size in (1, 2):
-        static.write(tmp_path / "repo", tmp_path / "copy", ["small"], "t4-fp16", size)
-        copy = tmp_path / "copy" / "small"
+        static.write(tmp_path / "repo", tmp_path / f"copy{size}", ["small"], "t4-fp16", size)
+        copy = tmp_path / f"copy{size}" / "small"
         assert f"max_batch_size: {size}\n" in (copy / "config.pbtxt").read_text()
         assert [path.name for path in (copy / "configs").iterdir()] == ["t4-fp16.pbtxt"]
         assert (copy / "1" / "model.onnx").samefile(folder / "1" / "model.onnx")

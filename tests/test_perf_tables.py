@@ -12,7 +12,7 @@ from perf_runs import CPU, run
 
 from generator.served import Gpu
 from perf import asked, compare, exported, output, reference, table
-from perf.metrics import COMPUTE, METRICS
+from perf.metrics import COMPUTE
 from perf.spec import Device, PerfPoint
 
 GOLDEN = ROOT / "tests" / "golden" / "perf"
@@ -43,8 +43,7 @@ def golden(name, text):
 
 def printed(capsys, *stored, others=(), metrics=("compute",), **forms):
     """What the command prints of runs, on stdout."""
-    before = [("x", other) for other in others]
-    compared = [output.compared(one, before, metrics) for one in stored]
+    compared = [output.compared(one, others, metrics) for one in stored]
     forms = {"as_parts": False, "as_csv": False, "as_json": False, **forms}
     output.print_runs(stored, compared, metrics, **forms)
     return capsys.readouterr().out
@@ -167,13 +166,6 @@ def test_the_heads_of_the_csv_are_the_row():
     """No column of a row is left out."""
     stored = run(MIXED)
     assert tuple(exported.row(stored, stored.results[0], reference.published("cpu"))) == exported.HEADS
-
-
-def test_metrics_are_those_of_the_option():
-    """The names stand in the options too, which import nothing."""
-    from perf.options import METRICS as NAMES
-
-    assert tuple(metric.name for metric in METRICS) == NAMES
 
 
 def test_a_page_without_the_device():

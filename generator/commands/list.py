@@ -171,9 +171,11 @@ def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str
 
 def markdown(chosen: Iterable[Network]) -> str:
     """The page's table, its figures in its own decimals."""
-    rows = [MARKDOWN_HEADS, ("---",) * len(MARKDOWN_HEADS)]
+    from generator import console
+
+    rows = []
     for network in chosen:
         if page := network.published:
             figures = (page.top1, page.top5, page.reference_top1, page.reference_top5, page.flops_g, page.params_m)
             rows.append((network.title, *("" if figure is None else f"{figure:.3f}" for figure in figures)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return console.markdown(MARKDOWN_HEADS, rows)

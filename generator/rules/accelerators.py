@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.rules.instance_groups import resolved_kind
 from generator.rules.refused import Hurts, Refused
-from generator.tensorrt import BY_KEY
+from generator.tensorrt import BY_KEY, PROFILE_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,6 @@ NO_WEAK_TYPING_SINCE = "26.06"
 PRECISIONS = ("FP32", "FP16", "INT8")
 BOOLEANS = ("true", "on", "1", "false", "off", "0")
 ORT_BOOLEANS = ("1", "0", "True", "False", "true", "false")
-PROFILES = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
 SHAPE = re.compile(r"[^,]+:\d+(x\d+)*", re.ASCII)
 LEVELS = 2  # of /parent/folder
 AT = ("optimization", 0, "execution_accelerators", 0, "gpu_execution_accelerator")
@@ -129,16 +128,16 @@ def profiles_hurt(config: Config, parameters: Mapping[str, str], at: tuple[str |
 
     Source: ONNX Runtime's TensorRT provider; onnxruntime #31624.
     """
-    given = [key for key in PROFILES if key in parameters]
+    given = [key for key in PROFILE_KEYS if key in parameters]
     if not given:
         if config["max_batch_size"] > 0:
             yield Hurts(
                 "dynamic batching without profiles: TensorRT builds its engine anew whenever a larger batch comes",
-                ", ".join(PROFILES),
+                ", ".join(PROFILE_KEYS),
                 at,
             )
         return
-    missing = [key for key in PROFILES if key not in given]
+    missing = [key for key in PROFILE_KEYS if key not in given]
     if missing:
         yield Hurts(f"a profile wants its three shapes, and has no {', '.join(missing)}", "give all three, or none", at)
     ends: dict[str, list[list[int]]] = {}
@@ -175,7 +174,7 @@ def shapes_hurt(
         if want and (len(got) != len(want) or any(w not in (-1, g) for g, w in zip(got, want, strict=True))):
             full = "x".join(map(str, [*(["N"] if largest > 0 else []), *want]))
             yield Hurts(f"{key} has another shape for '{name}' than its dims", f"{name}:{full}", at)
-        elif key == PROFILES[-1] and largest > 0 and sizes[0] != largest:
+        elif key == PROFILE_KEYS[-1] and largest > 0 and sizes[0] != largest:
             yield Hurts(
                 f"{key} ends at batch {sizes[0]} and max_batch_size is {largest}: batches beyond it fail",
                 f"let it end at {largest}",

@@ -13,6 +13,7 @@ from tritonclient.grpc.model_config_pb2 import DataType
 from generator.errors import ModelNotServed, ServerUnreachable
 from generator.served import ServedModel
 from generator.spec import TensorSpec
+from generator.tensorrt import PROFILE_KEYS
 
 if TYPE_CHECKING:
     from generator.spec import Precision
@@ -89,7 +90,7 @@ def static_batch(config: Any, *, on_gpu: bool) -> int | None:  # noqa: ANN401 (a
         return None
     if on_gpu:
         shapes = [
-            {entry.parameters.get(f"trt_profile_{end}_shapes") for end in ("min", "opt", "max")}
+            {entry.parameters.get(key) for key in PROFILE_KEYS}
             for entry in config.optimization.execution_accelerators.gpu_execution_accelerator
             if entry.name == "tensorrt"
         ]

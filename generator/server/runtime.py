@@ -23,6 +23,8 @@ from generator.server.stub import script
 
 # Libraries that perf_analyzer asks for by their plain names; pip's copies have a hash in theirs.
 PLAIN_NAMES = ("libb64.so.0d", "libcudart.so.12")
+# tritonclient's wheel installs it beside the interpreter.
+PERF_ANALYZER = Path(sys.executable).parent / "perf_analyzer"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
