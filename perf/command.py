@@ -169,7 +169,7 @@ def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: flo
             continue
         mean = comparison.geometric_mean
         for cell in comparison.above(fail_above):
-            console.say(f"--fail-above {fail_above}: {cell.point} is {cell.ratio:.2f} of {comparison.other}")
+            console.say(f"--fail-above {fail_above}: {cell.point} is {cell.ratio:.3f} times {comparison.other}")
         if mean is None or mean > fail_above:
             why = "there is no cell to compare" if mean is None else f"the mean is {mean:.3f}"
             console.say(f"--fail-above {fail_above}: {why}")
