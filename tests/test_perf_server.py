@@ -132,6 +132,19 @@ def test_ways_to_ask(small_server, tmp_path, way):
     assert ("through system shared memory" in ran.stdout) == ("system" in way)
 
 
+@pytest.mark.parametrize("service", ["grpc_url", "metrics_url"])
+def test_an_http_address_that_is_another(small_server, tmp_path, service):
+    """GRPC answers with something else than HTTP, the metrics with 404: one sentence, no run."""
+    ran = run_program("perf", *QUICK, "--protocol", "http", "--url", small_server.url,
+                      "--http-url", getattr(small_server.ports, service), cwd=tmp_path)  # fmt: skip
+    assert (ran.status, ran.stdout) == (1, "")
+    assert (
+        f"error: no Triton at {getattr(small_server.ports, service)}: nothing there answers Triton's HTTP" in ran.stderr
+    )
+    assert "hint: --http-url names its HTTP address" in ran.stderr
+    assert not (tmp_path / "perf").exists()
+
+
 def test_the_published_profile(small, tmp_path):
     """A server a batch size, for that batch alone, of a working copy; the user's repository is not touched."""
     before = {path: path.read_bytes() for path in small.rglob("*") if path.is_file()}

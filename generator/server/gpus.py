@@ -11,38 +11,31 @@ from generator.shell import run
 TIMEOUT_S = 20
 
 
-def gpu_names() -> tuple[str, ...]:
-    """`("Tesla V100-SXM2-16GB", …)`; empty where there is no nvidia-smi, no driver or no GPU."""
+def query(facts: str) -> list[list[str]]:
+    """What nvidia-smi knows by these names, a row a GPU; none where there is no nvidia-smi, no driver or no GPU."""
     try:
-        done = run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], timeout_s=TIMEOUT_S)
+        done = run(["nvidia-smi", f"--query-gpu={facts}", "--format=csv,noheader,nounits"], timeout_s=TIMEOUT_S)
     except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(filter(None, map(str.strip, done.stdout.splitlines()))) if done.status == 0 else ()
+        return []
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
+    return rows if done.status == 0 and all(len(row) == len(facts.split(",")) for row in rows) else []
 
 
-FACTS = "name,uuid,driver_version,clocks.sm,clocks.mem,power.limit,temperature.gpu"
+def gpu_names() -> tuple[str, ...]:
+    """`("Tesla V100-SXM2-16GB", …)`."""
+    return tuple(name for (name,) in query("name"))
 
 
 def gpus() -> tuple[Gpu, ...]:
     """Each GPU as it is now: its clocks change with load and temperature."""
-    try:
-        done = run(["nvidia-smi", f"--query-gpu={FACTS}", "--format=csv,noheader,nounits"], timeout_s=TIMEOUT_S)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ()
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-    if done.status != 0 or any(len(row) != len(FACTS.split(",")) for row in rows):
-        return ()
-    return tuple(Gpu(*row) for row in rows)
+    return tuple(
+        Gpu(*row) for row in query("name,uuid,driver_version,clocks.sm,clocks.mem,power.limit,temperature.gpu")
+    )
 
 
 def gpu_name(device: str) -> str | None:
     """The name of one GPU, by its index or the beginning of its UUID; None where nvidia-smi knows none like that."""
-    try:
-        done = run(["nvidia-smi", "--query-gpu=index,uuid,name", "--format=csv,noheader"], timeout_s=TIMEOUT_S)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    for line in done.stdout.splitlines() if done.status == 0 else ():
-        index, uuid, name = (part.strip() for part in line.split(",", 2))
+    for index, uuid, name in query("index,uuid,name"):
         if device == index or (len(device) > 1 and uuid.startswith(device)):
             return name
     return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import json
 import re
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from generator.spec import Precision
 
 TIMEOUT_S = 5.0
+# Nothing that answers (URLError is an OSError), an answer that is none, and no address or no JSON.
+NO_HTTP = (OSError, http.client.HTTPException, ValueError)
 
 
 def answers(url: str) -> bool:
@@ -131,9 +135,9 @@ def requests_answered(url: str, name: str) -> int:
 def http_answers(url: str) -> bool:
     """Whether a live Triton's HTTP is at `host:port`."""
     try:
-        with urllib.request.urlopen(f"http://{url}/v2/health/live", timeout=TIMEOUT_S):
-            return True
-    except (OSError, ValueError):  # URLError is an OSError; ValueError is of what is no address
+        with urllib.request.urlopen(f"http://{url}/v2", timeout=TIMEOUT_S) as answer:
+            return "version" in json.loads(answer.read(1 << 20))
+    except NO_HTTP:
         return False
 
 
@@ -142,7 +146,7 @@ def gpu_uuids(metrics_url: str) -> tuple[str, ...]:
     try:
         with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=TIMEOUT_S) as answer:
             text = answer.read(1 << 22).decode(errors="replace")
-    except (OSError, ValueError):
+    except NO_HTTP:
         return ()
     return tuple(dict.fromkeys(re.findall(r'gpu_uuid="([^"]+)"', text)))
 
