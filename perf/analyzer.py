@@ -26,6 +26,10 @@ ITSELF = "it names the program itself, such as the perf_analyzer of Triton's SDK
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
 POLL_S = 5.0
 STOP_GRACE_S = 2.0
+# perf_analyzer 2.51 now and then loses an answer of a fast model (5 of 450 processes on a model of 1 ms) and waits for
+# it for ever; so one that stops in its midst is started anew.
+TRIES = 3
+STALL_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: 
 def measure(
     analyzer: Analyzer, point: PerfPoint, model: ServedModel, url: str, plan: Plan, answered: Callable[[], int]
 ) -> Outcome:
-    """Run perf_analyzer once and read its report; whatever fails is the outcome's reason.
+    """Run perf_analyzer and read its report; whatever fails is the outcome's reason.
 
     Args:
         analyzer: the program.
@@ -117,6 +121,16 @@ def measure(
         plan: how many requests.
         answered: how many requests of the model the server has answered so far.
     """
+    for _ in range(TRIES):
+        if found := one_process(analyzer, point, model, url, plan, answered):
+            return found
+    return Outcome("failed", (), reason=f"perf_analyzer hung after some answers, {TRIES} times")
+
+
+def one_process(
+    analyzer: Analyzer, point: PerfPoint, model: ServedModel, url: str, plan: Plan, answered: Callable[[], int]
+) -> Outcome | None:
+    """Run perf_analyzer once; None where it stopped in its midst."""
     with tempfile.TemporaryDirectory(prefix="tritongen-perf-") as folder:
         inputs, report, log = (Path(folder) / name for name in ("inputs.json", "report.csv", "log"))
         line = command(analyzer, point, url, plan, inputs, report)
@@ -128,29 +142,45 @@ def measure(
         with log.open("wb") as sink:
             child = Child(line, env=runtime().env, log=sink)
         try:
-            status = watched(child, analyzer.patience_s, answered)
+            status, answers = watched(child, analyzer.patience_s, answered)
         finally:
             child.stop(STOP_GRACE_S)
         seconds = time.monotonic() - begun
+        if status is None and answers:
+            return None
         if status is None:
             why = f"perf_analyzer hung: the server answered nothing for {analyzer.patience_s:.0f} s"
             return Outcome("failed", tuple(line), seconds, reason=why)
         return outcome(tuple(line), seconds, status, log.read_text(errors="replace"), report)
 
 
-def watched(child: Child, patience_s: float, answered: Callable[[], int]) -> int | None:
-    """The exit status, or None where the server's answers stopped coming: a process that hangs holds up no others."""
-    seen, since = -1, time.monotonic()
+def watched(child: Child, patience_s: float, answered: Callable[[], int]) -> tuple[int | None, int]:
+    """The exit status, None where the server's answers stopped coming, and how many came.
+
+    A process that hangs holds up no others.
+    """
+    begun = since = time.monotonic()
+    first = seen = counted(answered, 0)
     while (status := child.wait(min(POLL_S, patience_s))) is None:
-        try:
-            count = answered()
-        except ServerUnreachable:
-            count = seen
+        now, count = time.monotonic(), counted(answered, seen)
         if count != seen:
-            seen, since = count, time.monotonic()
-        elif time.monotonic() - since >= patience_s:
-            return None
-    return status
+            seen, since = count, now
+        elif now - since >= stalled_after_s(patience_s, since - begun, seen - first):
+            break
+    return status, seen - first
+
+
+def counted(answered: Callable[[], int], otherwise: int) -> int:
+    """How many requests the server has answered; of a server that does not say, the count before."""
+    try:
+        return answered()
+    except ServerUnreachable:
+        return otherwise
+
+
+def stalled_after_s(patience_s: float, elapsed_s: float, answers: int) -> float:
+    """How long without an answer is a hang: by the pace so far, and never more than the patience."""
+    return min(patience_s, max(STALL_S, 20 * elapsed_s / answers)) if answers else patience_s
 
 
 def complaint(log: str) -> str:

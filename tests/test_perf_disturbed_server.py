@@ -52,6 +52,15 @@ def test_a_perf_analyzer_that_hangs(small_server, tmp_path):
     assert not processes_of("fake_perf_analyzer")
 
 
+def test_a_perf_analyzer_that_stalls(small_server, tmp_path):
+    """(Fake perf_analyzer.) One that has its answers and does not end, as the real one at times, is started anew."""
+    ran = fake(tmp_path, small_server, "--patience", "2", "-m", "one", STALL="one")
+    assert (tmp_path / "stalled").exists()
+    assert figures(cells(ran.stdout)["one"])
+    assert not [repeat for repeat in kept(tmp_path).repeats if repeat.status != "ok"]
+    assert not processes_of("fake_perf_analyzer")
+
+
 def test_a_server_that_dies_in_a_sweep(small, tmp_path):
     """The point that was being measured is marked, another server is started, and the rest has figures."""
     small = shutil.copytree(small, tmp_path / "repo")

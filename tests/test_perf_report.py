@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers import DATA
 
-from perf.analyzer import Analyzer, command, outcome
+from perf.analyzer import Analyzer, command, outcome, stalled_after_s
 from perf.plans import PLANS
 from perf.report import parse
 from perf.spec import PerfPoint, Report
@@ -131,3 +131,18 @@ def test_the_line_of_a_point():
     line = command(analyzer, PerfPoint("dpn92", "fp32", 8), "h:1", PLANS["production", "quick"], Path("in"), Path("o"))
     assert line[5:7] == ["-i", "http"]
     assert "--shared-memory=system" in line
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "elapsed_s", "answers", "after_s"),
+    [
+        (300, 0, 0, 300),  # a first answer may take long: TensorRT builds an engine
+        (300, 0.1, 100, 30),
+        (300, 60, 12, 100),
+        (300, 600, 12, 300),
+        (10, 0.1, 100, 10),
+    ],
+)
+def test_how_long_without_an_answer_is_a_hang(patience_s, elapsed_s, answers, after_s):
+    """Twenty times the pace so far, within bounds."""
+    assert stalled_after_s(patience_s, elapsed_s, answers) == after_s
