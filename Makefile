@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REPOSITORY ?= model_repository
 INSTALLED := $(VENV)/.installed
+GENERATED := README.md docs/cli.md docs/networks.md docs/configs.md docs/perf.md
 
 help:  ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,20 +22,21 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
 	examples/demo.sh $(BIN)/tritongen $(REPOSITORY)
 
-test: $(INSTALLED)  ## All tests, with the real tritonserver and perf_analyzer
+test: $(INSTALLED)  ## All tests, with the real tritonserver, perf_analyzer and Chromium
 	$(BIN)/pytest
 
-test-fast: $(INSTALLED)  ## The tests that start no server
-	$(BIN)/pytest -m 'not server'
+test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
+	$(BIN)/pytest -m 'not server and not browser'
 
 lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cog --check docs/cli.md docs/networks.md docs/configs.md docs/perf.md
+	$(BIN)/cog --check $(GENERATED)
 
-docs: $(INSTALLED)  ## Write the generated parts of the docs again
-	$(BIN)/cog -r docs/cli.md docs/networks.md docs/configs.md docs/perf.md
+docs: $(INSTALLED)  ## Write the generated parts of the docs again, and draw the README's charts
+	$(BIN)/python docs/pictures.py
+	$(BIN)/cog -r $(GENERATED)
 
 bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop
 	$(BIN)/python bench/rewrites.py

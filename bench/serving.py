@@ -30,7 +30,8 @@ def main() -> None:
         run = sweep(
             request, Analyzer(*find(None)), Path(folder) / "results", say=print, on_point=lambda _run, _point: None
         )
-        print(f"{table.beside_bare(run)}\n\n{table.measured_on(run)}")
+        shown = table.beside_bare(run)
+        print(f"{shown.markdown}\n\n{shown.under}")
 
 
 if __name__ == "__main__":

@@ -51,9 +51,15 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, left: int =
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [heads, ["---"] * len(heads), *rows]
+    """A table in Markdown; no cell ends in its text."""
+    cells = ([cell.replace("\\", "\\\\").replace("|", "\\|") for cell in row] for row in rows)
+    lines = [heads, ["---"] * len(heads), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def printable(text: str) -> str:
+    """Text on one line, in which nothing is obeyed: what cannot be printed is shown as Python writes it."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def say(message: str) -> None:

@@ -109,6 +109,11 @@ def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
     return {name: sha256_of(content) for name, content in files.items()}
 
 
+def digest_of_version(digests: Mapping[str, str]) -> str:
+    """SHA-256 over the names and the digests of a version's files, in hex."""
+    return sha256_of(repr(dict(sorted(digests.items()))).encode())
+
+
 def sha256_of(content: bytes | Path) -> str:
     """Of bytes or of a file, in hex."""
     if isinstance(content, bytes):

@@ -71,6 +71,19 @@ def newest_like(root: Path, wanted: Request, given: Collection[str]) -> Stored |
     return None
 
 
+def previous(root: Path, stored: Stored) -> Stored | None:
+    """The newest run before this one on the same device that has points in common with it."""
+    for path in store.paths(root, stored.run.device.name):
+        try:
+            other = store.read(path)
+        except RunUnreadable:
+            continue
+        before = other.run.began < stored.run.began and other.run.device.label == stored.run.device.label
+        if before and set(other.run.points) & set(stored.run.points):
+            return other
+    return None
+
+
 def about(run: Stored | None) -> str:
     """What --resume does."""
     if run is None:

@@ -47,6 +47,8 @@ def command(
     as_parts: bool,
     as_csv: bool,
     as_json: bool,
+    charts: Path | None,
+    html: Path | None,
     program: Path | None,
     patience_s: float,
     **measured: Any,  # noqa: ANN401 (click's values of MEASURED)
@@ -60,18 +62,21 @@ def command(
     Example:
       tritongen perf --gpu cpu --models densenet121 --measurement quick
       tritongen perf --gpu t4 --profile published --compare published
-      tritongen perf --show last --parts
+      tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import asked, output, store
+    from perf import asked, output, pictures, store
 
     output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
     asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
+    output.check_files(charts, html, measured["gpus"], show)
     given = given_options(ctx)
     if show is not None:
         refuse_measuring(given)
     if show == "published":
         output.print_published(measured["gpus"])
+        if charts:
+            pictures.draw_published(charts, measured["gpus"])
         return 0
     before = [None if name == "published" else store.read(store.find(results, name)) for name in others]
     if show is not None:
@@ -85,6 +90,10 @@ def command(
         runs = measure(wanted, results, program, patience_s, fields if resume else None)
     compared = [output.compared(run, before, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
+    if charts:
+        pictures.draw(charts, runs, metric_names)
+    if html:
+        pictures.report(html, runs[0], compared[0], metric_names, results)
     return status(runs, compared, fail_above)
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from generator.console import printable
 from perf import reference, table
 from perf.metrics import COMPUTE
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from perf.reference import Published
     from perf.spec import PerfPoint
     from perf.store import Stored
+    from perf.table import Table
 
 Verdict = Literal["slower", "faster", "no difference shown"]
 VERDICTS: tuple[Verdict, ...] = ("slower", "faster", "no difference shown")
@@ -157,7 +159,7 @@ def notes_of_runs(stored: Stored, other: Stored) -> tuple[str, ...]:
     notes = [f"They differ in {what}: {one}, and {two}." for what, one, two in rows if one != two]
     changed = [name for name, digest in hashes(stored).items() if hashes(other).get(name, digest) != digest]
     if changed:
-        notes.append(f"The model's bytes are others: {', '.join(map(table.plain, changed))}.")
+        notes.append(f"The model's bytes are others: {', '.join(map(printable, changed))}.")
     return tuple(notes)
 
 
@@ -173,7 +175,7 @@ def hashes(stored: Stored) -> dict[str, str]:
     return {name: digest for name, digest in known if digest}
 
 
-def markdown(stored: Stored, comparison: Comparison) -> str:
+def ratios(stored: Stored, comparison: Comparison) -> Table:
     """Ratios in the shape of the run's table."""
     of = {cell.point: cell for cell in comparison.cells}
     unstable = {found.point for found in stored.results if found.status == "unstable"}
@@ -185,7 +187,8 @@ def markdown(stored: Stored, comparison: Comparison) -> str:
         verdict = f" {cell.verdict}" if cell.verdict in ("slower", "faster") else ""
         return f"{cell.ratio:.2f}{verdict}" + (" (unstable)" if point in unstable else "")
 
-    return table.grid(stored, shown).replace("<br>(ms)", "<br>(ratio)")
+    heading = f"{comparison.metric.label}: {comparison.this} over {comparison.other}"
+    return table.grid(stored, heading, shown, summary(comparison), unit="ratio")
 
 
 def summary(comparison: Comparison) -> str:

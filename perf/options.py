@@ -85,6 +85,10 @@ TABLES = (
                  help="One table each: server compute, server total, client p50, client p99."),
     click.option("--parts", "as_parts", is_flag=True, help="Print where a request's time goes instead."),
     click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
+    click.option("--charts", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                 help="Draw the charts there as well, each as SVG and PNG."),
+    click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                 help="Write a report as well: one file with tables, charts, comparisons and certificates."),
 )
 # fmt: on
 

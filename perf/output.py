@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 import click
 
 from generator import targets
-from generator.console import say
+from generator.console import printable, say
 from generator.errors import UsageError
 from perf import asked, compare, exported, reference, table
 from perf.metrics import COMPUTE, METRICS
+from perf.store import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from perf.compare import Comparison
     from perf.store import Stored
+    from perf.table import Table
 
 
 def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
@@ -31,6 +34,16 @@ def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool
         other = asked[0] if asked else "--compare"
         hint = f"the figures as CSV: {files('perf') / 'reference' / 'latency.csv'}"
         raise UsageError(f"--show published prints the published tables: {other} cannot go with it", hint)
+
+
+def check_files(charts: Path | None, html: Path | None, gpus: Sequence[str], show: str | None) -> None:
+    """Raise an error where charts or a report could not be written: said before anything is measured."""
+    if html and show == "published":
+        raise UsageError("a report is of a run: --html cannot go with --show published", "--charts draws the tables")
+    if html and len(gpus) > 1 and show is None:
+        raise UsageError(f"a report is of one run: --html cannot go with --gpu {','.join(gpus)}", "one GPU a call")
+    for folder in [path for path in (charts, html and html.parent) if path]:
+        check_writable(folder)
 
 
 def compared(run: Stored, others: Sequence[Stored | None], metrics: Sequence[str]) -> list[Comparison]:
@@ -75,34 +88,30 @@ def print_runs(
             print_tables(run, of_run, metrics, as_parts=as_parts)
     for run in runs:
         for line in table.reasons(run):
-            say(table.plain(line))
+            say(printable(line))
         say(f"kept in {run.path}")
 
 
 def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequence[str], *, as_parts: bool) -> None:
     """Each under its name, and under it what it was measured on, how, and when."""
-    on, label = table.measured_on(run), table.plain(run.run.device.label)
     if as_parts:
-        print_table(f"Parts of a request, µs, on {label}", table.parts(run), on)
-    for metric in () if as_parts else METRICS:
-        if metric.name in metrics:
-            print_table(f"{metric.label}, ms, on {label}", table.latencies(run, metric), on)
-    published = reference.published(run.run.device.name)
-    if published.latency_ms and COMPUTE.name in metrics and not as_parts:
-        heading = f"Published, ms, on a {run.run.device.name.upper()}"
-        print_table(heading, table.reference(run, published), f"{reference.SOURCE}.")
-    if run.run.request.baseline and not as_parts:
-        threads = sorted({repeat.bare.threads for repeat in run.repeats if repeat.bare})
-        said = f"ONNX Runtime alone, in turn with the server, on {', '.join(map(str, threads)) or 'no'} threads"
-        print_table(f"{said}; and how often as long the server takes", table.beside_bare(run), on)
+        print_table(table.parts(run))
+    else:
+        for metric in METRICS:
+            if metric.name in metrics:
+                print_table(table.latencies(run, metric))
+        published = reference.published(run.run.device.name)
+        if published.latency_ms and COMPUTE.name in metrics:
+            print_table(table.reference(run, published))
+        if run.run.request.baseline:
+            print_table(table.beside_bare(run))
     for comparison in comparisons:
-        heading = f"{comparison.metric.label}: {comparison.this} over {comparison.other}"
-        print_table(heading, compare.markdown(run, comparison), compare.summary(comparison))
+        print_table(compare.ratios(run, comparison))
 
 
-def print_table(heading: str, text: str, under: str) -> None:
+def print_table(shown: Table) -> None:
     """One of them."""
-    click.echo(f"{heading}:\n\n{text}\n\n{under}\n")
+    click.echo(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
 
 
 def print_published(gpus: Sequence[str]) -> None:
@@ -114,5 +123,4 @@ def print_published(gpus: Sequence[str]) -> None:
     known = [target.name for target in targets.TARGETS if target.published]
     for gpu in [targets.find(gpu).name for gpu in gpus] or known:
         asked.check_published(gpu)
-        text = table.published(reference.published(gpu))
-        print_table(f"Published, ms, on a {gpu.upper()}", text, f"{reference.SOURCE}.")
+        print_table(table.published(reference.published(gpu)))

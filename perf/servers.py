@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from generator import networks
 from generator.errors import BadOption, ServerUnreachable, TritongenError, UnknownName
-from generator.provenance import digests, sha256_of
+from generator.provenance import digest_of_version, digests
 from generator.server import engines, log, probe
 from generator.server.connect import running_server
 from generator.server.container import docker_options
@@ -287,8 +287,8 @@ def metrics_of(url: str) -> str:
 
 def digest(folder: Path) -> str:
     """SHA-256 over the names and the bytes of a version's files, in hex."""
-    files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return sha256_of(repr(digests(files)).encode())
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return digest_of_version(digests(files))
 
 
 def check_batches(request: Request, largest: dict[str, int]) -> None:

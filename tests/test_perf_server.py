@@ -110,6 +110,18 @@ def test_a_server_of_its_own(small, tmp_path):
     assert not processes_of(str(small))
 
 
+def test_measured_drawn_and_reported(small_server, tmp_path):
+    """One call: the table, the charts and the report of what was just measured."""
+    ran = run_program("perf", *QUICK, "-m", "one", "-b", "1,4", "--url", small_server.url, "--charts", "charts", "--html",
+                      "report.html", cwd=tmp_path)  # fmt: skip
+    assert "report in report.html" in ran.stderr
+    assert (tmp_path / "charts" / "latency-batch-fp32.svg").is_file()
+    assert not list((tmp_path / "charts").glob("top1-flops*"))  # it has no published accuracy
+    page = (tmp_path / "report.html").read_text()
+    assert kept(tmp_path).run.id in page
+    assert page.count("<figure>") == 3
+
+
 @pytest.mark.parametrize(
     "way",
     [("--protocol", "http"), ("--shared-memory", "system"), ("--protocol", "http", "--shared-memory", "system"),

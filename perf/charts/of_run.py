@@ -1,0 +1,72 @@
+"""Which charts there are of a run, and of the published tables; pure, but for the counting of FLOPs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from generator import targets
+from generator.spec import PRECISIONS
+from perf import reference
+from perf.charts import accuracy, latency
+from perf.metrics import COMPUTE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from perf.charts.latency import Latencies
+    from perf.charts.spec import Chart, NotDrawn
+    from perf.metrics import Metric
+    from perf.reference import Published
+    from perf.store import Stored
+
+
+def of_run(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
+    """Every chart of a run: each latency chart in each metric, and beside it the published one.
+
+    Beside a GPU that the page has a table of stands that table, beside any other device all of them.
+    """
+    device = stored.run.device.name
+    mine = [latency.measured(stored, metric) for metric in metrics]
+    own = reference.published(device)
+    pages = list(map(latency.of_page, [own] if own.latency_ms else tables()))
+    return [
+        *accuracy.against_costs([model.name for model in stored.run.models]),
+        *latencies(mine, pages),
+        *parts(stored),
+        *beside_pages(stored, pages, same_device=bool(own.latency_ms)),
+    ]
+
+
+def of_pages(gpus: Sequence[str]) -> list[Chart | NotDrawn]:
+    """The published charts themselves, of some GPUs or of all."""
+    pages = [latency.of_page(table) for table in tables() if not gpus or table.gpu in gpus]
+    models = dict.fromkeys(model for page in pages for model in page.models)
+    return [*accuracy.against_costs(list(models)), *latencies([], pages)]
+
+
+def tables() -> list[Published]:
+    """Those of every GPU that the page has."""
+    return [reference.published(target.name) for target in targets.TARGETS if target.published]
+
+
+def latencies(mine: Sequence[Latencies], pages: Sequence[Latencies]) -> Iterator[Chart | NotDrawn]:
+    """Against accuracy and against batch size, precision by precision; what a page has not is not spoken of."""
+    for precision in PRECISIONS:
+        there = [*mine, *(page for page in pages if precision in page.precisions)]
+        yield from (latency.against_top1(found, precision) for found in there)
+        yield from (latency.against_batch(found, precision) for found in there)
+
+
+def parts(stored: Stored) -> Iterator[Chart | NotDrawn]:
+    """Where the time goes, a chart a precision and batch size."""
+    for precision in stored.run.request.precisions:
+        for size in stored.run.request.batch_sizes:
+            yield latency.where_it_goes(stored, precision, size)
+
+
+def beside_pages(stored: Stored, pages: Sequence[Latencies], *, same_device: bool) -> Iterator[Chart | NotDrawn]:
+    """Measured against published, in server compute, which is what the page timed."""
+    compute = latency.measured(stored, COMPUTE)
+    for page in pages:
+        for precision in stored.run.request.precisions:
+            yield latency.against_page(compute, page, precision, same_device=same_device)

@@ -1,0 +1,1 @@
+"""A run as one HTML file, for whoever was not there."""

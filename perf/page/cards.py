@@ -1,0 +1,128 @@
+"""What is known of each measured model: its certificate and provenance, where its repository is at hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from generator.provenance import digest_of_version
+from generator.repository import PROVENANCE_FILE
+from perf.compare import hashes
+from perf.table import Table, title
+
+if TYPE_CHECKING:
+    from perf.spec import Model
+    from perf.store import Stored
+
+LARGEST_BYTES = 1 << 20
+NOT_AT_HAND = "its repository is not at hand"
+NOT_KNOWN = "the server's files were not at hand, so which bytes it served is not known"
+OTHER_BYTES = "the repository holds another model of this name now"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model. `facts` are names and values; `why` says what keeps the certificate from being here."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    certificate: Table | None = None
+    worst: str = "-"
+    why: str = ""
+
+
+def cards(stored: Stored) -> tuple[Card, ...]:
+    """A card a model, in the run's order."""
+    return tuple(card(stored, model) for model in stored.run.models)
+
+
+def card(stored: Stored, model: Model) -> Card:
+    """The model's; the repository's word counts where it is of the bytes that were measured."""
+    digest = hashes(stored).get(model.name)
+    served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
+    facts = (
+        ("Weights", model.weights),
+        ("SHA-256 of the version's files", digest or "-"),
+        ("SHA-256 of the config as the server completed it", served),
+    )
+    if digest is None:
+        return Card(title(model.name), facts, why=NOT_KNOWN)
+    if Path(model.name).name != model.name:  # a run's file names no place outside of the repository
+        return Card(title(model.name), facts, why=NOT_AT_HAND)
+    try:
+        record = json.loads(text_of(Path(stored.run.request.repository) / model.name / PROVENANCE_FILE))
+        if digest not in digests_of_versions(record["sha256"]):
+            return Card(title(model.name), facts, why=OTHER_BYTES)
+        return Card(title(model.name), facts + graph_facts(record), certificate(record), worst(record))
+    except OSError:
+        return Card(title(model.name), facts, why=NOT_AT_HAND)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Card(title(model.name), facts, why=f"its {PROVENANCE_FILE} is not one that tritongen writes")
+
+
+def text_of(path: Path) -> str:
+    """A small file's text.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is large, or no text.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(path)
+    return content.decode()
+
+
+def digests_of_versions(sha256: dict[str, str]) -> set[str]:
+    """What a run calls each version's files, from the digests of its provenance."""
+    versions: dict[str, dict[str, str]] = {}
+    for name, digest in sha256.items():
+        version, _, file = name.partition("/")
+        if version.isdecimal():
+            versions.setdefault(version, {})[file] = digest
+    return set(map(digest_of_version, versions.values()))
+
+
+def certificate(record: dict[str, Any]) -> Table:
+    """What was compared before it was published, batch by batch."""
+    found = record["certificate"]
+    rows = [(str(batch["batch_size"]), *errors(batch)) for batch in found["batches"]]
+    rows += [
+        (f"{batch['batch_size']}: {batch['compared']}", *errors(batch))
+        for batch in (found["fp64"], found["fp16_estimate"])
+        if batch
+    ]
+    heads = ("Batch", "Largest error", "RMS error", "Same first class", "Same first five")
+    under = (
+        f"{found['compared']}; {found['inputs']}. Errors over the largest logit; "
+        f"a batch passes within {found['tolerance']:g}; the other rows are held to nothing."
+    )
+    return Table("Certificate", heads, tuple(rows), under)
+
+
+def errors(batch: dict[str, Any]) -> tuple[str, ...]:
+    """One comparison; a figure that is not finite was written as text."""
+    values = (batch["relative_error"], batch["relative_rms"])
+    shown = [value if isinstance(value, str) else f"{value:.2g}" for value in values]
+    agree = ["-" if batch[key] is None else str(batch[key]) for key in ("top1_agree", "top5_agree")]
+    return (*shown, *agree)
+
+
+def worst(record: dict[str, Any]) -> str:
+    """The largest relative error of its batches."""
+    return f"{max(batch['relative_error'] for batch in record['certificate']['batches']):.2g}"
+
+
+def graph_facts(record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What made the graph."""
+    graph = record["graph"]
+    opsets = ", ".join(f"{domain} {version}" for domain, version in graph["opset"].items())
+    rewrites = ", ".join(f"{name} {count}" for name, count in graph["rewrites"].items()) or "none"
+    return (
+        ("Graph", f"{graph['nodes_exported']} nodes exported, {graph['nodes']} served; rewrites: {rewrites}"),
+        ("Opset", f"{opsets}, IR version {graph['ir_version']}, exporter: {graph['exporter'] or 'none'}"),
+        ("Made by", ", ".join(f"{package} {version}" for package, version in record["versions"].items())),
+    )

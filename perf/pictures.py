@@ -1,0 +1,101 @@
+"""The charts and the report of runs, written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from generator.console import say
+from generator.errors import OutputFailed
+from generator.files import write_whole
+from perf import asked, compare, reference
+from perf.charts.spec import NotDrawn
+from perf.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from perf.charts.spec import Chart
+    from perf.compare import Comparison
+    from perf.metrics import Metric
+    from perf.store import Stored
+
+# matplotlib and torch are imported where something is drawn: they take seconds.
+
+
+def draw(folder: Path, runs: Sequence[Stored], metric_names: Sequence[str]) -> None:
+    """The charts of each run, in a folder a device where there are several."""
+    from perf.charts.of_run import of_run
+
+    metrics = [metric for metric in METRICS if metric.name in metric_names]
+    for stored in runs:
+        write(folder / stored.run.device.name if len(runs) > 1 else folder, of_run(stored, metrics))
+
+
+def draw_published(folder: Path, gpus: Sequence[str]) -> None:
+    """The charts of the published tables."""
+    from perf.charts.of_run import of_pages
+
+    write(folder, of_pages(gpus))
+
+
+def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
+    """Each as SVG and PNG; says what was not drawn.
+
+    Raises:
+        OutputFailed: it cannot be written.
+    """
+    from perf.charts.draw import pictures
+
+    made(folder)
+    drawn = 0
+    for chart in charts:
+        if isinstance(chart, NotDrawn):
+            say(f"not drawn: {chart.name}: {chart.why}")
+            continue
+        drawn += 1
+        for ending, content in pictures(chart).items():
+            write_whole(folder / f"{chart.name}.{ending}", content)
+    say(f"{drawn} charts in {folder}, each as SVG and PNG")
+
+
+def report(
+    path: Path, stored: Stored, comparisons: Sequence[Comparison], metric_names: Sequence[str], root: Path
+) -> None:
+    """The report of one run; where no comparison was asked for, beside what there is.
+
+    Raises:
+        OutputFailed: it cannot be written.
+    """
+    from perf.charts.of_run import of_run
+    from perf.page.render import html
+
+    metrics = [metric for metric in METRICS if metric.name in metric_names]
+    previous = None
+    if not comparisons:
+        previous = asked.previous(root, stored)
+        comparisons = beside(stored, previous, metrics)
+    made(path.parent)
+    write_whole(path, html(stored, comparisons, previous, of_run(stored, metrics)))
+    say(f"report in {path}")
+
+
+def beside(stored: Stored, previous: Stored | None, metrics: Iterable[Metric]) -> list[Comparison]:
+    """A run beside the published table of its GPU and the one before it, as far as there are such."""
+    published = reference.published(stored.run.device.name)
+    comparisons = [compare.with_published(stored, published)] if published.latency_ms else []
+    if previous:
+        comparisons += [compare.with_run(stored, previous, metric) for metric in metrics]
+    return comparisons
+
+
+def made(folder: Path) -> None:
+    """Make a folder that is not there yet.
+
+    Raises:
+        OutputFailed: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputFailed(folder, error) from error

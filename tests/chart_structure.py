@@ -1,0 +1,105 @@
+"""What a chart's SVG says, whatever font it is drawn in: its words, and where each mark and bar stands on its rulers.
+
+`python tests/chart_structure.py` writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import perf_runs
+
+from generator.networks import NETWORKS
+from perf import reference
+from perf.charts.draw import pictures
+from perf.charts.of_run import of_run
+from perf.charts.spec import NotDrawn
+from perf.metrics import COMPUTE
+from perf.spec import Device
+
+SVG = "{http://www.w3.org/2000/svg}"
+HREF = "{http://www.w3.org/1999/xlink}href"
+GOLDEN = Path(__file__).parent / "golden" / "charts"
+V100 = Device("v100", "Tesla V100-SXM2-16GB")
+TEN = tuple(network.name for network in NETWORKS)
+SCALE = 1.25  # of the made-up figures to the published ones
+
+
+def v100_run(**changes):
+    """(Made up.) The ten on a V100, each figure the published one by SCALE; one of the user's own; one that is unstable."""
+    published = reference.published("v100").latency_ms
+    of = {(network.name, size): round(float(published[point]) * 1000 * SCALE)
+          for network in NETWORKS
+          for point in published if point.model == network.name
+          for size in (point.batch_size,)}  # fmt: skip
+    figures = {(name, "fp32", size): [us, us, us] for (name, size), us in of.items()}
+    figures |= {("mynet", "fp32", size): [9000 * size] * 3 for size in (1, 4, 8)}
+    figures["dpn98", "fp32", 4] = [of["dpn98", 4]] * 7 + [of["dpn98", 4] * 2]
+    figures["dpn92", "fp32", 4] = [us * of["dpn92", 4] for us in (1, 2, 3, 4, 5, 6, 7, 8)]  # never agrees
+    models = (*TEN, "mynet")
+    return perf_runs.run(figures | changes.pop("figures", {}), device=V100, models=models, plan=("published", "quick"))
+
+
+def drawn(stored):
+    """Every chart of a run that is drawn, by name."""
+    return {chart.name: chart for chart in of_run(stored, [COMPUTE]) if not isinstance(chart, NotDrawn)}
+
+
+def structure(svg):
+    """The words in order, and places by group: of marks and lines as parts of the axes, of bars as parts of the longest."""
+    root = ET.fromstring(svg)  # noqa: S314 (our own)
+    groups = {group.get("id"): group for group in root.iter(f"{SVG}g") if group.get("id")}
+    frame = corners(next(groups["axes_1"].iter(f"{SVG}path")))
+    places = {}
+    for name, group in groups.items():
+        kind = name.partition("-")[0]
+        if kind in ("marks", "hollow"):
+            uses = [(float(use.get("x")), float(use.get("y"))) for use in group.iter(f"{SVG}use")]
+            places[name] = [within(frame, place) for place in uses]
+        elif kind in ("line", "diagonal"):
+            places[name] = [within(frame, place) for path in group.iter(f"{SVG}path") for place in points(path)]
+        elif kind == "bar":
+            places[name] = corners(next(group.iter(f"{SVG}path")))
+    if longest := max((box[1] for name, box in places.items() if name.startswith("bar-")), default=None):
+        left = frame[0]
+        whole = longest - left
+        places |= {
+            name: [round((edge - left) / whole, 3) for edge in box[:2]]
+            for name, box in places.items()
+            if name.startswith("bar-")
+        }
+    words = sorted(text.text for text in root.iter(f"{SVG}text") if text.text)
+    return {"words": words, "places": {name: found for name, found in places.items() if found}}
+
+
+def points(path):
+    """The places that a path goes through."""
+    numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d"))]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def corners(path):
+    """Left, right, top and bottom."""
+    xs, ys = zip(*points(path), strict=True)
+    return [min(xs), max(xs), min(ys), max(ys)]
+
+
+def within(frame, place):
+    """A place as parts of the frame's width and height."""
+    left, right, top, bottom = frame
+    return [round((place[0] - left) / (right - left), 3), round((bottom - place[1]) / (bottom - top), 3)]
+
+
+def main():
+    """Write the golden files."""
+    GOLDEN.mkdir(exist_ok=True)
+    for name, chart in drawn(v100_run()).items():
+        (GOLDEN / f"{name}.json").write_text(json.dumps(structure(pictures(chart)["svg"])) + "\n")
+        (Path("/tmp") / f"{name}.png").write_bytes(pictures(chart)["png"])
+
+
+if __name__ == "__main__":
+    main()
