@@ -18,7 +18,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     Raises:
         OutputFailed: it cannot be written; nothing is left of the attempt.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".tritongen-{os.getpid()}")  # short: the name may be as long as names can be
     try:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)

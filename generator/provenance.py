@@ -109,6 +109,12 @@ def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
     return {name: sha256_of(content) for name, content in files.items()}
 
 
+def digest_of_folder(version: Path) -> str:
+    """The same of a version's folder as it is on disk."""
+    files = {str(path.relative_to(version)): path for path in version.rglob("*") if path.is_file()}
+    return digest_of_version(digests(files))
+
+
 def digest_of_version(digests: Mapping[str, str]) -> str:
     """SHA-256 over the names and the digests of a version's files, in hex."""
     return sha256_of(repr(dict(sorted(digests.items()))).encode())

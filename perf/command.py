@@ -72,7 +72,7 @@ def command(
     output.check_files(charts, html, measured["gpus"], show)
     given = given_options(ctx)
     if show is not None:
-        refuse_measuring(given)
+        refuse_measuring(given, reporting=html is not None)
     if show == "published":
         output.print_published(measured["gpus"])
         if charts:
@@ -93,7 +93,8 @@ def command(
     if charts:
         pictures.draw(charts, runs, metric_names)
     if html:
-        pictures.report(html, runs[0], compared[0], metric_names, results)
+        repository = measured["repository"] if "repository" in given else None
+        pictures.report(html, runs[0], compared[0], metric_names, results, repository)
     return status(runs, compared, fail_above)
 
 
@@ -159,12 +160,12 @@ def measure(
     return runs
 
 
-def refuse_measuring(given: dict[str, str]) -> None:
-    """Raise UsageError where --show came with an option that says how to measure."""
+def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
+    """Raise UsageError where --show came with an option that says how to measure; a report looks into a repository."""
     from generator.errors import UsageError
 
     for name, option in given.items():
-        if name != "gpus":  # which of the published tables is shown
+        if name != "gpus" and not (name == "repository" and reporting):  # gpus: of the published tables
             raise UsageError(f"--show measures nothing: {option} cannot go with it", "leave one of them out")
 
 

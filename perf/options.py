@@ -40,6 +40,16 @@ def choice(*names: str) -> click.Choice[str]:
     return click.Choice(names, case_sensitive=False)
 
 
+class NamedPath(click.Path):
+    """A path that is not empty: an empty one would be the working directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 (click's)
+        """As click does."""
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 # fmt: off
 WHAT = (
     click.option("--gpu", "gpus", multiple=True, callback=split, metavar="NAMES",
@@ -85,9 +95,9 @@ TABLES = (
                  help="One table each: server compute, server total, client p50, client p99."),
     click.option("--parts", "as_parts", is_flag=True, help="Print where a request's time goes instead."),
     click.option("--csv", "as_csv", is_flag=True, help="Print CSV."),
-    click.option("--charts", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    click.option("--charts", type=NamedPath(path_type=Path, file_okay=False), metavar="DIR",
                  help="Draw the charts there as well, each as SVG and PNG."),
-    click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    click.option("--html", type=NamedPath(path_type=Path, dir_okay=False), metavar="FILE",
                  help="Write a report as well: one file with tables, charts, comparisons and certificates."),
 )
 # fmt: on

@@ -9,7 +9,7 @@ import click
 
 from generator import targets
 from generator.console import printable, say
-from generator.errors import UsageError
+from generator.errors import BadOption, UsageError
 from perf import asked, compare, exported, reference, table
 from perf.metrics import COMPUTE, METRICS
 from perf.store import check_writable
@@ -42,6 +42,8 @@ def check_files(charts: Path | None, html: Path | None, gpus: Sequence[str], sho
         raise UsageError("a report is of a run: --html cannot go with --show published", "--charts draws the tables")
     if html and len(gpus) > 1 and show is None:
         raise UsageError(f"a report is of one run: --html cannot go with --gpu {','.join(gpus)}", "one GPU a call")
+    if charts and html and charts.absolute() == html.absolute():
+        raise BadOption("--charts", charts, "it is the report's file too", "name a folder")
     for folder in [path for path in (charts, html and html.parent) if path]:
         check_writable(folder)
 

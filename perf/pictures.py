@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.console import say
@@ -13,7 +14,6 @@ from perf.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from perf.charts.spec import Chart
     from perf.compare import Comparison
@@ -48,21 +48,27 @@ def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
     from perf.charts.draw import pictures
 
     made(folder)
-    drawn = 0
+    before = {path.stem for path in folder.glob("*.svg")}
+    drawn = set()
     for chart in charts:
         if isinstance(chart, NotDrawn):
             say(f"not drawn: {chart.name}: {chart.why}")
             continue
-        drawn += 1
+        drawn.add(chart.name)
         for ending, content in pictures(chart).items():
             write_whole(folder / f"{chart.name}.{ending}", content)
-    say(f"{drawn} charts in {folder}, each as SVG and PNG")
+    say(f"{len(drawn)} charts in {folder}, each as SVG and PNG")
+    if others := sorted(before - drawn):
+        say(f"of before, and still there: {', '.join(others)}")
 
 
 def report(
-    path: Path, stored: Stored, comparisons: Sequence[Comparison], metric_names: Sequence[str], root: Path
-) -> None:
+    path: Path, stored: Stored, comparisons: Sequence[Comparison], metric_names: Sequence[str], root: Path,
+    repository: Path | None,
+) -> None:  # fmt: skip
     """The report of one run; where no comparison was asked for, beside what there is.
+
+    Certificates are looked for in the repository, or where the run says that it was.
 
     Raises:
         OutputFailed: it cannot be written.
@@ -76,7 +82,8 @@ def report(
         previous = asked.previous(root, stored)
         comparisons = beside(stored, previous, metrics)
     made(path.parent)
-    write_whole(path, html(stored, comparisons, previous, of_run(stored, metrics)))
+    repository = repository or Path(stored.run.request.repository)
+    write_whole(path.resolve(), html(stored, comparisons, previous, of_run(stored, metrics), repository))
     say(f"report in {path}")
 
 

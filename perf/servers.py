@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from generator import networks
 from generator.errors import BadOption, ServerUnreachable, TritongenError, UnknownName
-from generator.provenance import digest_of_version, digests
+from generator.provenance import digest_of_folder
 from generator.server import engines, log, probe
 from generator.server.connect import running_server
 from generator.server.container import docker_options
@@ -202,7 +202,7 @@ def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
             engine=engine,
             image_tag=options.tag if options else None,
             own=server,
-            model_sha256={model.name: digest(served / model.name / model.version) for model in models},
+            model_sha256={model.name: digest_of_folder(served / model.name / model.version) for model in models},
         )
 
 
@@ -283,12 +283,6 @@ def metrics_of(url: str) -> str:
     """Where a running server's metrics are: the port after gRPC's, as Triton's own are."""
     host, _, port = url.rpartition(":")
     return f"{host}:{int(port) + 1}"
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 over the names and the bytes of a version's files, in hex."""
-    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return digest_of_version(digests(files))
 
 
 def check_batches(request: Request, largest: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -89,8 +90,11 @@ def check_writable(root: Path) -> None:
     there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     if not there.is_dir():
         raise OutputFailed(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputFailed(root, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    try:
+        with tempfile.TemporaryFile(dir=there):  # access() does not speak for root, nor for a full disk
+            pass
+    except OSError as error:
+        raise OutputFailed(root, error) from error
 
 
 def new_id() -> str:

@@ -63,14 +63,10 @@ def structure(svg):
             places[name] = [within(frame, place) for path in group.iter(f"{SVG}path") for place in points(path)]
         elif kind == "bar":
             places[name] = corners(next(group.iter(f"{SVG}path")))
-    if longest := max((box[1] for name, box in places.items() if name.startswith("bar-")), default=None):
-        left = frame[0]
-        whole = longest - left
-        places |= {
-            name: [round((edge - left) / whole, 3) for edge in box[:2]]
-            for name, box in places.items()
-            if name.startswith("bar-")
-        }
+    for panel in {name.rpartition("-")[0].rpartition("-")[0] for name in places if name.startswith("bar-")}:
+        mine = {name: box for name, box in places.items() if name.startswith(f"{panel}-")}
+        left, longest = min(box[0] for box in mine.values()), max(box[1] for box in mine.values())
+        places |= {name: [round((edge - left) / (longest - left), 3) for edge in box[:2]] for name, box in mine.items()}
     words = sorted(text.text for text in root.iter(f"{SVG}text") if text.text)
     return {"words": words, "places": {name: found for name, found in places.items() if found}}
 

@@ -66,9 +66,9 @@ def texts(chart):
     with mpl.rc_context(draw.STYLE):
         figure = draw.figure(chart)
         figure.canvas.draw()
-    (axes,) = figure.axes
     hidden = {  # ticks beyond the ends of a ruler are not drawn
         tick.label1
+        for axes in figure.axes
         for ruler in (axes.xaxis, axes.yaxis)
         for tick in ruler.get_major_ticks()
         if not min(ruler.get_view_interval()) <= tick.get_loc() <= max(ruler.get_view_interval())
@@ -78,7 +78,7 @@ def texts(chart):
         for text in figure.findobj(Text)
         if text.get_visible() and text.get_text().strip() and text not in hidden
     ]
-    return boxes, axes.transData, figure.bbox
+    return boxes, figure.axes[0].transData, figure.bbox
 
 
 def check_no_overlap(chart):
@@ -121,7 +121,7 @@ def test_no_label_overlaps_whatever_was_measured(seed):
     rng = random.Random(seed)  # noqa: S311 (figures)
     apart = rng.choice([0.03, 0.1, 0.5, 1.0])
     costs = {name: (rng.lognormvariate(3, apart), rng.random() < 0.8) for name in TEN}
-    check_no_overlap(accuracy.against("any", "Any", "Made up.", Axis("ms"), costs))
+    check_no_overlap(accuracy.against("any", "Any", "Made up.", Axis("ms"), costs, TEN))
     lines = tuple(
         Series(name, "other", "solid", (Mark(1, ms), Mark(4, ms * 3.5), Mark(8, ms * 6.5, f"{name}-of-ours-{seed}")))
         for name, (ms, _) in costs.items()
@@ -206,6 +206,7 @@ def test_other_metrics_have_charts_of_their_own():
 def test_the_words_of_a_chart_have_its_figures():
     """Read aloud in a chart's place."""
     assert "DPN92 (13, 0.799)" in description(CHARTS["top1-flops"])
+    assert "DPN: DPN68 (" in description(CHARTS["top1-flops"])
     assert "unstable" in description(CHARTS["top1-latency-batch-4-fp32"])
     assert "mynet: " in description(CHARTS["parts-fp32-batch-1"])
 

@@ -28,6 +28,23 @@ def test_charts_of_a_stored_run(tritongen, run, tmp_path):
     assert f"{len(names)} charts in a/charts" in ran.stderr
 
 
+def test_charts_of_before_are_told(tritongen, run, tmp_path):
+    """They stay, since they may be wanted; that they are of another call is said."""
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "latency-batch-fp32-p50.svg").touch()
+    ran = tritongen("perf", "--show", run, "--charts", "charts")
+    assert "of before, and still there: latency-batch-fp32-p50" in ran.stderr
+
+
+def test_a_report_of_a_repository_that_moved(tritongen, run):
+    """Where certificates are looked for can be said; it measures nothing all the same."""
+    ran = tritongen("perf", "--show", run, "--html", "r.html", "--repository", "elsewhere")
+    assert "report in r.html" in ran.stderr
+    ran = tritongen("perf", "--show", run, "--repository", "elsewhere")
+    assert ran.status == 2
+    assert "--repository cannot go with it" in ran.stderr
+
+
 def test_charts_of_the_published_tables(tritongen, tmp_path):
     """Without any run."""
     ran = tritongen("perf", "--show", "published", "--gpu", "t4", "--charts", "charts")
@@ -65,6 +82,10 @@ def test_a_report_stands_beside_the_run_before(tritongen, run, tmp_path):
         (["--gpu", "v100,t4", "--html", "r.html"], "a report is of one run: --html cannot go with --gpu v100,t4"),
         (["--show", "last", "--html", "file/r.html"], "cannot write file: not a directory"),
         (["--show", "last", "--charts", "file/charts"], "cannot write file/charts: not a directory"),
+        (["--show", "last", "--html", ""], "Invalid value for '--html': it is empty"),
+        (["--show", "last", "--charts", ""], "Invalid value for '--charts': it is empty"),
+        (["--show", "last", "--charts", "a", "--html", "a"], "--charts a: it is the report's file too"),
+        (["--show", "last", "--charts", "a", "--html", "/proc/r.html"], "cannot write /proc: "),
         (["--show", "last", "--html", "folder"], "File 'folder' is a directory"),
         (["--show", "last", "--charts", "file"], "Directory 'file' is a file"),
     ],

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import perf_runs
 import pytest
@@ -11,13 +12,13 @@ from helpers import ROOT, small_onnx
 from report_runs import IMAGE, SCRIPT, disturbed_run, write
 
 from generator.console import printable
+from generator.provenance import digest_of_folder
 from perf import asked, compare, store
 from perf.charts.of_run import of_run
 from perf.metrics import COMPUTE
 from perf.page import cards
 from perf.page.render import html
 from perf.page.svg import inline
-from perf.servers import digest
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -61,7 +62,7 @@ def _page():
     stored = disturbed_run()
     before = dataclasses.replace(stored, run=dataclasses.replace(stored.run, id="20261123T100000Z"))
     comparisons = [compare.with_run(stored, before, COMPUTE)]
-    return Page(html(stored, comparisons, before, of_run(stored, [COMPUTE])))
+    return Page(html(stored, comparisons, before, of_run(stored, [COMPUTE]), Path("models")))
 
 
 def test_it_is_one_file(page):
@@ -100,13 +101,14 @@ def test_it_says_what_is_to_be_known_first(page):
 
 
 def test_it_has_every_table(page):
-    """Four clocks, the parts, the comparison, the certificates and each round, sortable, with a caption each."""
+    """Four clocks, the parts, the comparison, the certificates and each round, each under its name."""
     tables = page.all("table")
-    assert all(table == {"class": "sortable"} for table in tables)
+    ids = {attributes.get("id") for attributes in page.all("h3")}
+    assert len(tables) == len(ids) == 8
+    assert {table["aria-labelledby"] for table in tables} == ids
     for caption in ("Server compute", "Server total", "Client p50", "Client p99", "Parts of a request", "over run",
                     "Certificates", "Every round"):  # fmt: skip
         assert caption in page.text
-    assert len(page.all("caption")) == len(tables) == 8
     assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
     assert "Run 20261123T100000Z is the newest before this one" in page.text
 
@@ -171,7 +173,7 @@ def test_the_run_before_is_found(tmp_path):
 def _measured(build, tmp_path):
     """A model that was built, and a run of it."""
     build(small_onnx(), name="mynet", output=tmp_path / "models")
-    sha256 = digest(tmp_path / "models" / "mynet" / "1")
+    sha256 = digest_of_folder(tmp_path / "models" / "mynet" / "1")
     found = perf_runs.run(
         {("mynet", "fp32", 1): [9000, 9000, 9000]}, models=("mynet",), repository=str(tmp_path / "models")
     )
@@ -183,14 +185,14 @@ def _measured(build, tmp_path):
 
 def test_a_model_s_certificate_and_provenance(measured):
     """As the repository has them, where its bytes are those that were measured."""
-    (card,) = cards.cards(measured)
+    (card,) = cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == ""
     assert [row[0] for row in card.certificate.rows][:3] == ["1", "4", "8"]
     facts = dict(card.facts)
     assert "torch" in facts["Made by"]
     assert "nodes exported" in facts["Graph"]
     assert float(card.worst) < 1e-4
-    page = Page(html(measured, [], None, []))
+    page = Page(html(measured, [], None, [], Path(measured.run.request.repository)))
     assert "a batch passes within 0.0001" in page.text
 
 
@@ -200,7 +202,7 @@ def test_another_model_of_the_name(measured):
         dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_sha256="0" * 64))
         for one in measured.repeats
     ]
-    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)))
+    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
     assert (card.certificate, card.why) == (None, cards.OTHER_BYTES)
 
 
@@ -216,16 +218,23 @@ HOSTILE = {
 }
 
 
+def test_a_model_that_was_changed(measured, tmp_path):
+    """A file that is not the one that was measured has no certificate, whatever its provenance says."""
+    with (tmp_path / "models" / "mynet" / "1" / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    (card,) = cards.cards(measured, tmp_path / "models")
+    assert (card.certificate, card.why) == (None, cards.OTHER_BYTES)
+
+
 def test_a_name_that_leaves_the_repository(measured, tmp_path):
     """A run's file may come from anywhere: no provenance beside the repository is read for it."""
     (tmp_path / "models" / "inner").mkdir()
     run = dataclasses.replace(
         measured.run,
-        request=dataclasses.replace(measured.run.request, repository=str(tmp_path / "models" / "inner")),
         models=(dataclasses.replace(measured.run.models[0], name="../mynet"),),
     )
     repeats = [dataclasses.replace(r, point=dataclasses.replace(r.point, model="../mynet")) for r in measured.repeats]
-    (card,) = cards.cards(dataclasses.replace(measured, run=run, repeats=tuple(repeats)))
+    (card,) = cards.cards(dataclasses.replace(measured, run=run, repeats=tuple(repeats)), tmp_path / "models" / "inner")
     assert (card.certificate, card.why) == (None, cards.NOT_AT_HAND)
 
 
@@ -234,7 +243,7 @@ def test_a_server_whose_files_are_elsewhere(measured):
     repeats = [
         dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_sha256=None)) for r in measured.repeats
     ]
-    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)))
+    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
     assert (card.certificate, card.why) == (None, cards.NOT_KNOWN)
 
 
@@ -244,10 +253,10 @@ def test_provenance_that_is_none(measured, tmp_path, case):
     content = HOSTILE[case]
     path = tmp_path / "models" / "mynet" / "provenance.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    (card,) = cards.cards(measured)
+    (card,) = cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == "its provenance.json is not one that tritongen writes"
     path.unlink()
-    (card,) = cards.cards(measured)
+    (card,) = cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == cards.NOT_AT_HAND
 
 
@@ -257,7 +266,7 @@ def test_half_a_certificate(measured, tmp_path):
     record = json.loads(path.read_text())
     for key in ("graph", "versions", "certificate"):
         path.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
-        (card,) = cards.cards(measured)
+        (card,) = cards.cards(measured, Path(measured.run.request.repository))
         assert card.why == "its provenance.json is not one that tritongen writes"
 
 

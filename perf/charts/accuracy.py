@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from generator.console import printable
 from generator.networks import NETWORKS
 from generator.spec import DenseNetShape
 from perf.charts.spec import Axis, Mark, NotDrawn, Points, Series
+from perf.charts.styles import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -65,16 +67,20 @@ def against_costs(models: Collection[str]) -> list[Points | NotDrawn]:
             for network in named
             if (page := network.published)
         }
-        drawn.append(against(cost.name, cost.title, cost.about, cost.x, costs))
+        drawn.append(against(cost.name, cost.title, cost.about, cost.x, costs, models))
     return drawn
 
 
-def against(name: str, title: str, about: str, x: Axis, costs: Mapping[str, tuple[float, bool]]) -> Points | NotDrawn:
-    """Top-1 against any figure of a model and whether it is stable, a line a family."""
+def against(
+    name: str, title: str, about: str, x: Axis, costs: Mapping[str, tuple[float, bool]], models: Iterable[str]
+) -> Points | NotDrawn:
+    """Top-1 against any figure of a model and whether it is stable, a line a family; of the models that have both."""
     known = [network for network in NETWORKS if network.name in costs]
     if not known:
         return NotDrawn(name, "none of the models has a published accuracy")
-    return Points(name, title, f"{about} {PAGE}".strip(), x, TOP1, tuple(families(known, costs)))
+    absent = [printable(model) for model in models if model not in KNOWN]
+    without = f" Without a published accuracy, and not here: {', '.join(absent)}." if absent else ""
+    return Points(name, title, f"{about} {PAGE}{without}".strip(), x, TOP1, tuple(families(known, costs)))
 
 
 def families(known: Iterable[Network], costs: Mapping[str, tuple[float, bool]]) -> Iterable[Series]:
@@ -87,7 +93,7 @@ def families(known: Iterable[Network], costs: Mapping[str, tuple[float, bool]]) 
             of[family(network.name)].append(mark)
     for key, marks in of.items():
         if marks:
-            yield Series(key, key, "dotted", tuple(sorted(marks, key=lambda mark: mark.x)))
+            yield Series(FAMILIES[key].label, key, "dotted", tuple(sorted(marks, key=lambda mark: mark.x)))
 
 
 def family(model: str) -> Family:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import textwrap
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -18,7 +20,7 @@ from perf.charts.spec import Bars
 from perf.charts.styles import FAMILIES, GRID, INK, PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -53,7 +55,7 @@ DIAGONAL: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": "--"}
 
 def pictures(chart: Chart) -> dict[str, bytes]:
     """On white, with what stands under it: SVG and PNG, by the ending of their names."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}), quiet():
         drawn = figure(chart)
         png = {"dpi": PNG_DPI, "metadata": {"Software": None, "Title": chart.title}}
         return {"svg": svg(drawn, chart), "png": saved(drawn, "png", **png)}
@@ -61,8 +63,16 @@ def pictures(chart: Chart) -> dict[str, bytes]:
 
 def bare_svg(chart: Chart) -> str:
     """For a page that has the background, the title and the text under it itself."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": chart.name}), quiet():
         return svg(figure(chart, framed=False), chart, transparent=True).decode()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without a line a letter that DejaVu Sans has not: an SVG shows it all the same, a PNG a box."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
 
 
 def svg(drawn: Figure, chart: Chart, **how: bool) -> bytes:
@@ -83,24 +93,43 @@ def figure(chart: Chart, *, framed: bool = True) -> Figure:
     height_in = 1.6 + BAR_IN * len(chart.bars) if isinstance(chart, Bars) else POINTS_HEIGHT_IN
     drawn = Figure(figsize=(WIDTH_IN, height_in), dpi=72, layout="constrained")
     canvas = FigureCanvasAgg(drawn)
-    axes = drawn.add_subplot()
     if framed:
-        axes.set_title(chart.title, gid="title")
+        drawn.suptitle(chart.title, fontsize=11, gid="title")
         drawn.supxlabel(textwrap.fill(chart.about, ABOUT_COLUMNS), x=0.01, ha="left", fontsize=7, gid="about")
-    if isinstance(chart, Bars):
-        ends = draw_bars(axes, chart)
-    else:
-        draw_points(axes, chart)
+    label = bars(drawn, chart) if isinstance(chart, Bars) else points(drawn, chart)
     drawn.legend(handles=legend(chart), loc="outside right upper")
     canvas.draw()  # type: ignore[no-untyped-call]
     drawn.set_layout_engine("none")
-    if isinstance(chart, Bars):
-        make_room(axes, ends)
-    elif chart.names_at_end:
-        at_ends(axes, chart.series)
-    else:
-        beside_marks(axes, chart.series, [axes.get_xlim()] if chart.diagonal else [])
+    label()
     return drawn
+
+
+def points(drawn: Figure, chart: Points) -> Callable[[], None]:
+    """Draw series by series; returns what writes their names, once the axes have their place."""
+    axes = drawn.add_subplot()
+    draw_points(axes, chart)
+    if chart.names_at_end:
+        return lambda: at_ends(axes, chart.series)
+    return lambda: beside_marks(axes, chart.series, [axes.get_xlim()] if chart.diagonal else [])
+
+
+def bars(drawn: Figure, chart: Bars) -> Callable[[], None]:
+    """Draw the bars, and beside them the same without the largest part; returns what makes room at their ends."""
+    whole, rest = drawn.subplots(1, 2, sharey=True, width_ratios=(4, 3))
+    numbers = range(len(chart.parts))
+    ends = draw_bars(whole, chart, numbers, [bar.end for bar in chart.bars])
+    whole.set(xlabel=chart.x.label, yticks=range(len(chart.bars)), yticklabels=[bar.label for bar in chart.bars])
+    whole.invert_yaxis()
+    others = [number for number in numbers if number != chart.largest]
+    sums = [sum(bar.values[number] for number in others) for bar in chart.bars]
+    ends_of_rest = draw_bars(rest, chart, others, [f"{value:.3g} ms" for value in sums])
+    rest.set_xlabel(chart.rest.label)
+
+    def label() -> None:
+        make_room(whole, ends)
+        make_room(rest, ends_of_rest)
+
+    return label
 
 
 def draw_points(axes: Axes, chart: Points) -> None:
@@ -113,11 +142,21 @@ def draw_points(axes: Axes, chart: Points) -> None:
     for number, series in enumerate(chart.series):
         draw_series(axes, series, number)
     axes.margins(0.09)
+    widen(axes)
     axes.set_xlim(left=max(axes.get_xlim()[0], 0))  # nothing here is less than nothing
     if chart.diagonal:
         ends = (min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1]))
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         axes.plot(ends, ends, gid="diagonal", **DIAGONAL)
+
+
+def widen(axes: Axes) -> None:
+    """Make a logarithmic ruler twofold at least: one point, or points that are nearly the same, are no gulf."""
+    for ruler in (axes.xaxis, axes.yaxis):
+        low, high = ruler.get_view_interval()
+        if ruler.get_scale() == "log" and high < 2 * low:
+            middle = (low * high) ** 0.5
+            (axes.set_xlim if ruler is axes.xaxis else axes.set_ylim)(middle / 2**0.5, middle * 2**0.5)
 
 
 def draw_series(axes: Axes, series: Series, number: int) -> None:
@@ -135,31 +174,29 @@ def draw_series(axes: Axes, series: Series, number: int) -> None:
         )  # fmt: skip
 
 
-def draw_bars(axes: Axes, chart: Bars) -> list[Annotation]:
-    """The first bar on top, each part with its hatch, the whole in words at its end, which are returned."""
+def draw_bars(axes: Axes, chart: Bars, parts: Sequence[int], words: Sequence[str]) -> list[Annotation]:
+    """Some parts of each bar, each with its hatch, and words at its end, which are returned."""
     rows = range(len(chart.bars))
     before = [0.0] * len(chart.bars)
-    for number, (colour, hatch) in enumerate(PARTS):
+    for number in parts:
+        colour, hatch = PARTS[number]
         values = [bar.values[number] for bar in chart.bars]
         drawn = axes.barh(rows, values, left=before, height=0.7, color=colour, hatch=hatch, **EDGE)
         for row, patch in enumerate(drawn):
-            patch.set_gid(f"bar-{row}-{number}")
+            patch.set_gid(f"bar-{len(parts)}-{row}-{number}")
         before = [start + value for start, value in zip(before, values, strict=True)]
-    axes.set_yticks(rows, [bar.label for bar in chart.bars])
-    axes.invert_yaxis()
     axes.grid(visible=True, axis="x")
-    axes.set_xlabel(chart.x.label)
-    axes.set_xlim(0, max(before))
+    axes.set_xlim(0, max(*before, 1e-3))
     return [
-        axes.annotate(bar.end, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        for row, (bar, end) in enumerate(zip(chart.bars, before, strict=True))
+        axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        for row, (text, end) in enumerate(zip(words, before, strict=True))
     ]
 
 
 def make_room(axes: Axes, ends: Sequence[Annotation]) -> None:
     """Make the axis as much longer than the bars as the words at their ends need."""
     whole_px = axes.get_window_extent().width
-    longest = max(end.xy[0] / (1 - (end.get_window_extent().width + 10) / whole_px) for end in ends)
+    longest = max(max(end.xy[0], 1e-3) / (1 - (end.get_window_extent().width + 10) / whole_px) for end in ends)
     axes.set_xlim(0, longest)
 
 

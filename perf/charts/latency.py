@@ -9,7 +9,7 @@ from generator.console import printable
 from generator.spec import PRECISIONS
 from perf.charts.accuracy import against, family
 from perf.charts.spec import Axis, Bar, Bars, Mark, NotDrawn, Points, Series
-from perf.metrics import COMPUTE, PARTS
+from perf.metrics import COMPUTE, LATENCY, PARTS
 from perf.reference import SOURCE
 from perf.table import TITLES
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from perf.store import Stored
 
 BATCH = 4
+COMPUTE_PART = [part.name for part in PARTS].index("compute_infer")
 LONGEST_NAME = 24
 
 
@@ -89,13 +90,16 @@ def measured(stored: Stored, metric: Metric) -> Latencies:
     return Latencies(name, of, f"{short(metric)}, ms, on {printable(run.device.label)}", of_run(stored), figures)
 
 
-def of_run(stored: Stored) -> str:
+def of_run(stored: Stored, *, marks: bool = True) -> str:
     """What stands under a chart of a run."""
     run = stored.run
-    hollow = " A hollow mark did not settle." if any(found.status == "unstable" for found in stored.results) else ""
+    unstable = marks and any(found.status == "unstable" for found in stored.results)
+    hollow = " A hollow mark did not settle." if unstable else ""
+    several = run.request.concurrencies if len(run.request.concurrencies) > 1 else ()
+    concurrency = f"{min(run.request.concurrencies)}" + (f" (of {', '.join(map(str, several))})" if several else "")
     return (
         f"Measured: run {run.id} on {printable(run.device.label)}, profile {run.request.profile}, "
-        f"{run.plan.requests:,} requests a round, concurrency {min(run.request.concurrencies)}.{hollow}"
+        f"{run.plan.requests:,} requests a round, concurrency {concurrency}.{hollow}"
     )
 
 
@@ -115,7 +119,7 @@ def against_top1(found: Latencies, precision: Precision) -> Points | NotDrawn:
     at = {model: (figure.ms, figure.stable) for model, figure in found.at(precision, BATCH).items()}
     if not at:
         return NotDrawn(name, f"there is no {precision.upper()} figure at batch {BATCH}")
-    return against(name, heading, found.about, Axis(found.what), at)
+    return against(name, heading, found.about, Axis(found.what), at, at)
 
 
 def against_batch(found: Latencies, precision: Precision) -> Points | NotDrawn:
@@ -155,6 +159,8 @@ def against_page(found: Latencies, page: Latencies, precision: Precision, *, sam
     if not series:
         return NotDrawn(name, "there is no cell in both")
     about = f"{found.about} {page.about} Each line goes from the smallest batch to the largest, where its name is."
+    if absent := [title(model) for model in found.models if model not in page.models]:
+        about += f" Not on the page: {', '.join(absent)}."
     if not same_device:
         about += " Two devices: the chart tells whether the order is the same, not how fast a GPU would be."
     return Points(
@@ -177,18 +183,20 @@ def where_it_goes(stored: Stored, precision: Precision, batch_size: int) -> Bars
     if not bars:
         return NotDrawn(name, "there is no such figure")
     heading = f"Where a request's time goes at batch {batch_size}, {precision.upper()}"
-    on = Axis(f"Client's mean latency, ms, on {printable(stored.run.device.label)}")
-    about = f"{of_run(stored)} At a bar's end: the whole, and how much of it is not compute."
-    return Bars(name, heading, about, on, tuple(part.label for part in PARTS), tuple(bars))
+    about = (
+        f"{of_run(stored, marks=False)} At a bar's end: the client's mean. perf_analyzer gives the network no less "
+        "than 0: where it did, a bar is longer than that."
+    )
+    x, rest = Axis("Client's mean latency, ms"), Axis("The same without compute, ms")
+    return Bars(name, heading, about, x, rest, COMPUTE_PART, tuple(part.label for part in PARTS), tuple(bars))
 
 
 def bar(found: Result) -> Bar:
     """One point's."""
     values = tuple((found.value_us(part) or 0) / 1000 for part in PARTS)
-    whole, compute = sum(values), (found.value_us(COMPUTE) or 0) / 1000
-    more = "" if found.status == "ok" else f", {found.status}"
-    end = f"{whole:.4g} ms, {1 - compute / max(whole, 1e-9):.1%} not compute{more}"
-    return Bar(title(found.point.model), values, end)
+    whole_ms = (found.value_us(LATENCY) or 0) / 1000
+    more = "" if found.status == "ok" else f" ({found.status})"
+    return Bar(title(found.point.model), values, f"{whole_ms:.4g} ms{more}")
 
 
 def title(model: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from generator import targets
-from generator.spec import PRECISIONS
 from perf import reference
 from perf.charts import accuracy, latency
 from perf.metrics import COMPUTE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from generator.spec import Precision
     from perf.charts.latency import Latencies
     from perf.charts.spec import Chart, NotDrawn
     from perf.metrics import Metric
@@ -30,10 +30,11 @@ def of_run(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
     own = reference.published(device)
     pages = list(map(latency.of_page, [own] if own.latency_ms else tables()))
     return [
-        *accuracy.against_costs([model.name for model in stored.run.models]),
-        *latencies(mine, pages),
+        *latencies(mine, stored.run.request.precisions),
         *parts(stored),
         *beside_pages(stored, pages, same_device=bool(own.latency_ms)),
+        *accuracy.against_costs([model.name for model in stored.run.models]),
+        *published(pages),
     ]
 
 
@@ -41,7 +42,7 @@ def of_pages(gpus: Sequence[str]) -> list[Chart | NotDrawn]:
     """The published charts themselves, of some GPUs or of all."""
     pages = [latency.of_page(table) for table in tables() if not gpus or table.gpu in gpus]
     models = dict.fromkeys(model for page in pages for model in page.models)
-    return [*accuracy.against_costs(list(models)), *latencies([], pages)]
+    return [*accuracy.against_costs(list(models)), *published(pages)]
 
 
 def tables() -> list[Published]:
@@ -49,12 +50,18 @@ def tables() -> list[Published]:
     return [reference.published(target.name) for target in targets.TARGETS if target.published]
 
 
-def latencies(mine: Sequence[Latencies], pages: Sequence[Latencies]) -> Iterator[Chart | NotDrawn]:
-    """Against accuracy and against batch size, precision by precision; what a page has not is not spoken of."""
-    for precision in PRECISIONS:
-        there = [*mine, *(page for page in pages if precision in page.precisions)]
-        yield from (latency.against_top1(found, precision) for found in there)
-        yield from (latency.against_batch(found, precision) for found in there)
+def latencies(sets: Iterable[Latencies], precisions: Iterable[Precision]) -> Iterator[Chart | NotDrawn]:
+    """Against accuracy and against batch size, precision by precision."""
+    for precision in precisions:
+        for found in sets:
+            yield latency.against_top1(found, precision)
+            yield latency.against_batch(found, precision)
+
+
+def published(pages: Iterable[Latencies]) -> Iterator[Chart | NotDrawn]:
+    """The same of each page, in what it has."""
+    for page in pages:
+        yield from latencies([page], page.precisions)
 
 
 def parts(stored: Stored) -> Iterator[Chart | NotDrawn]:

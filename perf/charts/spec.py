@@ -27,9 +27,10 @@ class Mark:
     label: str = ""
     stable: bool = True
 
-    def __str__(self) -> str:
-        """`DPN92 (12.99, 0.799)`."""
-        return f"{self.label} ({self.x:.4g}, {self.y:.4g})".strip() + ("" if self.stable else " unstable")
+    def within(self, series: Series) -> str:
+        """`DPN92 (12.99, 0.799)`; without a name where it is the series' own."""
+        label = "" if self.label == series.name else self.label
+        return f"{label} ({self.x:.4g}, {self.y:.4g})".strip() + ("" if self.stable else " unstable")
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,18 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Stacked bars, one under the other; `parts` names their values."""
+    """Stacked bars, one under the other; `parts` names their values.
+
+    Beside them stand the same without the part `largest`, along `rest`: where that is most of them the others are not
+    to be seen.
+    """
 
     name: str
     title: str
     about: str
     x: Axis
+    rest: Axis
+    largest: int
     parts: tuple[str, ...]
     bars: tuple[Bar, ...]
 
@@ -95,5 +102,5 @@ def description(chart: Chart) -> str:
     """The figures in words, for who does not see it."""
     if isinstance(chart, Bars):
         return f"{chart.x.label}. {'; '.join(f'{bar.label}: {bar.end}' for bar in chart.bars)}."
-    rows = (f"{series.name}: {', '.join(map(str, series.marks))}" for series in chart.series)
+    rows = (f"{series.name}: {', '.join(mark.within(series) for mark in series.marks)}" for series in chart.series)
     return f"Across: {chart.x.label}. Up: {chart.y.label}. {'; '.join(rows)}."

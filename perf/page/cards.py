@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from generator.provenance import digest_of_version
+from generator.provenance import digest_of_folder, digest_of_version
 from generator.repository import PROVENANCE_FILE
 from perf.compare import hashes
 from perf.table import Table, title
@@ -33,13 +33,13 @@ class Card:
     why: str = ""
 
 
-def cards(stored: Stored) -> tuple[Card, ...]:
-    """A card a model, in the run's order."""
-    return tuple(card(stored, model) for model in stored.run.models)
+def cards(stored: Stored, repository: Path) -> tuple[Card, ...]:
+    """A card a model, in the run's order, with what the repository knows of it."""
+    return tuple(card(stored, model, repository) for model in stored.run.models)
 
 
-def card(stored: Stored, model: Model) -> Card:
-    """The model's; the repository's word counts where it is of the bytes that were measured."""
+def card(stored: Stored, model: Model, repository: Path) -> Card:
+    """The model's; the repository's word counts where it is of the bytes that were measured, and holds them still."""
     digest = hashes(stored).get(model.name)
     served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
     facts = (
@@ -52,8 +52,9 @@ def card(stored: Stored, model: Model) -> Card:
     if Path(model.name).name != model.name:  # a run's file names no place outside of the repository
         return Card(title(model.name), facts, why=NOT_AT_HAND)
     try:
-        record = json.loads(text_of(Path(stored.run.request.repository) / model.name / PROVENANCE_FILE))
-        if digest not in digests_of_versions(record["sha256"]):
+        folder = repository / model.name
+        record = json.loads(text_of(folder / PROVENANCE_FILE))
+        if digest not in digests_of_versions(record["sha256"]) & held(folder):
             return Card(title(model.name), facts, why=OTHER_BYTES)
         return Card(title(model.name), facts + graph_facts(record), certificate(record), worst(record))
     except OSError:
@@ -74,6 +75,11 @@ def text_of(path: Path) -> str:
     if len(content) > LARGEST_BYTES:
         raise ValueError(path)
     return content.decode()
+
+
+def held(folder: Path) -> set[str]:
+    """The same of the versions that are on disk."""
+    return {digest_of_folder(path) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()}
 
 
 def digests_of_versions(sha256: dict[str, str]) -> set[str]:

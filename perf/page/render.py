@@ -1,4 +1,4 @@
-"""A run with its tables, charts and models as HTML; pure."""
+"""A run with its tables, charts and models as HTML; it reads the repository, and writes nothing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from perf.table import Table, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from perf.charts.spec import Chart
     from perf.compare import Comparison
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from perf.store import Stored
 
 TEMPLATE = "report.html.j2"
-MARKED = {"(unstable)": "unstable", "failed": "failed", "slower": "slower", "faster": "faster"}
+MARKED = {" (unstable)": "unstable", "failed": "failed", " slower": "slower", " faster": "faster"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Drawn:
 
 
 def html(
-    stored: Stored, comparisons: Sequence[Comparison], previous: Stored | None, charts: Iterable[Chart | NotDrawn]
-) -> str:
+    stored: Stored, comparisons: Sequence[Comparison], previous: Stored | None, charts: Iterable[Chart | NotDrawn],
+    repository: Path,
+) -> str:  # fmt: skip
     """The whole file.
 
     Args:
@@ -50,8 +52,9 @@ def html(
         comparisons: what it stands beside.
         previous: a run of before that was found, not asked for.
         charts: what is drawn, and what is not.
+        repository: where certificates are looked for.
     """
-    charts, models = list(charts), cards(stored)
+    charts, models = list(charts), cards(stored, repository)
     script = (template_folder() / "report.js").read_text()
     return render(
         TEMPLATE,
@@ -69,6 +72,7 @@ def html(
         models=models,
         rounds=rounds(stored),
         kind=kind,
+        sizes=table.SIZES[1:],
         style=(template_folder() / "report.css").read_text(),
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -105,6 +109,7 @@ def facts(stored: Stored) -> list[tuple[str, str]]:
     gpu = f"{device.gpu.name}, driver {device.gpu.driver}" if device.gpu else None
     versions = origins[0].versions if origins else None
     spent_s = sum(session.wall_s for session in stored.sessions)
+    sittings = f", in {len(stored.sessions)} sittings" if len(stored.sessions) > 1 else ""
     rows = (
         ("Run", run.id),
         ("When", table.period(stored)),
@@ -119,7 +124,7 @@ def facts(stored: Stored) -> list[tuple[str, str]]:
         ("Concurrency", ", ".join(map(str, request.concurrencies))),
         ("Profile", f"{request.profile}: {table.PROFILES[request.profile]}"),
         ("Measurement", f"{run.plan.name}: {run.plan}; a figure is of the middle one of those three"),
-        ("Time taken", f"{spent_s / 60:.1f} min in {len(stored.sessions)} sitting(s)" if stored.sessions else None),
+        ("Time taken", f"{spent_s / 60:.1f} min{sittings}" if stored.sessions else None),
         ("Versions", versions and ", ".join(f"{k} {v}" for k, v in vars(versions).items() if v)),
     )
     return [(name, printable(value)) for name, value in rows if value]
@@ -147,16 +152,16 @@ def notes(stored: Stored, models: Iterable[Card]) -> list[str]:
 
 def certificates(models: Sequence[Card]) -> Table:
     """All of them at a glance."""
-    rows = tuple((card.name, dict(card.facts)["Weights"], card.worst, card.why or "passed") for card in models)
-    heads = ("Models", "Weights", "Largest error", "Certificate")
+    rows = tuple((card.name, dict(card.facts)["Weights"], card.why or "passed", card.worst) for card in models)
+    heads = ("Models", "Weights", "Certificate", "Largest error")
     under = "The largest error of any batch against what the model was made from, over the largest logit."
-    return Table("Certificates", heads, rows, under, words=2)
+    return Table("Certificates", heads, rows, under, words=3)
 
 
 def rounds(stored: Stored) -> Table:
     """Every perf_analyzer process."""
-    heads = ("Models", "Precision", "Batch Size", "Concurrency", "Round", "Began (UTC)", "Client mean (ms)",
-             "Server compute (ms)", "Status")  # fmt: skip
+    heads = ("Models", "Precision", "Began (UTC)", "Status", "Batch Size", "Concurrency", "Round", "Client mean (ms)",
+             "Server compute (ms)")  # fmt: skip
     rows = []
     for found in stored.results:
         point = found.point
@@ -165,15 +170,15 @@ def rounds(stored: Stored) -> Table:
                 f"{metric.value_us(repeat.report) / 1000:.2f}" if repeat.report else "-"
                 for metric in (LATENCY, COMPUTE)
             ]
-            rows.append((
-                title(point.model), point.precision.upper(), str(point.batch_size), str(point.concurrency),
-                str(repeat.number), repeat.at[11:19], *figures,
-                "kept" if repeat.report in found.kept else repeat.status,
-            ))  # fmt: skip
+            status = "kept" if repeat.report in found.kept else repeat.status
+            way = (str(point.batch_size), str(point.concurrency), str(repeat.number))
+            rows.append(
+                (title(point.model), point.precision.upper(), repeat.at[:19].replace("T", " "), status, *way, *figures)
+            )
     under = "Kept: one of the three fastest of its point, of which the middle one's figures are in the tables."
-    return Table("Every round", heads, tuple(rows), under, words=2)
+    return Table("Every round", heads, tuple(rows), under, words=4)
 
 
 def kind(cell: str) -> str:
-    """A class for a cell that is marked."""
-    return next((name for mark, name in MARKED.items() if cell.endswith(mark)), "")
+    """Classes for a cell that is marked."""
+    return " ".join(name for mark, name in MARKED.items() if mark in cell)
