@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 from contextlib import contextmanager, suppress
@@ -32,29 +33,79 @@ RENAME_EXCHANGE = 2  # linux/fs.h
 def staging(repository: Path) -> Iterator[Path]:
     """An empty folder beside the repository, gone when the context ends; so is what a killed build left there.
 
-    A repository that was made for this and got no model goes too.
+    One build at a time has it. A repository that was made for this and got no model goes too.
 
     Raises:
+        TritongenError: another build writes to the repository.
         OutputFailed: the folder or the repository cannot be made.
     """
     repository = repository.resolve()
     root = repository.parent / f".{repository.name}.staging"
-    folder = root / str(os.getpid())
+    folder = root / "models"
     new = not repository.exists()
-    try:
+    with locked(root, repository):
+        try:
+            with reporting(repository):
+                make_empty(folder)
+                repository.mkdir(parents=True, exist_ok=True)
+                check_movable(folder, repository)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if new:
+                with suppress(OSError):  # it has models, or was never made
+                    repository.rmdir()
+
+
+@contextmanager
+def locked(root: Path, repository: Path) -> Iterator[None]:
+    """Hold a lock file below the root, which is made; the kernel frees it whatever becomes of the process.
+
+    The one that holds it removes it at the end: who has opened a file that is gone by then tries again.
+    """
+    path = root / "lock"
+    while True:
         with reporting(repository):
-            repository.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(root)
-            folder.mkdir(parents=True)
-            check_movable(folder, repository)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # another build stages there, or it was never made
-            root.rmdir()
-        if new:
-            with suppress(OSError):  # it has models, or was never made
-                repository.rmdir()
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except (FileExistsError, FileNotFoundError):
+                if root.is_file():
+                    raise
+                continue  # the root went in between
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TritongenError(f"another build writes to {repository}", "wait for its end") from None
+            except OSError as error:  # a filesystem without locks
+                raise OutputFailed(repository, error) from error
+            if not there(path, descriptor):
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # the next has begun
+                    root.rmdir()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def there(path: Path, descriptor: int) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def make_empty(folder: Path) -> None:
+    """A folder with nothing in it, whatever was there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
 
 
 def check_movable(folder: Path, repository: Path) -> None:
@@ -64,17 +115,6 @@ def check_movable(folder: Path, repository: Path) -> None:
     if folder.stat().st_dev != repository.stat().st_dev:
         inside = repository / "models"
         raise OSError(errno.EXDEV, f"a model cannot be staged beside the root of a filesystem; choose {inside}")
-
-
-def remove_leftovers(root: Path) -> None:
-    """Remove what builds that no longer run have staged."""
-    for folder in root.glob("*"):
-        try:
-            os.kill(int(folder.name), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(folder)
-        except PermissionError:  # somebody else's build, still running
-            continue
 
 
 def write_model(staged: Path, files: Mapping[str, bytes | Path]) -> None:

@@ -82,22 +82,66 @@ with staging(Path(sys.argv[1])) as folder:
 """
 
 
+def test_a_second_build_is_told(tmp_path):
+    """Of two builds into one repository the second ends with a sentence; the first is not disturbed."""
+    target = tmp_path / "repository"
+    with staging(target) as folder:
+        write_model(folder / "net", files("first"))
+        with pytest.raises(TritongenError, match=f"another build writes to {target}"):
+            make(target, "second")
+        publish(folder / "net", target)
+    assert set(contents(target / "net").values()) == {"first"}
+    with staging(tmp_path / "other"):  # another repository is another matter
+        make(target, "second")
+    assert set(contents(target / "net").values()) == {"second"}
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+
+
 def test_what_a_killed_build_staged_is_cleaned_by_the_next(tmp_path):
-    """SIGKILL leaves the repository as it was; the next build removes the rest."""
+    """SIGKILL leaves the repository as it was and frees it; the next build removes the rest."""
     target = tmp_path / "repository"
     make(target, "old")
     with subprocess.Popen(
         [sys.executable, "-c", BUILD_UNTIL_KILLED, target], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as build:
         assert build.stdout.readline() == "staged\n"
-        staged = tmp_path / ".repository.staging" / str(build.pid)
-        assert staged.is_dir()
-        with staging(target):  # one that runs is left alone
-            assert staged.is_dir()
+        with pytest.raises(TritongenError, match="another build writes"):
+            make(target, "new")
         build.kill()
     assert eventually(lambda: build.poll() is not None)
+    assert (tmp_path / ".repository.staging" / "models" / "net").is_dir()
     assert set(contents(target).values()) == {"old"}
     make(target, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+
+
+BUILD_AND_BUILD = """
+import sys
+from pathlib import Path
+from generator.errors import TritongenError
+from generator.repository import publish, staging, write_model
+built = 0
+while built < 50:
+    try:
+        with staging(Path(sys.argv[1])) as folder:
+            write_model(folder / "net", {name: sys.argv[2].encode() for name in ("1/model.onnx", "provenance.json")})
+            publish(folder / "net", Path(sys.argv[1]))
+    except TritongenError as error:
+        assert "another build writes" in str(error), error
+    else:
+        built += 1
+"""
+
+
+def test_many_builds_at_once(tmp_path):
+    """Four processes, fifty builds each: every refusal is the lock's, and what is there is of one of them, whole."""
+    target = tmp_path / "repository"
+    builds = [
+        subprocess.Popen([sys.executable, "-c", BUILD_AND_BUILD, target, name], cwd=ROOT, stderr=subprocess.PIPE)
+        for name in "abcd"
+    ]
+    assert [build.communicate()[1] for build in builds] == [b""] * 4
+    assert len(set(contents(target / "net").values())) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]
 
 
