@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 def of_run(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
     """Every chart of a run: each latency chart in each metric, and beside it the published one.
 
-    Beside a GPU that the page has a table of stands that table, beside any other device all of them.
+    Beside a GPU that the page has a table of stands that table, beside any other device all of them; beside networks of
+    which it has none, nothing.
     """
-    device = stored.run.device.name
+    models = [model.name for model in stored.run.models]
     mine = [latency.measured(stored, metric) for metric in metrics]
-    own = reference.published(device)
-    pages = list(map(latency.of_page, [own] if own.latency_ms else tables()))
+    own = reference.published(stored.run.device.name)
+    there = any(model in accuracy.KNOWN for model in models)
+    pages = list(map(latency.of_page, [own] if own.latency_ms else tables())) if there else []
     return [
         *latencies(mine, stored.run.request.precisions),
         *parts(stored),
         *beside_pages(stored, pages, same_device=bool(own.latency_ms)),
-        *accuracy.against_costs([model.name for model in stored.run.models]),
+        *accuracy.against_costs(models),
         *published(pages),
     ]
 
