@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from generator import networks, repository, targets
 from generator.config_file import ConfigFile, read_config_file
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName
-from generator.labels import read_labels
-from generator.render import CONFIG_TEMPLATE, LABELS, check_templates, config_text, default_config, target_configs
+from generator.provenance import digests, of_prepared
+from generator.render import check_templates
 from generator.serving_options import from_call, in_force
 from generator.spec import (
     PRECISIONS,
@@ -20,12 +20,12 @@ from generator.spec import (
     BuildOptions,
     BuiltModel,
     DenseNetShape,
-    Described,
     DPNShape,
     Network,
     OnnxFile,
     Preprocessing,
 )
+from generator.to_do import Job, Todo, WeightsSource, defined, graph_files, to_do, with_texts
 from generator.weights.fetch import fetch
 from generator.weights.find import find
 from generator.weights.publishers import PUBLISHERS, remote
@@ -35,22 +35,25 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from generator.spec import Weights
+    from generator.provenance import Provenance
+    from generator.spec import Outcome, Weights
 
     OnStep = Callable[[Network, str], None]
-    LoadWeights = Callable[[Network], tuple[nn.Module, Weights, Preprocessing]]
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
-OUTCOMES = ("published", "failed")
+OUTCOMES = ("published", "rendered", "up to date", "failed")
+FORCED = Todo("build", "--force")
+OUTCOME_OF: dict[str, Outcome] = {"build": "published", "render": "rendered"}
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The models that were published, and why the others were not."""
+    """The models that are up to date now, why the others are not, and what each needed."""
 
     built: tuple[BuiltModel, ...]
     failed: dict[str, TritongenError]
+    needed: dict[str, Todo]
 
 
 def build(
@@ -66,6 +69,8 @@ def build(
     labels: str | Path | None = None,
     config: str | Path | None = None,
     template_dir: str | Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
     on_step: OnStep = lambda _network, _step: None,
     say: Callable[[str], None] = lambda _text: None,
     **serving: object,
@@ -86,6 +91,8 @@ def build(
         labels: a file with a class a line, for one network; ImageNet's for the ten.
         config: a TOML file of serving options, for all networks and for some of them.
         template_dir: a folder whose config.pbtxt.j2 is used in place of ours.
+        force: make every model, whether it is up to date or not.
+        dry_run: only find out what each model needs; nothing is written.
         on_step: called with the network and the step that begins, then with `published` or `failed`.
         say: told what takes long.
         serving: the fields of ServingOptions, for all networks; they go before the file's.
@@ -106,24 +113,28 @@ def build(
     options_of = with_serving(options, chosen, config, serving)
     if template_dir:
         check_templates(template_dir)
-    load_weights = weights_loader(weights, seed, chosen, say)
+    source = weights_source(weights, seed, chosen, say)
     check_files(chosen, labels)
     output = Path(output)
+    jobs = [Job(network, options_of[network.name], source, labels, template_dir) for network in chosen]
     built: list[BuiltModel] = []
     failed: dict[str, TritongenError] = {}
-    with repository.staging(output) as staging:
-        for network in chosen:
-            job = Job(network, options_of[network.name], load_weights, labels, template_dir)
+    needed: dict[str, Todo] = {}
+    with nullcontext(output) if dry_run else repository.staging(output) as staging:
+        for job in jobs:
+            network = job.network
             try:
-                built.append(build_model(job, staging, output, on_step))
+                needed[network.name] = FORCED if force else to_do(job, output.resolve() / network.name)
+                if not dry_run:
+                    built.append(build_model(job, needed[network.name], staging, output, on_step))
             except OutputFailed:
                 raise  # the next model would meet the same disk
             except TritongenError as error:
                 on_step(network, "failed")
                 failed[network.name] = error
             else:
-                on_step(network, "published")
-    return BuildReport(tuple(built), failed)
+                on_step(network, "planned" if dry_run else built[-1].outcome)
+    return BuildReport(tuple(built), failed, needed)
 
 
 def as_path(path: str | Path | None) -> Path | None:
@@ -144,30 +155,36 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
         raise BadOption("--labels", labels, "there is no such file")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One model that is to be made."""
+def build_model(job: Job, todo: Todo, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
+    """Bring one model up to date: make it and publish it, render its configs, or leave it as it is."""
+    target = output.resolve() / job.network.name
+    repository.check_replaceable(target)
+    staged = staging / job.network.name
+    match todo.step:
+        case "build":
+            found, texts = make(job, staged, on_step)
+        case "render":
+            assert todo.found is not None  # noqa: S101 (what is rendered was read)
+            on_step(job.network, "publish")
+            found, texts = todo.found, todo.texts
+            repository.link_files(target, staged, graph_files(found))
+        case "nothing":
+            assert todo.found is not None  # noqa: S101 (what is left alone was read)
+            return summary(job.network, todo.found, target, "up to date", todo.why)
+    repository.write_model(staged, texts)
+    folder = repository.publish(staged, output)
+    return summary(job.network, found, folder, OUTCOME_OF[todo.step], todo.why)
 
-    network: Network
-    options: BuildOptions
-    load_weights: LoadWeights
-    labels: Path | None
-    template_dir: Path | None
 
-
-def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
-    """Make one model and publish it."""
+def make(job: Job, staged: Path, on_step: OnStep) -> tuple[Provenance, dict[str, bytes]]:
+    """Export, simplify and verify one model, its graph staged; what its texts are is returned."""
     # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
     with uninterrupted():
         from generator.prepare import prepare
-        from generator.provenance import digests, provenance
         from generator.verify import verify
 
     network, options = job.network, job.options
-    repository.check_replaceable(output.resolve() / network.name)
-    staged = staging / network.name
-
-    prepared = prepare(network, options, job.load_weights, lambda step: on_step(network, step))
+    prepared = prepare(network, options, job.weights.load, lambda step: on_step(network, step))
     signature, simplified = prepared.signature, prepared.simplified
     graph: dict[str, bytes | Path] = {
         repository.MODEL_FILE: simplified.model.SerializeToString(deterministic=True),
@@ -186,45 +203,26 @@ def build_model(job: Job, staging: Path, output: Path, on_step: OnStep) -> Built
     )
 
     on_step(network, "publish")
-    labels_file = job.labels or prepared.labels
-    sha256 = digests(graph)
-    described = Described(
-        network.name, signature, prepared.weights, prepared.preprocessing,
-        labelled=labels_file is not None, sha256="".join(sha256.values()),
-    )  # fmt: skip
-    variants = {
-        repository.CONFIG_FILE: default_config(described, options),
-        **{f"configs/{name}": variant for name, variant in target_configs(described, options).items()},
-    }
-    texts = {path: config_text(variant, job.template_dir).encode() for path, variant in variants.items()}
-    if labels_file:
-        texts[LABELS] = read_labels(labels_file, signature.classes)
-    sha256 |= digests(texts)
-    texts[repository.PROVENANCE_FILE] = provenance(
-        network, prepared, options, certificate, sha256,
-        template=job.template_dir / CONFIG_TEMPLATE if job.template_dir else None,
-    )  # fmt: skip
-    repository.write_model(staged, texts)
+    found = replace(
+        of_prepared(network, prepared, options, certificate),
+        network=defined(job),
+        sha256=digests(graph),
+    )
+    return with_texts(job, found, job.labels or prepared.labels)
+
+
+def summary(network: Network, found: Provenance, folder: Path, outcome: Outcome, why: str) -> BuiltModel:
+    """A model that is there."""
+    size_bytes = sum((folder / name).stat().st_size for name in graph_files(found))
     return BuiltModel(
-        network=network,
-        weights=prepared.weights,
-        folder=repository.publish(staged, output),
-        size_bytes=sum(map(size_of, graph.values())),
-        signature=signature,
-        simplified=simplified,
-        certificate=certificate,
+        network, found.weights, folder, size_bytes, found.signature, found.graph, found.certificate, outcome, why
     )
 
 
-def size_of(content: bytes | Path) -> int:
-    """In bytes."""
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def weights_loader(
+def weights_source(
     weights: str | Path, seed: int, chosen: Sequence[Network], say: Callable[[str], None]
-) -> LoadWeights:
-    """A function from one of the ten networks to its module with these weights.
+) -> WeightsSource:
+    """Where the modules of the ten networks come from.
 
     Raises:
         BadOption: no file for a network, or weights for a network that has its own.
@@ -232,15 +230,22 @@ def weights_loader(
     if not 0 <= seed < 2**31:
         raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
     if weights == RANDOM:
-        return lambda network: random_weights(network, seed)
+        return WeightsSource(lambda network: random_weights(network, seed), seed=seed)
     own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
     if own:
         raise BadOption("--weights", weights, f"{own[0]} brings its own")
     if weights in PUBLISHERS:
         remotes = {network.name: remote(str(weights), network) for network in chosen}
-        return lambda network: file_weights(network, fetch(str(weights), remotes[network.name], say))
-    files = find(Path(weights), chosen)
-    return lambda network: file_weights(network, files[network.name])
+
+        def file_of(network: Network) -> Path:
+            return fetch(str(weights), remotes[network.name], say)
+    else:
+        files = find(Path(weights), chosen)
+
+        def file_of(network: Network) -> Path:
+            return files[network.name]
+
+    return WeightsSource(lambda network: file_weights(network, file_of(network)), file_of=file_of)
 
 
 def random_weights(network: Network, seed: int) -> tuple[nn.Module, Weights, Preprocessing]:

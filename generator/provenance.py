@@ -1,4 +1,4 @@
-"""`provenance.json`: what made a model, so that it can be made again and told from another."""
+"""`provenance.json`: what made a model, so that it can be made again, told from another, and left as it is."""
 
 from __future__ import annotations
 
@@ -6,58 +6,143 @@ import dataclasses
 import hashlib
 import json
 import math
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import cattrs
+
 from generator import serving_options
-from generator.spec import DenseNetShape, DPNShape, OnnxFile, Plugin, TorchNetwork
+from generator.repository import PROVENANCE_FILE
+from generator.spec import (
+    BatchError,
+    BuildOptions,
+    Certificate,
+    DenseNetShape,
+    DPNShape,
+    GraphFacts,
+    OnnxFile,
+    Plugin,
+    Preprocessing,
+    Signature,
+    TorchNetwork,
+    Weights,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from generator.prepared import Prepared
-    from generator.spec import BatchError, BuildOptions, Certificate, Network, Weights
+    from generator.spec import Network
 
-PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy", "jinja2")
+PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
+LARGEST_BYTES = 1 << 22
+SEAL = "sha256_of_the_rest"
+CONVERTER = cattrs.Converter()
+# A figure that is not finite is written as text, since JSON has none.
+CONVERTER.register_structure_hook(float, lambda value, _: float(value))
+CONVERTER.register_structure_hook_func(
+    lambda kind: kind == tuple[tuple[str, str], ...],
+    lambda value, _: tuple((str(key), str(entry)) for key, entry in value.items()),
+)
 
 
-def provenance(
-    network: Network,
-    prepared: Prepared,
-    options: BuildOptions,
-    certificate: Certificate,
-    sha256: Mapping[str, str],
-    template: Path | None,
-) -> bytes:
-    """The text of the file, with the digests of the others and of a user's template; nothing of the machine."""
-    simplified, signature = prepared.simplified, prepared.signature
-    model = simplified.model
+@dataclass(frozen=True)
+class Provenance:
+    """What is known of a model: all that its configs are rendered from, and what it was made by.
+
+    `network` is what defines it, `sha256` the digests of its files, `template` that of a user's own.
+    """
+
+    network: dict[str, Any]
+    weights: Weights
+    preprocessing: Preprocessing | None
+    options: BuildOptions
+    template: str | None
+    graph: GraphFacts
+    signature: Signature
+    certificate: Certificate
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+
+def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
+    """Of a model that was just made, before its files are."""
+    simplified, model = prepared.simplified, prepared.simplified.model
+    graph = GraphFacts(
+        exporter=prepared.exported.exporter,
+        ir_version=model.ir_version,
+        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        nodes_exported=simplified.nodes_before,
+        nodes=simplified.nodes_after,
+        rewrites=dict(simplified.rewrites),
+        unsimplified=simplified.unsimplified,
+    )
+    return Provenance(
+        {"name": network.name, **made_of(network)}, prepared.weights, prepared.preprocessing, options, None, graph,
+        prepared.signature, certificate, versions(), {},
+    )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Of what a graph depends on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+def text(found: Provenance) -> bytes:
+    """The file; nothing of the machine is in it."""
     record = {
-        "network": {"name": network.name, **made_of(network)},
-        "weights": {"random": prepared.weights.random, **stated(prepared.weights)},
-        "preprocessing": dataclasses.asdict(prepared.preprocessing) if prepared.preprocessing else None,
-        "options": {**dataclasses.asdict(options), "serving": serving_options.record(options.serving)},
-        "template": sha256_of(template) if template else None,
-        "graph": {
-            "exporter": prepared.exported.exporter,
-            "ir_version": model.ir_version,
-            "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
-            "nodes_exported": simplified.nodes_before,
-            "nodes": simplified.nodes_after,
-            "rewrites": dict(simplified.rewrites),
-            "unsimplified": simplified.unsimplified,
-            "unbatched": signature.unbatched,
-        },
-        "certificate": certificate_record(certificate),
-        "versions": {package: version(package) for package in PACKAGES},
-        "sha256": dict(sorted(sha256.items())),
+        "network": found.network,
+        "weights": {"random": found.weights.random, **stated(found.weights)},
+        "preprocessing": dataclasses.asdict(found.preprocessing) if found.preprocessing else None,
+        "options": {**dataclasses.asdict(found.options), "serving": serving_options.record(found.options.serving)},
+        "template": found.template,
+        "graph": {**dataclasses.asdict(found.graph), "unbatched": found.signature.unbatched},
+        "signature": dataclasses.asdict(found.signature),
+        "certificate": certificate_record(found.certificate),
+        "versions": found.versions,
+        "sha256": dict(sorted(found.sha256.items())),
     }
-    return (json.dumps(record, indent=2) + "\n").encode()
+    return (json.dumps(record | {SEAL: seal(record)}, indent=2) + "\n").encode()
+
+
+def seal(record: dict[str, Any]) -> str:
+    """A digest of the rest of the file: an edit of it is seen, as one of any other file is."""
+    return sha256_of(json.dumps(record, sort_keys=True).encode())
+
+
+def read(folder: Path) -> Provenance:
+    """Of a model in a repository.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not one that this tritongen writes.
+    """
+    with (folder / PROVENANCE_FILE).open("rb") as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        raise ValueError(folder / PROVENANCE_FILE)
+    try:
+        record = json.loads(content)
+        if record.pop(SEAL) != seal(record):
+            raise ValueError(folder / PROVENANCE_FILE)  # noqa: TRY301 (as of any other that is none)
+        found = CONVERTER.structure(record, Provenance)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, cattrs.BaseValidationError) as error:
+        raise ValueError(folder / PROVENANCE_FILE) from error
+    if any(name.startswith("/") or ".." in name.split("/") for name in found.sha256):
+        raise ValueError(folder / PROVENANCE_FILE)  # a file outside of the model's folder is none of it
+    return found
 
 
 def made_of(network: Network) -> dict[str, Any]:
-    """The hyper-parameters, or the function, plugin or file of a network of the user's own."""
+    """The hyper-parameters, or the function, plugin or file of a network of the user's own, as JSON has them."""
+    made: dict[str, Any] = json.loads(json.dumps(definition_of(network)))
+    return made
+
+
+def definition_of(network: Network) -> dict[str, Any]:
+    """The same as it is."""
     match network.shape:
         case DenseNetShape() | DPNShape():
             return dataclasses.asdict(network.shape)
@@ -66,7 +151,8 @@ def made_of(network: Network) -> dict[str, Any]:
         case Plugin():
             return {"plugin": network.shape.value}
         case OnnxFile():
-            return {"onnx": network.shape.path.name, "dims": dict(network.shape.dims)}
+            image = {key: value for key, value in dataclasses.asdict(network.shape.image).items() if value is not None}
+            return {"onnx": network.shape.path.name, "dims": dict(network.shape.dims), "image": image}
 
 
 def stated(weights: Weights) -> dict[str, Any]:
@@ -77,12 +163,13 @@ def stated(weights: Weights) -> dict[str, Any]:
 def certificate_record(certificate: Certificate) -> dict[str, Any]:
     """The certificate with the figures that it was judged by."""
     return {
+        "reference": certificate.reference,
         "compared": f"ONNX Runtime on the CPU with {certificate.reference}, fp32",
         "inputs": certificate.inputs,
         "tolerance": certificate.tolerance,
         "batches": [error_record(batch) for batch in certificate.batches],
         "fp64": error_record(certificate.fp64, f"{certificate.reference} in fp32 with itself in fp64"),
-        "fp16_estimate": error_record(
+        "fp16": error_record(
             certificate.fp16, f"an FP16 cast of the graph, by ONNX Runtime on the CPU, with {certificate.reference}"
         ),
     }
@@ -110,13 +197,13 @@ def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
 
 
 def digest_of_folder(version: Path) -> str:
-    """The same of a version's folder as it is on disk."""
+    """SHA-256 over the names and the digests of a version's files as they are on disk, in hex."""
     files = {str(path.relative_to(version)): path for path in version.rglob("*") if path.is_file()}
     return digest_of_version(digests(files))
 
 
 def digest_of_version(digests: Mapping[str, str]) -> str:
-    """SHA-256 over the names and the digests of a version's files, in hex."""
+    """The same of digests that are known."""
     return sha256_of(repr(dict(sorted(digests.items()))).encode())
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from generator.errors import OutputFailed, TritongenError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 VERSION = "1"
@@ -127,6 +127,18 @@ def write_model(staged: Path, files: Mapping[str, bytes | Path]) -> None:
                 path.write_bytes(content)
             else:
                 shutil.copyfile(content, path)
+
+
+def link_files(target: Path, staged: Path, names: Iterable[str]) -> None:
+    """Give a staged model some files of the published one: they are the same ones, and take no more room."""
+    for name in names:
+        path = staged / name
+        with reporting(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.hardlink_to(target / name)
+            except OSError:  # a filesystem that has no links
+                shutil.copyfile(target / name, path)
 
 
 def publish(staged: Path, repository: Path) -> Path:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import onnx
 
 Precision = Literal["fp16", "fp32"]
+# Made anew, its configs rendered anew, or as it was.
+Outcome = Literal["published", "rendered", "up to date"]
+NEW = "it is not there"  # why a model is made for the first time
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 # Names of generator.rewrites.
 REWRITES = ("slice-of-conv", "slice-of-concat", "concat-of-concat")
@@ -331,13 +334,28 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
+class GraphFacts:
+    """What became of a graph on its way into the repository: counts of nodes, and what each rewrite replaced."""
+
+    exporter: str | None
+    ir_version: int
+    opset: dict[str, int]
+    nodes_exported: int
+    nodes: int
+    rewrites: dict[str, int]
+    unsimplified: str | None
+
+
+@dataclass(frozen=True)
 class BuiltModel:
-    """A model that was published, for the summary."""
+    """A model that is in the repository, for the summary: how it came to be there, and why."""
 
     network: Network
     weights: Weights
     folder: Path
     size_bytes: int
     signature: Signature
-    simplified: Simplified
+    graph: GraphFacts
     certificate: Certificate
+    outcome: Outcome = "published"
+    why: str = ""

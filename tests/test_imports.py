@@ -14,7 +14,7 @@ LAYERS = (
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
      "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows", "generator.templates",
      "generator.serving_options", "generator.config_file"),
-    ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.rules", "generator.onnx_file",
+    ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.to_do", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
      "generator.check_run"),

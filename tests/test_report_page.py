@@ -214,7 +214,7 @@ HOSTILE = {
     "hashes that are none": '{"sha256": 3}',
     "no text": b"\xff\xfe",
     "nested without end": "[" * 100_000,
-    "large": " " * (1 << 20) + "{}",
+    "large": " " * (1 << 22) + "{}",
 }
 
 
@@ -254,7 +254,7 @@ def test_provenance_that_is_none(measured, tmp_path, case):
     path = tmp_path / "models" / "mynet" / "provenance.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     (card,) = cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == "its provenance.json is not one that tritongen writes"
+    assert card.why == "its provenance.json is not one that this tritongen writes"
     path.unlink()
     (card,) = cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == cards.NOT_AT_HAND
@@ -267,7 +267,7 @@ def test_half_a_certificate(measured, tmp_path):
     for key in ("graph", "versions", "certificate"):
         path.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
         (card,) = cards.cards(measured, Path(measured.run.request.repository))
-        assert card.why == "its provenance.json is not one that tritongen writes"
+        assert card.why == "its provenance.json is not one that this tritongen writes"
 
 
 def luminance(colour):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,9 @@ import click
 from generator.commands.options import REPOSITORY, colours, json_option, split
 from generator.commands.serving import said, serving_options
 from generator.errors import BadOption
-from generator.spec import REWRITES
+from generator.spec import NEW, REWRITES
+
+WOULD = {"build": "built", "render": "rendered", "nothing": "up to date"}
 
 if TYPE_CHECKING:
     from generator.commands.options import Colours
@@ -76,6 +79,10 @@ if TYPE_CHECKING:
 @click.option(
     "--template-dir", type=click.Path(path_type=Path), metavar="DIR", help="Use the config.pbtxt.j2 in it, not ours."
 )
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done, and why; a publisher's weights are fetched for that."
+)
+@click.option("--force", is_flag=True, help="Make every model anew, whether it is up to date or not.")
 @json_option
 def command(
     *,
@@ -97,6 +104,8 @@ def command(
     rewrites: tuple[str, ...],
     config: Path | None,
     template_dir: Path | None,
+    force: bool,
+    dry_run: bool,
     as_json: bool,
     **serving: Any,  # noqa: ANN401 (the table of serving options)
 ) -> int:
@@ -130,9 +139,11 @@ def command(
         report = build(
             own or models or "all", precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
-            on_step=on_step, say=console.say, **said(serving),
+            force=force, dry_run=dry_run, on_step=on_step, say=console.say, **said(serving),
         )  # fmt: skip
-    if as_json:
+    if dry_run:
+        print_needed(report, as_json=as_json)
+    elif as_json:
         print_json(report)
     else:
         print_summary(report, output, precision.lower())
@@ -167,6 +178,22 @@ def own_network(
     return None
 
 
+def print_needed(report: BuildReport, *, as_json: bool) -> None:
+    """What a build would do, and why."""
+    from generator import console
+
+    if as_json:
+        import json
+
+        needed = {name: {"step": todo.step, "why": todo.why} for name, todo in report.needed.items()}
+        click.echo(json.dumps(needed, indent=2))
+        return
+    rows = [(name, WOULD[todo.step], todo.why) for name, todo in report.needed.items()]
+    console.out().print(console.table(("Model", "Would be", "Because"), rows, left=3))
+    for error in report.failed.values():
+        console.complain(str(error), error.hint)
+
+
 def print_json(report: BuildReport) -> None:
     """The summary for a program."""
     import json
@@ -177,11 +204,13 @@ def print_json(report: BuildReport) -> None:
         {
             "model": model.network.name,
             "folder": str(model.folder),
+            "outcome": model.outcome,
+            "why": model.why,
             "size_bytes": model.size_bytes,
-            "nodes": model.simplified.nodes_after,
+            "nodes": model.graph.nodes,
             "weights": model.weights.label,
-            "rewrites": dict(model.simplified.rewrites),
-            "unsimplified": model.simplified.unsimplified,
+            "rewrites": model.graph.rewrites,
+            "unsimplified": model.graph.unsimplified,
             "unbatched": model.signature.unbatched,
             "relative_error": {batch.batch_size: batch.relative_error for batch in model.certificate.batches},
             "certificate": certificate_record(model.certificate),
@@ -202,7 +231,7 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
         certificate = report.built[0].certificate
         variants = ", ".join(path.stem for path in sorted((report.built[0].folder / "configs").glob("*.pbtxt")))
         console.say(
-            f"\n{len(report.built)} verified in {output}: config.pbtxt is {precision}, "
+            f"\n{outcomes(report)} in {output}: config.pbtxt is {precision}, "
             f"{f'configs/ has {variants}' if variants else 'there are no configs/'}.\n"
             f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
@@ -210,14 +239,22 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
             "no such figure. All of it is in provenance.json."
         )
         for model in report.built:
+            if model.why and model.outcome != "up to date" and model.why != NEW:
+                console.say(f"{model.network.name}: {model.outcome}, since {model.why}")
             if model.signature.unbatched:
                 console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
-            if model.simplified.unsimplified:
-                console.say(f"{model.network.name} is not simplified: {model.simplified.unsimplified}")
+            if model.graph.unsimplified:
+                console.say(f"{model.network.name} is not simplified: {model.graph.unsimplified}")
         if any(model.weights.random for model in report.built):
             console.say("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
         console.complain(str(error), error.hint)
+
+
+def outcomes(report: BuildReport) -> str:
+    """`7 up to date, 3 published`."""
+    counts = Counter(model.outcome for model in report.built)
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def row(model: BuiltModel) -> tuple[object, ...]:
@@ -228,6 +265,6 @@ def row(model: BuiltModel) -> tuple[object, ...]:
     beside = [f"{error.relative_error:.1e}" if error else "-" for error in (certificate.fp64, certificate.fp16)]
     tops = ["-" if agree is None else f"{agree}/{last.batch_size}" for agree in (last.top1_agree, last.top5_agree)]
     return (
-        model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.simplified.nodes_after,
+        model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.graph.nodes,
         *errors, *["-"] * (3 - len(errors)), *beside, *tops,
     )  # fmt: skip

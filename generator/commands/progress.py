@@ -53,7 +53,7 @@ def bars() -> Iterator[OnStep]:
             if step in STEPS:
                 progress.update(task, completed=STEPS.index(step))
             else:
-                progress.update(task, completed=len(STEPS) if step == "published" else None)
+                progress.update(task, completed=None if step == "failed" else len(STEPS))
                 progress.stop_task(task)
 
         yield on_step

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from generator import provenance
 from generator.provenance import digest_of_folder, digest_of_version
 from generator.repository import PROVENANCE_FILE
 from perf.compare import hashes
 from perf.table import Table, title
 
 if TYPE_CHECKING:
+    from generator.provenance import Provenance
+    from generator.spec import BatchError, Certificate
     from perf.spec import Model
     from perf.store import Stored
 
-LARGEST_BYTES = 1 << 20
 NOT_AT_HAND = "its repository is not at hand"
 NOT_KNOWN = "the server's files were not at hand, so which bytes it served is not known"
 OTHER_BYTES = "the repository holds another model of this name now"
@@ -51,30 +52,17 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
         return Card(title(model.name), facts, why=NOT_KNOWN)
     if Path(model.name).name != model.name:  # a run's file names no place outside of the repository
         return Card(title(model.name), facts, why=NOT_AT_HAND)
+    folder = repository / model.name
     try:
-        folder = repository / model.name
-        record = json.loads(text_of(folder / PROVENANCE_FILE))
-        if digest not in digests_of_versions(record["sha256"]) & held(folder):
+        found = provenance.read(folder)
+        if digest not in digests_of_versions(found.sha256) & held(folder):
             return Card(title(model.name), facts, why=OTHER_BYTES)
-        return Card(title(model.name), facts + graph_facts(record), certificate(record), worst(record))
     except OSError:
         return Card(title(model.name), facts, why=NOT_AT_HAND)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Card(title(model.name), facts, why=f"its {PROVENANCE_FILE} is not one that tritongen writes")
-
-
-def text_of(path: Path) -> str:
-    """A small file's text.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is large, or no text.
-    """
-    with path.open("rb") as file:
-        content = file.read(LARGEST_BYTES + 1)
-    if len(content) > LARGEST_BYTES:
-        raise ValueError(path)
-    return content.decode()
+    except ValueError:
+        return Card(title(model.name), facts, why=f"its {PROVENANCE_FILE} is not one that this tritongen writes")
+    worst = f"{found.certificate.worst.relative_error:.2g}"
+    return Card(title(model.name), facts + graph_facts(found), certificate(found.certificate), worst)
 
 
 def held(folder: Path) -> set[str]:
@@ -92,43 +80,35 @@ def digests_of_versions(sha256: dict[str, str]) -> set[str]:
     return set(map(digest_of_version, versions.values()))
 
 
-def certificate(record: dict[str, Any]) -> Table:
+def certificate(found: Certificate) -> Table:
     """What was compared before it was published, batch by batch."""
-    found = record["certificate"]
-    rows = [(str(batch["batch_size"]), *errors(batch)) for batch in found["batches"]]
-    rows += [
-        (f"{batch['batch_size']}: {batch['compared']}", *errors(batch))
-        for batch in (found["fp64"], found["fp16_estimate"])
-        if batch
-    ]
+    rows = [(str(batch.batch_size), *errors(batch)) for batch in found.batches]
+    beside = (
+        (found.fp64, f"{found.reference} in fp32 with itself in fp64"),
+        (found.fp16, "an FP16 cast of the graph, on the CPU"),
+    )
+    rows += [(f"{error.batch_size}: {what}", *errors(error)) for error, what in beside if error]
     heads = ("Batch", "Largest error", "RMS error", "Same first class", "Same first five")
     under = (
-        f"{found['compared']}; {found['inputs']}. Errors over the largest logit; "
-        f"a batch passes within {found['tolerance']:g}; the other rows are held to nothing."
+        f"ONNX Runtime on the CPU with {found.reference}, fp32; {found.inputs}. Errors over the largest logit; "
+        f"a batch passes within {found.tolerance:g}; the other rows are held to nothing."
     )
     return Table("Certificate", heads, tuple(rows), under)
 
 
-def errors(batch: dict[str, Any]) -> tuple[str, ...]:
-    """One comparison; a figure that is not finite was written as text."""
-    values = (batch["relative_error"], batch["relative_rms"])
-    shown = [value if isinstance(value, str) else f"{value:.2g}" for value in values]
-    agree = ["-" if batch[key] is None else str(batch[key]) for key in ("top1_agree", "top5_agree")]
-    return (*shown, *agree)
+def errors(error: BatchError) -> tuple[str, ...]:
+    """One comparison."""
+    agree = ("-" if count is None else str(count) for count in (error.top1_agree, error.top5_agree))
+    return (f"{error.relative_error:.2g}", f"{error.relative_rms:.2g}", *agree)
 
 
-def worst(record: dict[str, Any]) -> str:
-    """The largest relative error of its batches."""
-    return f"{max(batch['relative_error'] for batch in record['certificate']['batches']):.2g}"
-
-
-def graph_facts(record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def graph_facts(found: Provenance) -> tuple[tuple[str, str], ...]:
     """What made the graph."""
-    graph = record["graph"]
-    opsets = ", ".join(f"{domain} {version}" for domain, version in graph["opset"].items())
-    rewrites = ", ".join(f"{name} {count}" for name, count in graph["rewrites"].items()) or "none"
+    graph = found.graph
+    opsets = ", ".join(f"{domain} {version}" for domain, version in graph.opset.items())
+    rewrites = ", ".join(f"{name} {count}" for name, count in graph.rewrites.items()) or "none"
     return (
-        ("Graph", f"{graph['nodes_exported']} nodes exported, {graph['nodes']} served; rewrites: {rewrites}"),
-        ("Opset", f"{opsets}, IR version {graph['ir_version']}, exporter: {graph['exporter'] or 'none'}"),
-        ("Made by", ", ".join(f"{package} {version}" for package, version in record["versions"].items())),
+        ("Graph", f"{graph.nodes_exported} nodes exported, {graph.nodes} served; rewrites: {rewrites}"),
+        ("Opset", f"{opsets}, IR version {graph.ir_version}, exporter: {graph.exporter or 'none'}"),
+        ("Made by", ", ".join(f"{package} {version}" for package, version in found.versions.items())),
     )

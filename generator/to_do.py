@@ -1,0 +1,178 @@
+"""What has to be done for a model to be up to date, and why."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from generator import provenance, repository
+from generator.errors import TritongenError
+from generator.labels import IMAGENET, read_labels
+from generator.provenance import Provenance, digests, made_of, sha256_of
+from generator.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
+from generator.spec import NEW, DenseNetShape, Described, DPNShape, OnnxFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from generator.spec import BuildOptions, Network, Preprocessing, Weights
+
+    LoadWeights = Callable[[Network], tuple[nn.Module, Weights, Preprocessing]]
+
+Step = Literal["build", "render", "nothing"]
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where the modules of the ten networks come from: a seed, or a file for each."""
+
+    load: LoadWeights
+    seed: int | None = None
+    file_of: Callable[[Network], Path] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model that is to be in the repository."""
+
+    network: Network
+    options: BuildOptions
+    weights: WeightsSource
+    labels: Path | None
+    template_dir: Path | None
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The step that a model needs; `found` and `texts` are what is kept of it and what is written."""
+
+    step: Step
+    why: str
+    found: Provenance | None = None
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def to_do(job: Job, target: Path) -> Todo:
+    """Hold a model's folder against what it would be made of.
+
+    A graph is made anew where anything that it depends on differs from what its provenance says, or its files from
+    their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
+    """
+    if not target.exists():
+        return Todo("build", NEW)
+    try:
+        found = provenance.read(target)
+    except (OSError, ValueError):
+        return Todo("build", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
+    if why := differs(job, found) or damaged(target, found):
+        return Todo("build", why)
+    try:
+        rendered, texts = with_texts(job, replace(found, sha256=of_graph(found)), labels_of(job))
+    except TritongenError as error:
+        return Todo("build", str(error))
+    changed = [name for name, content in texts.items() if not holds(target / name, content)]
+    changed += [name for name in files_of(target) if name not in rendered.sha256 and name != repository.PROVENANCE_FILE]
+    if changed:
+        return Todo("render", f"{changed[0]} would be another", rendered, texts)
+    return Todo("nothing", "", found)
+
+
+def differs(job: Job, found: Provenance) -> str | None:
+    """What a graph depends on and is not as it was, in a word."""
+    if isinstance(job.network.shape, DenseNetShape | DPNShape):
+        if not same_weights(job, found):
+            return "other weights"
+    elif not isinstance(job.network.shape, OnnxFile):
+        return "what its function returns is not known before it is called"
+    if defined(job) != found.network:
+        return "another network"
+    for name in ("tolerance", "rewrites"):
+        if getattr(job.options, name) != getattr(found.options, name):
+            return f"another --{name}"
+    now = provenance.versions()
+    return next((f"another version of {name}" for name in now if now[name] != found.versions.get(name)), None)
+
+
+def same_weights(job: Job, found: Provenance) -> bool:
+    """Whether the ten's are of the same seed, or of the same file."""
+    if job.weights.file_of is None:
+        return (found.weights.source, found.weights.seed) == ("random", job.weights.seed)
+    path = job.weights.file_of(job.network)
+    return (found.weights.file, found.weights.sha256) == (path.name, sha256_of(path))
+
+
+def defined(job: Job) -> dict[str, Any]:
+    """What defines a network; of an ONNX file its bytes, and those of its external data."""
+    network = {"name": job.network.name, **made_of(job.network)}
+    if isinstance(job.network.shape, OnnxFile):
+        from generator.onnx_file import external_files, parse
+
+        path = job.network.shape.path
+        files = {path.name: path, **external_files(parse(path), path)}
+        network["sha256"] = digests(files)
+    return network
+
+
+def damaged(target: Path, found: Provenance) -> str | None:
+    """A file of the graph that is not as it was published."""
+    names = graph_files(found)
+    if missing := [name for name in names if not (target / name).is_file()]:
+        return f"{missing[0]} is not there"
+    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
+        now = dict(zip(names, pool.map(lambda name: sha256_of(target / name), names), strict=True))
+    return next((f"{name} was changed" for name in names if now[name] != found.sha256[name]), None)
+
+
+def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:
+    """A model's provenance with the digests of its texts, and the texts, provenance included."""
+    options, graph = job.options, of_graph(found)
+    described = Described(
+        job.network.name, found.signature, found.weights, found.preprocessing,
+        labelled=labels is not None, sha256="".join(graph.values()),
+    )  # fmt: skip
+    variants = {
+        repository.CONFIG_FILE: default_config(described, options),
+        **{f"configs/{name}": variant for name, variant in target_configs(described, options).items()},
+    }
+    texts = {path: config_text(variant, job.template_dir).encode() for path, variant in variants.items()}
+    if labels:
+        texts[LABELS] = read_labels(labels, found.signature.classes)
+    made = replace(
+        found,
+        options=options,
+        template=sha256_of(job.template_dir / CONFIG_TEMPLATE) if job.template_dir else None,
+        sha256=graph | digests(texts),
+    )
+    return made, texts | {repository.PROVENANCE_FILE: provenance.text(made)}
+
+
+def labels_of(job: Job) -> Path | None:
+    """The file of the classes' names: the one that was given, else ImageNet's for the ten."""
+    return job.labels or (IMAGENET if isinstance(job.network.shape, DenseNetShape | DPNShape) else None)
+
+
+def of_graph(found: Provenance) -> dict[str, str]:
+    """The digests of the graph's files."""
+    return {name: digest for name, digest in found.sha256.items() if name.startswith(f"{repository.VERSION}/")}
+
+
+def graph_files(found: Provenance) -> list[str]:
+    """Their names."""
+    return list(of_graph(found))
+
+
+def files_of(target: Path) -> list[str]:
+    """Every file of a model's folder."""
+    return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and has this content."""
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

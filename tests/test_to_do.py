@@ -1,0 +1,299 @@
+"""Builds that do only what is needed: what each change asks for, and that nothing else is done."""
+
+import json
+import os
+
+import onnx
+import pytest
+from helpers import ROOT, small_onnx
+
+import generator
+from generator import prepare, provenance
+from generator.errors import TritongenError
+from generator.spec import DPNShape, Network, Published
+
+TINY = Network(
+    "tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), Published(0.5, 0.9, 0.5, None, 1, 1)
+)
+GROWN = Network("tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (8, 4, 4, 4)), TINY.published)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_network(monkeypatch):
+    """The table with one network that builds in a second."""
+    monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
+
+
+@pytest.fixture(name="repository")
+def _repository(tmp_path):
+    """With that network."""
+    generator.build(output=tmp_path / "repo")
+    return tmp_path / "repo"
+
+
+@pytest.fixture(name="no_export")
+def _no_export(repository, monkeypatch):  # noqa: ARG001 (built before)
+    """With the network built, a build that makes a graph fails."""
+
+    def refuse(*_):
+        raise AssertionError("it was exported")
+
+    monkeypatch.setattr(prepare, "prepare", refuse)
+
+
+def state(folder):
+    """Every file with its content, its inode and its time."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in folder.rglob("*") if path.is_file()
+    }  # fmt: skip
+
+
+def contents(folder):
+    """Every file with its content."""
+    return {name: content for name, (content, _, _) in state(folder).items()}
+
+
+def only(report):
+    """Of a report of one model: what was done, and why."""
+    assert report.failed == {}
+    (built,) = report.built
+    return built.outcome, built.why
+
+
+@pytest.mark.usefixtures("no_export")
+def test_nothing_changed(repository):
+    """Nothing is written, and the summary has the figures all the same."""
+    before = state(repository)
+    report = generator.build(output=repository)
+    assert only(report) == ("up to date", "")
+    assert report.built[0].certificate.worst.relative_error < 1e-4
+    assert report.built[0].size_bytes == len(before["tiny-dpn/1/model.onnx"][0])
+    assert state(repository) == before
+
+
+def edit(path, content):
+    """Write a file anew in its place."""
+    path.write_bytes(content)
+
+
+GRAPH = {
+    "the weights": ({"seed": 1}, "other weights"),
+    "the tolerance": ({"tolerance": 5e-5}, "another --tolerance"),
+    "the rewrites": ({"rewrites": ["none"]}, "another --rewrites"),
+}
+
+
+@pytest.mark.parametrize("case", GRAPH)
+def test_what_a_graph_depends_on(repository, tmp_path, case):
+    """It is made anew, to the bytes of a first build."""
+    options, why = GRAPH[case]
+    assert only(generator.build(output=repository, **options)) == ("published", why)
+    generator.build(output=tmp_path / "other", **options)
+    assert contents(repository) == contents(tmp_path / "other")
+    assert only(generator.build(output=repository, **options)) == ("up to date", "")
+
+
+def test_another_network_of_the_name(repository, monkeypatch):
+    """One hyper-parameter is another."""
+    monkeypatch.setattr("generator.networks.NETWORKS", (GROWN,))
+    assert only(generator.build(output=repository)) == ("published", "another network")
+
+
+@pytest.mark.parametrize("package", provenance.PACKAGES)
+def test_another_version(repository, monkeypatch, package):
+    """Of whatever makes or verifies a graph."""
+    now = provenance.versions()
+    monkeypatch.setattr(provenance, "versions", lambda: {**now, package: "0.0.1"})
+    assert only(generator.build(output=repository)) == ("published", f"another version of {package}")
+
+
+def flipped(content):
+    """One bit, in the middle."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+DAMAGED = {
+    "a bit": (lambda path: edit(path, flipped(path.read_bytes())), "1/model.onnx was changed"),
+    "cut short": (lambda path: edit(path, path.read_bytes()[:-1]), "1/model.onnx was changed"),
+    "gone": (lambda path: path.unlink(), "1/model.onnx is not there"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_graph(repository, case):
+    """It is made anew, and is what it was."""
+    damage, why = DAMAGED[case]
+    before = contents(repository)
+    damage(repository / "tiny-dpn" / "1" / "model.onnx")
+    assert only(generator.build(output=repository)) == ("published", why)
+    assert contents(repository) == before
+
+
+PROVENANCE = {
+    "empty": b"",
+    "no object": b"[]",
+    "of an older tritongen": b'{"network": {"name": "tiny-dpn"}}',
+    "no text": b"\xff",
+    "without end": b"[" * 100_000,
+    "large": b" " * (1 << 22) + b"{}",
+}
+
+
+@pytest.mark.parametrize("case", PROVENANCE)
+def test_provenance_that_cannot_be_read(repository, case):
+    """The model is made anew."""
+    before = contents(repository)
+    (repository / "tiny-dpn" / "provenance.json").write_bytes(PROVENANCE[case])
+    outcome, why = only(generator.build(output=repository))
+    assert (outcome, why) == ("published", "its provenance.json is not one that this tritongen writes")
+    assert contents(repository) == before
+
+
+def test_provenance_that_was_edited(repository):
+    """A better figure, written by hand, does not stay."""
+    path = repository / "tiny-dpn" / "provenance.json"
+    before = path.read_bytes()
+    record = json.loads(before)
+    record["certificate"]["batches"][0]["max_abs_error"] = 0.0
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    assert only(generator.build(output=repository))[0] == "published"
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["1/../../../secret", "/etc/passwd"])
+def test_provenance_of_files_elsewhere(repository, name):
+    """Sealed or not, it names no file outside of the model's folder."""
+    path = repository / "tiny-dpn" / "provenance.json"
+    record = json.loads(path.read_text())
+    record["sha256"][name] = "0" * 64
+    del record[provenance.SEAL]
+    path.write_text(json.dumps(record | {provenance.SEAL: provenance.seal(record)}))
+    outcome, why = only(generator.build(output=repository))
+    assert (outcome, why) == ("published", "its provenance.json is not one that this tritongen writes")
+
+
+TEXTS = {
+    "a serving option": ({"max_queue_delay_us": 7}, "config.pbtxt would be another"),
+    "the precision": ({"precision": "fp32"}, "config.pbtxt would be another"),
+    "a GPU less": ({"gpus": ["t4"]}, "provenance.json would be another"),
+}
+
+
+@pytest.mark.parametrize("case", TEXTS)
+@pytest.mark.usefixtures("no_export")
+def test_what_only_texts_depend_on(repository, tmp_path, monkeypatch, case):
+    """They are rendered, nothing is exported, and the graph is the same file."""
+    options, why = TEXTS[case]
+    before = state(repository)
+    assert only(generator.build(output=repository, **options)) == ("rendered", why)
+    after = state(repository)
+    assert after["tiny-dpn/1/model.onnx"] == before["tiny-dpn/1/model.onnx"]
+    assert only(generator.build(output=repository, **options)) == ("up to date", "")
+    monkeypatch.undo()
+    monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
+    generator.build(output=tmp_path / "other", **options)
+    assert contents(repository) == contents(tmp_path / "other")
+
+
+EDITED = {
+    "a config": (lambda model: edit(model / "config.pbtxt", b"# mine\n"), "config.pbtxt would be another"),
+    "a config that is gone": (
+        lambda model: (model / "configs/t4-fp16.pbtxt").unlink(),
+        "configs/t4-fp16.pbtxt would be",
+    ),
+    "the labels": (lambda model: edit(model / "labels.txt", b"cat\n"), "labels.txt would be another"),
+    "a file more": (lambda model: edit(model / "configs" / "h100.pbtxt", b""), "configs/h100.pbtxt would be another"),
+}
+
+
+@pytest.mark.parametrize("case", EDITED)
+@pytest.mark.usefixtures("no_export")
+def test_an_edited_text(repository, case):
+    """It is as it was again."""
+    change, why = EDITED[case]
+    before = contents(repository)
+    change(repository / "tiny-dpn")
+    outcome, reason = only(generator.build(output=repository))
+    assert outcome == "rendered"
+    assert reason.startswith(why)
+    assert contents(repository) == before
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_template_of_one_s_own(repository, tmp_path):
+    """Another text, another rendering; the same text, none."""
+    (tmp_path / "own").mkdir()
+    text = (ROOT / "templates" / "config.pbtxt.j2").read_text()
+    (tmp_path / "own" / "config.pbtxt.j2").write_text("# mine\n" + text)
+    assert only(generator.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
+    assert (repository / "tiny-dpn" / "config.pbtxt").read_text().startswith("# mine")
+    assert only(generator.build(output=repository, template_dir=tmp_path / "own")) == ("up to date", "")
+    (tmp_path / "own" / "config.pbtxt.j2").write_text("# yours\n" + text)
+    assert only(generator.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
+
+
+def test_force(repository):
+    """Everything, to the same bytes."""
+    before = contents(repository)
+    assert only(generator.build(output=repository, force=True)) == ("published", "--force")
+    assert contents(repository) == before
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_dry_run(repository, tmp_path):
+    """What would be done, and nothing written, not even a folder."""
+    before = state(repository)
+    for options, needed in (({}, ("nothing", "")), ({"seed": 3}, ("build", "other weights")),
+                            ({"precision": "fp32"}, ("render", "config.pbtxt would be another"))):  # fmt: skip
+        report = generator.build(output=repository, dry_run=True, **options)
+        todo = report.needed["tiny-dpn"]
+        assert (todo.step, todo.why) == needed
+        assert report.built == ()
+    assert state(repository) == before
+    assert generator.build(output=tmp_path / "new", dry_run=True).needed["tiny-dpn"].why == "it is not there"
+    assert [path.name for path in tmp_path.iterdir()] == ["repo"]
+
+
+def test_an_onnx_file_of_one_s_own(tmp_path):
+    """Its bytes and those of its external data are what it is."""
+    model = small_onnx(classes=10)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    network = generator.onnx_network(path, "net", ())
+
+    def build():
+        return only(generator.build(network, output=tmp_path / "repo"))
+
+    assert build() == ("published", "it is not there")
+    assert build() == ("up to date", "")
+    data = tmp_path / "net.data"
+    values = bytearray(data.read_bytes())
+    values[: len(values)] = b"\0" * len(values)
+    data.write_bytes(values)
+    assert build() == ("published", "another network")
+    os.utime(data)
+    assert build() == ("up to date", "")
+    onnx.save(small_onnx(classes=5), path)
+    assert build() == ("published", "another network")
+
+
+def test_a_torch_function_is_called(tmp_path, monkeypatch):
+    """What it returns is not known before."""
+    (tmp_path / "ours.py").write_text(
+        "import torch\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Linear(4, 2)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = generator.torch_network("ours:net", "net", ("4",))
+    generator.build(network, output=tmp_path / "repo")
+    why = "what its function returns is not known before it is called"
+    assert only(generator.build(network, output=tmp_path / "repo")) == ("published", why)
+
+
+def test_a_folder_of_somebody_else(tmp_path):
+    """It is neither taken nor replaced."""
+    (tmp_path / "repo" / "tiny-dpn").mkdir(parents=True)
+    report = generator.build(output=tmp_path / "repo")
+    assert isinstance(report.failed["tiny-dpn"], TritongenError)
+    assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
