@@ -26,7 +26,7 @@ ITSELF = "it names the program itself, such as the perf_analyzer of Triton's SDK
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
 POLL_S = 5.0
 STOP_GRACE_S = 2.0
-# perf_analyzer 2.51 now and then loses an answer of a fast model (5 of 450 processes on a model of 1 ms) and waits for
+# perf_analyzer 2.51 now and then loses an answer of a fast model (4 of 452 processes on a model of 1 ms) and waits for
 # it for ever; so one that stops in its midst is started anew.
 TRIES = 3
 STALL_S = 30.0
