@@ -25,7 +25,7 @@ from generator.spec import (
     OnnxFile,
     Preprocessing,
 )
-from generator.to_do import Job, Todo, WeightsSource, defined, graph_files, to_do, with_texts
+from generator.to_do import Job, Todo, WeightsSource, defined, to_do, with_texts
 from generator.weights.fetch import fetch
 from generator.weights.find import find
 from generator.weights.publishers import PUBLISHERS, remote
@@ -36,14 +36,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from generator.provenance import Provenance
-    from generator.spec import Outcome, Weights
+    from generator.spec import Weights
 
     OnStep = Callable[[Network, str], None]
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "rendered", "up to date", "failed")
-FORCED = Todo("build", "--force")
-OUTCOME_OF: dict[str, Outcome] = {"build": "published", "render": "rendered"}
+FORCED = Todo("published", "--force")
 RANDOM = "random"
 
 
@@ -133,7 +132,7 @@ def build(
                 on_step(network, "failed")
                 failed[network.name] = error
             else:
-                on_step(network, "planned" if dry_run else built[-1].outcome)
+                on_step(network, "planned" if dry_run else needed[network.name].outcome)
     return BuildReport(tuple(built), failed, needed)
 
 
@@ -160,20 +159,20 @@ def build_model(job: Job, todo: Todo, staging: Path, output: Path, on_step: OnSt
     target = output.resolve() / job.network.name
     repository.check_replaceable(target)
     staged = staging / job.network.name
-    match todo.step:
-        case "build":
+    match todo.outcome:
+        case "published":
             found, texts = make(job, staged, on_step)
-        case "render":
+        case "rendered":
             assert todo.found is not None  # noqa: S101 (what is rendered was read)
             on_step(job.network, "publish")
             found, texts = todo.found, todo.texts
-            repository.link_files(target, staged, graph_files(found))
-        case "nothing":
+            repository.link_files(target, staged, found.graph_sha256)
+        case "up to date":
             assert todo.found is not None  # noqa: S101 (what is left alone was read)
-            return summary(job.network, todo.found, target, "up to date", todo.why)
+            return summary(job.network, todo.found, target)
     repository.write_model(staged, texts)
     folder = repository.publish(staged, output)
-    return summary(job.network, found, folder, OUTCOME_OF[todo.step], todo.why)
+    return summary(job.network, found, folder)
 
 
 def make(job: Job, staged: Path, on_step: OnStep) -> tuple[Provenance, dict[str, bytes]]:
@@ -211,12 +210,10 @@ def make(job: Job, staged: Path, on_step: OnStep) -> tuple[Provenance, dict[str,
     return with_texts(job, found, job.labels or prepared.labels)
 
 
-def summary(network: Network, found: Provenance, folder: Path, outcome: Outcome, why: str) -> BuiltModel:
+def summary(network: Network, found: Provenance, folder: Path) -> BuiltModel:
     """A model that is there."""
-    size_bytes = sum((folder / name).stat().st_size for name in graph_files(found))
-    return BuiltModel(
-        network, found.weights, folder, size_bytes, found.signature, found.graph, found.certificate, outcome, why
-    )
+    size_bytes = sum((folder / name).stat().st_size for name in found.graph_sha256)
+    return BuiltModel(network, found.weights, folder, size_bytes, found.signature, found.graph, found.certificate)
 
 
 def weights_source(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cattrs
 
 from generator import serving_options
-from generator.repository import PROVENANCE_FILE
+from generator.repository import PROVENANCE_FILE, VERSION
 from generator.spec import (
     BatchError,
     BuildOptions,
@@ -40,8 +40,6 @@ PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
 LARGEST_BYTES = 1 << 22
 SEAL = "sha256_of_the_rest"
 CONVERTER = cattrs.Converter()
-# A figure that is not finite is written as text, since JSON has none.
-CONVERTER.register_structure_hook(float, lambda value, _: float(value))
 CONVERTER.register_structure_hook_func(
     lambda kind: kind == tuple[tuple[str, str], ...],
     lambda value, _: tuple((str(key), str(entry)) for key, entry in value.items()),
@@ -65,6 +63,11 @@ class Provenance:
     certificate: Certificate
     versions: dict[str, str]
     sha256: dict[str, str]
+
+    @property
+    def graph_sha256(self) -> dict[str, str]:
+        """Those of the graph's files."""
+        return {name: digest for name, digest in self.sha256.items() if name.startswith(f"{VERSION}/")}
 
 
 def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
@@ -199,10 +202,10 @@ def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
 def digest_of_folder(version: Path) -> str:
     """SHA-256 over the names and the digests of a version's files as they are on disk, in hex."""
     files = {str(path.relative_to(version)): path for path in version.rglob("*") if path.is_file()}
-    return digest_of_version(digests(files))
+    return digest_of_digests(digests(files))
 
 
-def digest_of_version(digests: Mapping[str, str]) -> str:
+def digest_of_digests(digests: Mapping[str, str]) -> str:
     """The same of digests that are known."""
     return sha256_of(repr(dict(sorted(digests.items()))).encode())
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import onnx
 
 Precision = Literal["fp16", "fp32"]
-# Made anew, its configs rendered anew, or as it was.
-Outcome = Literal["published", "rendered", "up to date"]
 NEW = "it is not there"  # why a model is made for the first time
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 # Names of generator.rewrites.
@@ -348,7 +346,7 @@ class GraphFacts:
 
 @dataclass(frozen=True)
 class BuiltModel:
-    """A model that is in the repository, for the summary: how it came to be there, and why."""
+    """A model that is in the repository, for the summary."""
 
     network: Network
     weights: Weights
@@ -357,5 +355,3 @@ class BuiltModel:
     signature: Signature
     graph: GraphFacts
     certificate: Certificate
-    outcome: Outcome = "published"
-    why: str = ""

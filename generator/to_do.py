@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     LoadWeights = Callable[[Network], tuple[nn.Module, Weights, Preprocessing]]
 
-Step = Literal["build", "render", "nothing"]
+# Its graph anew, its texts alone, or as it is: what it needs, and what has become of it.
+Outcome = Literal["published", "rendered", "up to date"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Todo:
-    """The step that a model needs; `found` and `texts` are what is kept of it and what is written."""
+    """What a model needs; `found` and `texts` are what is kept of it and what is written."""
 
-    step: Step
+    outcome: Outcome
     why: str
     found: Provenance | None = None
     texts: dict[str, bytes] = field(default_factory=dict)
@@ -63,22 +64,22 @@ def to_do(job: Job, target: Path) -> Todo:
     their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
     """
     if not target.exists():
-        return Todo("build", NEW)
+        return Todo("published", NEW)
     try:
         found = provenance.read(target)
     except (OSError, ValueError):
-        return Todo("build", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
+        return Todo("published", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
     if why := differs(job, found) or damaged(target, found):
-        return Todo("build", why)
+        return Todo("published", why)
     try:
-        rendered, texts = with_texts(job, replace(found, sha256=of_graph(found)), labels_of(job))
+        rendered, texts = with_texts(job, found, labels_of(job))
     except TritongenError as error:
-        return Todo("build", str(error))
+        return Todo("published", str(error))
     changed = [name for name, content in texts.items() if not holds(target / name, content)]
     changed += [name for name in files_of(target) if name not in rendered.sha256 and name != repository.PROVENANCE_FILE]
     if changed:
-        return Todo("render", f"{changed[0]} would be another", rendered, texts)
-    return Todo("nothing", "", found)
+        return Todo("rendered", f"{changed[0]} would be another", rendered, texts)
+    return Todo("up to date", "", found)
 
 
 def differs(job: Job, found: Provenance) -> str | None:
@@ -119,17 +120,19 @@ def defined(job: Job) -> dict[str, Any]:
 
 def damaged(target: Path, found: Provenance) -> str | None:
     """A file of the graph that is not as it was published."""
-    names = graph_files(found)
-    if missing := [name for name in names if not (target / name).is_file()]:
+    graph = found.graph_sha256
+    if missing := [name for name in graph if not (target / name).is_file()]:
         return f"{missing[0]} is not there"
     with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
-        now = dict(zip(names, pool.map(lambda name: sha256_of(target / name), names), strict=True))
-    return next((f"{name} was changed" for name in names if now[name] != found.sha256[name]), None)
+        now = pool.map(lambda name: sha256_of(target / name), graph)
+        return next(
+            (f"{name} was changed" for name, digest in zip(graph, now, strict=True) if digest != graph[name]), None
+        )
 
 
 def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:
     """A model's provenance with the digests of its texts, and the texts, provenance included."""
-    options, graph = job.options, of_graph(found)
+    options, graph = job.options, found.graph_sha256
     described = Described(
         job.network.name, found.signature, found.weights, found.preprocessing,
         labelled=labels is not None, sha256="".join(graph.values()),
@@ -153,16 +156,6 @@ def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Proven
 def labels_of(job: Job) -> Path | None:
     """The file of the classes' names: the one that was given, else ImageNet's for the ten."""
     return job.labels or (IMAGENET if isinstance(job.network.shape, DenseNetShape | DPNShape) else None)
-
-
-def of_graph(found: Provenance) -> dict[str, str]:
-    """The digests of the graph's files."""
-    return {name: digest for name, digest in found.sha256.items() if name.startswith(f"{repository.VERSION}/")}
-
-
-def graph_files(found: Provenance) -> list[str]:
-    """Their names."""
-    return list(of_graph(found))
 
 
 def files_of(target: Path) -> list[str]:

@@ -48,13 +48,14 @@ class Analyzer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one process: a report, or a reason."""
+    """What became of one process: a report, or a reason; `stalled`: it had answers, and came to no end."""
 
     status: Status
     command: tuple[str, ...]
     seconds: float = 0.0
     report: Report | None = None
     reason: str = ""
+    stalled: bool = False
 
 
 def find(program: Path | None) -> tuple[Path, str]:
@@ -122,15 +123,16 @@ def measure(
         answered: how many requests of the model the server has answered so far.
     """
     for _ in range(TRIES):
-        if found := one_process(analyzer, point, model, url, plan, answered):
-            return found
-    return Outcome("failed", (), reason=f"perf_analyzer hung after some answers, {TRIES} times")
+        found = one_process(analyzer, point, model, url, plan, answered)
+        if not found.stalled:
+            break
+    return found
 
 
 def one_process(
     analyzer: Analyzer, point: PerfPoint, model: ServedModel, url: str, plan: Plan, answered: Callable[[], int]
-) -> Outcome | None:
-    """Run perf_analyzer once; None where it stopped in its midst."""
+) -> Outcome:
+    """Run perf_analyzer once."""
     with tempfile.TemporaryDirectory(prefix="tritongen-perf-") as folder:
         inputs, report, log = (Path(folder) / name for name in ("inputs.json", "report.csv", "log"))
         line = command(analyzer, point, url, plan, inputs, report)
@@ -146,11 +148,10 @@ def one_process(
         finally:
             child.stop(STOP_GRACE_S)
         seconds = time.monotonic() - begun
-        if status is None and answers:
-            return None
         if status is None:
-            why = f"perf_analyzer hung: the server answered nothing for {analyzer.patience_s:.0f} s"
-            return Outcome("failed", tuple(line), seconds, reason=why)
+            nothing = f"the server answered nothing for {analyzer.patience_s:.0f} s"
+            why = f"perf_analyzer hung: {f'{answers} answers came, and no end' if answers else nothing}"
+            return Outcome("failed", tuple(line), seconds, reason=why, stalled=answers > 0)
         return outcome(tuple(line), seconds, status, log.read_text(errors="replace"), report)
 
 

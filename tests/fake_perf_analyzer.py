@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """(Fake perf_analyzer.) Passes its call on to the real one; for a model of a given name it crashes, hangs, or stalls.
 
-REAL names the real one; CRASH, HANG and STALL (once: the real one answers, and no end comes) the model that it treats
-so; it says the version of the real one.
+REAL names the real one; CRASH, HANG and STALL the model that it treats so (to stall: the real one answers, and no end
+comes; TIMES: how often); it says the version of the real one.
 """
 
 import os
@@ -18,8 +18,9 @@ if model and model == os.environ.get("CRASH"):
     sys.exit(99)
 if model and model == os.environ.get("HANG"):
     time.sleep(3600)
-if model and model == os.environ.get("STALL") and not Path("stalled").exists():
-    Path("stalled").touch()
+stalled = len(list(Path().glob("stalled*")))
+if model and model == os.environ.get("STALL") and stalled < int(os.environ["TIMES"]):
+    Path(f"stalled{stalled}").touch()
     subprocess.run([os.environ["REAL"], *arguments], check=True)
     time.sleep(3600)
 os.execv(os.environ["REAL"], [os.environ["REAL"], *arguments])  # noqa: S606

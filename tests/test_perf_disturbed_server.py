@@ -54,10 +54,20 @@ def test_a_perf_analyzer_that_hangs(small_server, tmp_path):
 
 def test_a_perf_analyzer_that_stalls(small_server, tmp_path):
     """(Fake perf_analyzer.) One that has its answers and does not end, as the real one at times, is started anew."""
-    ran = fake(tmp_path, small_server, "--patience", "2", "-m", "one", STALL="one")
-    assert (tmp_path / "stalled").exists()
+    ran = fake(tmp_path, small_server, "--patience", "2", "-m", "one", STALL="one", TIMES="2")
+    assert (tmp_path / "stalled1").exists()
     assert figures(cells(ran.stdout)["one"])
     assert not [repeat for repeat in kept(tmp_path).repeats if repeat.status != "ok"]
+    assert not processes_of("fake_perf_analyzer")
+
+
+def test_a_perf_analyzer_that_stalls_each_time(small_server, tmp_path):
+    """(Fake perf_analyzer.) The third time it is given up, and the round keeps its line."""
+    ran = fake(tmp_path, small_server, "--patience", "2", "-m", "one", STALL="one", TIMES="3")
+    assert ran.status == 1
+    assert "failed: one fp32 batch 1: perf_analyzer hung: 11 answers came, and no end" in ran.stderr
+    (repeat,) = kept(tmp_path).repeats
+    assert "-m" in repeat.command
     assert not processes_of("fake_perf_analyzer")
 
 

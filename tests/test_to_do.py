@@ -58,7 +58,8 @@ def only(report):
     """Of a report of one model: what was done, and why."""
     assert report.failed == {}
     (built,) = report.built
-    return built.outcome, built.why
+    todo = report.needed[built.network.name]
+    return todo.outcome, todo.why
 
 
 @pytest.mark.usefixtures("no_export")
@@ -245,11 +246,11 @@ def test_force(repository):
 def test_a_dry_run(repository, tmp_path):
     """What would be done, and nothing written, not even a folder."""
     before = state(repository)
-    for options, needed in (({}, ("nothing", "")), ({"seed": 3}, ("build", "other weights")),
-                            ({"precision": "fp32"}, ("render", "config.pbtxt would be another"))):  # fmt: skip
+    for options, needed in (({}, ("up to date", "")), ({"seed": 3}, ("published", "other weights")),
+                            ({"precision": "fp32"}, ("rendered", "config.pbtxt would be another"))):  # fmt: skip
         report = generator.build(output=repository, dry_run=True, **options)
         todo = report.needed["tiny-dpn"]
-        assert (todo.step, todo.why) == needed
+        assert (todo.outcome, todo.why) == needed
         assert report.built == ()
     assert state(repository) == before
     assert generator.build(output=tmp_path / "new", dry_run=True).needed["tiny-dpn"].why == "it is not there"

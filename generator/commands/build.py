@@ -15,8 +15,6 @@ from generator.commands.serving import said, serving_options
 from generator.errors import BadOption
 from generator.spec import NEW, REWRITES
 
-WOULD = {"build": "built", "render": "rendered", "nothing": "up to date"}
-
 if TYPE_CHECKING:
     from generator.commands.options import Colours
     from generator.pipeline import BuildReport
@@ -185,10 +183,10 @@ def print_needed(report: BuildReport, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        needed = {name: {"step": todo.step, "why": todo.why} for name, todo in report.needed.items()}
-        click.echo(json.dumps(needed, indent=2))
+        models = [{"model": name, "outcome": todo.outcome, "why": todo.why} for name, todo in report.needed.items()]
+        click.echo(json.dumps({"models": models, "failed": reasons(report)}, indent=2))
         return
-    rows = [(name, WOULD[todo.step], todo.why) for name, todo in report.needed.items()]
+    rows = [(name, todo.outcome, todo.why) for name, todo in report.needed.items()]
     console.out().print(console.table(("Model", "Would be", "Because"), rows, left=3))
     for error in report.failed.values():
         console.complain(str(error), error.hint)
@@ -204,8 +202,8 @@ def print_json(report: BuildReport) -> None:
         {
             "model": model.network.name,
             "folder": str(model.folder),
-            "outcome": model.outcome,
-            "why": model.why,
+            "outcome": report.needed[model.network.name].outcome,
+            "why": report.needed[model.network.name].why,
             "size_bytes": model.size_bytes,
             "nodes": model.graph.nodes,
             "weights": model.weights.label,
@@ -217,8 +215,12 @@ def print_json(report: BuildReport) -> None:
         }
         for model in report.built
     ]
-    failed = {name: str(error) for name, error in report.failed.items()}
-    click.echo(json.dumps({"models": models, "failed": failed}, indent=2))
+    click.echo(json.dumps({"models": models, "failed": reasons(report)}, indent=2))
+
+
+def reasons(report: BuildReport) -> dict[str, str]:
+    """Why each of the others failed."""
+    return {name: str(error) for name, error in report.failed.items()}
 
 
 def print_summary(report: BuildReport, output: Path, precision: str) -> None:
@@ -239,8 +241,9 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
             "no such figure. All of it is in provenance.json."
         )
         for model in report.built:
-            if model.why and model.outcome != "up to date" and model.why != NEW:
-                console.say(f"{model.network.name}: {model.outcome}, since {model.why}")
+            todo = report.needed[model.network.name]
+            if todo.why not in ("", NEW):
+                console.say(f"{model.network.name}: {todo.outcome}, since {todo.why}")
             if model.signature.unbatched:
                 console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
             if model.graph.unsimplified:
@@ -253,7 +256,7 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
 
 def outcomes(report: BuildReport) -> str:
     """`7 up to date, 3 published`."""
-    counts = Counter(model.outcome for model in report.built)
+    counts = Counter(report.needed[model.network.name].outcome for model in report.built)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 

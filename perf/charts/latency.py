@@ -125,19 +125,13 @@ def against_top1(found: Latencies, precision: Precision) -> Points | NotDrawn:
 def against_batch(found: Latencies, precision: Precision) -> Points | NotDrawn:
     """Latency against the batch size: a line a model, named at its end."""
     name = found.named("latency-batch", precision)
-    series = []
-    for model in found.models:
-        mine = {p.batch_size: f for p, f in found.figures.items() if (p.model, p.precision) == (model, precision)}
-        sizes = sorted(mine)
-        marks = [Mark(n, mine[n].ms, title(model) if n == sizes[-1] else "", mine[n].stable) for n in sizes]
-        if marks:
-            series.append(Series(title(model), family(model), "solid", tuple(marks)))
+    series = lines(found, precision, {point: point.batch_size for point in found.figures})
     ticks = tuple(sorted({mark.x for one in series for mark in one.marks}))
     if len(ticks) < 2:  # noqa: PLR2004 (a line has two ends)
         return NotDrawn(name, f"there is no {precision.upper()} figure at two batch sizes")
     return Points(
         name, found.titled("Latency against batch size", precision), found.about,
-        Axis("Images a request", log=True, ticks=ticks), Axis(found.what, log=True), tuple(series),
+        Axis("Images a request", log=True, ticks=ticks), Axis(found.what, log=True), series,
         names_at_end=True,
     )  # fmt: skip
 
@@ -145,17 +139,7 @@ def against_batch(found: Latencies, precision: Precision) -> Points | NotDrawn:
 def against_page(found: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:
     """Measured against published, cell by cell: a line a model through its batch sizes."""
     name = f"measured-{page.name}-{precision}"
-    series = []
-    for model in found.models:
-        cells = [
-            (point.batch_size, page.figures[point].ms, figure)
-            for point, figure in found.figures.items()
-            if (point.model, point.precision) == (model, precision) and point in page.figures
-        ]
-        last = max((size for size, _, _ in cells), default=0)
-        marks = [Mark(x, figure.ms, title(model) if n == last else "", figure.stable) for n, x, figure in sorted(cells)]
-        if marks:
-            series.append(Series(title(model), family(model), "solid", tuple(marks)))
+    series = lines(found, precision, {point: figure.ms for point, figure in page.figures.items()})
     if not series:
         return NotDrawn(name, "there is no cell in both")
     about = f"{found.about} {page.about} Each line goes from the smallest batch to the largest, where its name is."
@@ -165,8 +149,23 @@ def against_page(found: Latencies, page: Latencies, precision: Precision, *, sam
         about += " Two devices: the chart tells whether the order is the same, not how fast a GPU would be."
     return Points(
         name, f"Latency measured against latency {page.of}, {precision.upper()}", about,
-        Axis(page.what, log=True), Axis(found.what, log=True), tuple(series), diagonal=same_device,
+        Axis(page.what, log=True), Axis(found.what, log=True), series, diagonal=same_device,
     )  # fmt: skip
+
+
+def lines(found: Latencies, precision: Precision, across: Mapping[PerfPoint, float]) -> tuple[Series, ...]:
+    """A line a model through its batch sizes, of the points that have a place across; named at the largest."""
+    made = []
+    for model in found.models:
+        mine = [p for p in found.figures if (p.model, p.precision) == (model, precision) and p in across]
+        mine.sort(key=lambda point: point.batch_size)
+        marks = tuple(
+            Mark(across[p], found.figures[p].ms, title(model) if p == mine[-1] else "", found.figures[p].stable)
+            for p in mine
+        )
+        if marks:
+            made.append(Series(title(model), family(model), "solid", marks))
+    return tuple(made)
 
 
 def where_it_goes(stored: Stored, precision: Precision, batch_size: int) -> Bars | NotDrawn:

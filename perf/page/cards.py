@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import provenance
-from generator.provenance import digest_of_folder, digest_of_version
-from generator.repository import PROVENANCE_FILE
+from generator.provenance import digest_of_digests, digest_of_folder
+from generator.repository import PROVENANCE_FILE, VERSION
 from perf.compare import hashes
 from perf.table import Table, title
 
@@ -55,7 +55,7 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
     folder = repository / model.name
     try:
         found = provenance.read(folder)
-        if digest not in digests_of_versions(found.sha256) & held(folder):
+        if digest != digest_of_folder(folder / VERSION) or digest != digest_of_version(found):
             return Card(title(model.name), facts, why=OTHER_BYTES)
     except OSError:
         return Card(title(model.name), facts, why=NOT_AT_HAND)
@@ -65,19 +65,9 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
     return Card(title(model.name), facts + graph_facts(found), certificate(found.certificate), worst)
 
 
-def held(folder: Path) -> set[str]:
-    """The same of the versions that are on disk."""
-    return {digest_of_folder(path) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()}
-
-
-def digests_of_versions(sha256: dict[str, str]) -> set[str]:
-    """What a run calls each version's files, from the digests of its provenance."""
-    versions: dict[str, dict[str, str]] = {}
-    for name, digest in sha256.items():
-        version, _, file = name.partition("/")
-        if version.isdecimal():
-            versions.setdefault(version, {})[file] = digest
-    return set(map(digest_of_version, versions.values()))
+def digest_of_version(found: Provenance) -> str:
+    """What a run calls a version's files, from the digests of its provenance."""
+    return digest_of_digests({name.removeprefix(f"{VERSION}/"): one for name, one in found.graph_sha256.items()})
 
 
 def certificate(found: Certificate) -> Table:

@@ -35,7 +35,6 @@ MARKED = {" (unstable)": "unstable", "failed": "failed", " slower": "slower", " 
 class Drawn:
     """A chart on the page; `svg` is markup, and all of its own text is escaped in it."""
 
-    name: str
     title: str
     about: str
     svg: str
@@ -99,7 +98,7 @@ def bare(shown: Table) -> Table:
 def drawn(chart: Chart) -> Drawn:
     """A chart as a figure."""
     svg = inline(bare_svg(chart), chart.name, chart.title, description(chart))
-    return Drawn(chart.name, chart.title, chart.about, svg)
+    return Drawn(chart.title, chart.about, svg)
 
 
 def facts(stored: Stored) -> list[tuple[str, str]]:
@@ -113,7 +112,7 @@ def facts(stored: Stored) -> list[tuple[str, str]]:
     rows = (
         ("Run", run.id),
         ("When", table.period(stored)),
-        ("Device", run.device.label + (" (as stated)" if device.stated else "")),
+        ("Device", device.label),
         ("GPU", gpu),
         ("CPU governor", device.governor),
         ("Server", f"{run.server}, Triton {versions.triton}" if versions else run.server),
