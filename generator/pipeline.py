@@ -121,9 +121,10 @@ def build(
     needed: dict[str, Todo] = {}
     with nullcontext(output) if dry_run else repository.staging(output) as staging:
         for job in jobs:
-            network = job.network
+            network, target = job.network, output.resolve() / job.network.name
             try:
-                needed[network.name] = FORCED if force else to_do(job, output.resolve() / network.name)
+                repository.check_replaceable(target)
+                needed[network.name] = FORCED if force else to_do(job, target)
                 if not dry_run:
                     built.append(build_model(job, needed[network.name], staging, output, on_step))
             except OutputFailed:
@@ -157,7 +158,6 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
 def build_model(job: Job, todo: Todo, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
     """Bring one model up to date: make it and publish it, render its configs, or leave it as it is."""
     target = output.resolve() / job.network.name
-    repository.check_replaceable(target)
     staged = staging / job.network.name
     match todo.outcome:
         case "published":

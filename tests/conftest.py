@@ -78,3 +78,20 @@ def _read(tmp_path):
         return read_header(tmp_path / "model.onnx")
 
     return read
+
+
+@pytest.fixture(name="warm_weights", scope="session")
+def _warm_weights(tmp_path_factory):
+    """What is imported at the first load is imported now: a test that watches sees its own file alone."""
+    from weights_samples import BY_NAME, TINY_DENSENET, as_paddle, state_dict, write
+
+    from generator.errors import WeightsUnusable
+    from generator.weights.load import load
+
+    folder = tmp_path_factory.mktemp("warm")
+    state = state_dict(TINY_DENSENET)
+    for container in ("torch zip", "torch legacy", "safetensors"):
+        load(TINY_DENSENET, write(folder / container, state, container))
+    load(TINY_DENSENET, write(folder / "paddle", as_paddle(TINY_DENSENET, state), "Paddle pickle 4"))
+    with pytest.raises(WeightsUnusable):
+        load(BY_NAME["dpn68"], folder / "paddle")

@@ -166,3 +166,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def ask(url: str, model: str, batch: np.ndarray) -> np.ndarray:
+    """The server's answer to a batch of images."""
+    import tritonclient.grpc as triton
+
+    request = triton.InferInput("input", list(batch.shape), "FP32")
+    request.set_data_from_numpy(batch)
+    with triton.InferenceServerClient(url) as client:
+        return client.infer(model, [request]).as_numpy("output")

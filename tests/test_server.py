@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from helpers import SMALL_CONFIG, eventually, processes_of, run_program, serving, small_onnx, write_model
+from helpers import SMALL_CONFIG, ask, eventually, processes_of, run_program, serving, small_onnx, write_model
 
 import generator
 from generator import image, samples
@@ -20,7 +20,6 @@ from generator.errors import PortInUse, ServerFailed
 from generator.networks import INPUT, NETWORKS, select
 from generator.references import TorchReference
 from generator.server import probe
-from generator.server.lifecycle import ready
 from generator.server.ports import free_ports
 from generator.spec import Preprocessing
 from generator.verify import TOLERANCE
@@ -30,14 +29,6 @@ pytestmark = pytest.mark.server
 
 LISTENING = "0A"  # the state in /proc/net/tcp
 NAMES = [network.name for network in NETWORKS]
-
-
-def ask(url, model, batch):
-    """The server's answer to a batch of images."""
-    request = triton.InferInput("input", list(batch.shape), "FP32")
-    request.set_data_from_numpy(batch)
-    with triton.InferenceServerClient(url) as client:
-        return client.infer(model, [request]).as_numpy("output")
 
 
 def test_all_ten_are_ready(server):
@@ -353,55 +344,3 @@ def test_a_running_server_never_sees_half_a_model(tmp_path):
             process.send_signal(signal.SIGINT)
     assert "failed to load" not in log.read_text()
     assert "Poll failed" not in log.read_text()
-
-
-SHELL = "$(touch ran) & `touch ran`; 'x\" y"
-
-
-@pytest.mark.parametrize("name", ["plain space", SHELL, "ünï"])
-def test_paths_that_a_shell_would_take_for_its_own(tmp_path, name):
-    """The Python backend starts its stubs through a shell, with nothing quoted: nothing of a path is executed."""
-    write_model(tmp_path / name, "small")
-    with serving(tmp_path / name) as server:
-        assert ask(server.url, "small", np.ones((1, 3, 224, 224), np.float32)).shape == (1, 1000)
-    assert list(tmp_path.rglob("ran")) == []
-    assert not Path("ran").exists()
-
-
-def test_the_printed_line_keeps_words_apart_too(tmp_path):
-    """What `--print` prints, run by hand."""
-    write_model(tmp_path / SHELL, "small")
-    ports = free_ports()
-    arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
-    line = run_program("serve", tmp_path / SHELL, "--engine", "embedded", "--print", *arguments, cwd=tmp_path).stdout
-    with subprocess.Popen(f"exec {line}", shell=True, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
-        try:
-            assert eventually(lambda: ready(ports))
-        finally:
-            process.terminate()
-    assert list(tmp_path.rglob("ran")) == []
-
-
-def test_a_model_of_such_a_name(tmp_path):
-    """READY, and asked by its name over gRPC."""
-    write_model(tmp_path / "repo", SHELL)
-    with serving(tmp_path / "repo") as server:
-        assert ask(server.url, SHELL, np.ones((1, 3, 224, 224), np.float32)).shape == (1, 1000)
-    assert list(tmp_path.rglob("ran")) == []
-
-
-def test_a_cache_folder_with_a_blank(tmp_path):
-    """The backend's own folder too."""
-    write_model(tmp_path / "repo", "small")
-    ports = free_ports()
-    arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "c ache")}
-    command = [sys.executable, "-m", "generator", "serve", str(tmp_path / "repo"), *arguments]
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if line.startswith("Ctrl-C"):
-                break
-        process.send_signal(signal.SIGINT)
-        assert process.wait() == 0, said

@@ -295,6 +295,8 @@ def test_a_torch_function_is_called(tmp_path, monkeypatch):
 def test_a_folder_of_somebody_else(tmp_path):
     """It is neither taken nor replaced."""
     (tmp_path / "repo" / "tiny-dpn").mkdir(parents=True)
-    report = generator.build(output=tmp_path / "repo")
-    assert isinstance(report.failed["tiny-dpn"], TritongenError)
-    assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
+    for dry_run in (True, False):
+        report = generator.build(output=tmp_path / "repo", dry_run=dry_run)
+        assert isinstance(report.failed["tiny-dpn"], TritongenError)
+        assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
+        assert report.needed == {}

@@ -233,7 +233,7 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
         certificate = report.built[0].certificate
         variants = ", ".join(path.stem for path in sorted((report.built[0].folder / "configs").glob("*.pbtxt")))
         console.say(
-            f"\n{outcomes(report)} in {output}: config.pbtxt is {precision}, "
+            f"\n{len(report.built)} verified in {output} ({outcomes(report)}): config.pbtxt is {precision}, "
             f"{f'configs/ has {variants}' if variants else 'there are no configs/'}.\n"
             f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "

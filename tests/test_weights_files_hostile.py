@@ -1,0 +1,148 @@
+"""Files that are no weights, or no whole ones: safetensors, downloads that stopped, other things, and no files."""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+import pytest
+from hand_pickles import in_zip
+from hostile_weights import assert_says, events, refused, watched
+from weights_samples import (
+    TINY_DENSENET,
+    as_paddle,
+    state_dict,
+    write,
+)
+
+from generator.errors import WeightsUnusable
+from generator.weights.load import load
+
+pytestmark = pytest.mark.usefixtures("warm_weights")
+
+
+def safetensors_file(header, data=b""):
+    """A header as it is given, and data."""
+    text_ = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text_).to_bytes(8, "little") + text_ + data
+
+
+def entry(start, end, shape=(4,), dtype="F32"):
+    """A tensor in the header of safetensors."""
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+
+
+SAFETENSORS = {
+    "a header longer than the file": ((500).to_bytes(8, "little") + b"{}", "its header has 500 bytes, and the file 10"),
+    "a header of gigabytes": ((1 << 31).to_bytes(8, "little") + b"{}", "its header has 2147483648 bytes"),
+    "overlapping tensors": (safetensors_file({"a": entry(0, 16), "b": entry(8, 24)}, bytes(24)), "it is damaged: .*nvalid"),
+    "tensors out of the file": (safetensors_file({"a": entry(0, 1 << 40, (1 << 38,))}, bytes(16)), "it is damaged: "),
+    "a shape of another size": (safetensors_file({"a": entry(0, 16, (1 << 40, 1 << 40))}, bytes(16)), "it is damaged: "),
+    "a key twice": (b"", "it is damaged: "),
+    "no JSON": (safetensors_file(b"{not json}"), "it is damaged: .*header"),
+    "JSON without end": (safetensors_file(b'{"a":' * 10_000), "it is damaged: "),
+    "JSON that is not UTF-8": (safetensors_file(b'{"\xff": 1}'), "it is damaged: "),
+    "another type": (safetensors_file({"a": entry(0, 16, dtype="CODE")}, bytes(16)), "it is damaged: "),
+    "numbers in 8 bits": (safetensors_file({"a": entry(0, 4, dtype="F8_E4M3")}, bytes(4)), "its 'a' holds float8_e4m3fn values"),
+    "complex numbers": (safetensors_file({"a": entry(0, 8, (1,), dtype="C64")}, bytes(8)), "its 'a' holds complex64 values"),
+    "nothing": (safetensors_file({}), "it holds no tensors"),
+    "escapes in a key": (safetensors_file({"\x1b[2J": entry(0, 16)}, bytes(16)), r"'\\x1b\[2J'"),
+}  # fmt: skip
+TWICE = json.dumps({"a": entry(0, 16)})[:-1] + ', "a": ' + json.dumps(entry(16, 32)) + "}"
+SAFETENSORS["a key twice"] = (safetensors_file(TWICE.encode(), bytes(32)), "it is damaged: ")
+
+
+@pytest.mark.parametrize(("content", "sentence"), SAFETENSORS.values(), ids=SAFETENSORS)
+def test_a_file_that_is_no_safetensors(content, sentence, tmp_path):
+    """The library refuses it, or we do."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert_says(refused(tmp_path / "model.safetensors")[0], sentence)
+
+
+@pytest.mark.parametrize(
+    ("container", "sentence"),
+    [
+        ("torch zip", "its zip has no end, so it was cut short"),
+        ("torch legacy", "its storages have not the length that its pickle says, so it was cut short or changed"),
+        ("safetensors", "it is damaged: "),
+        ("Paddle pickle 2", "its pickle is damaged or cut short"),
+        ("Paddle pickle 4", "its pickle is damaged or cut short"),
+    ],
+)
+@pytest.mark.parametrize("part", [0.02, 0.5, 0.999])
+def test_a_download_that_stopped(container, sentence, part, tmp_path):
+    """Near the beginning, in the middle and before the end."""
+    state = state_dict(TINY_DENSENET)
+    path = write(tmp_path / "weights", as_paddle(TINY_DENSENET, state) if container[0] == "P" else state, container)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    found, _ = refused(path)
+    early = container in {"torch legacy", "safetensors"} and part < 0.1
+    assert_says(found, "cut short|its header has" if early else sentence)
+
+
+OTHER_FILES = {
+    "empty": (b"", "it is empty"),
+    "one byte": (b"\x80", "its pickle is damaged or cut short"),
+    "text": (b"densenet121\n", "it is neither torch's, safetensors' nor Paddle's"),
+    "a page": (b"<!DOCTYPE html><html>404", "it is a web page, as a download that failed leaves it"),
+    "XML": (b"\n <?xml version='1.0'?><Error/>", "it is a web page, as a download that failed leaves it"),
+    "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "it is a pointer of git-lfs"),
+    "zip of other things": (in_zip(b"x", (), name="photo.jpg"), "it is a zip, but not one of torch.save"),
+    "end of a zip": (b"PK\x03\x04" + b"PK\x05\x06" + bytes(18), "it is a zip, but not one of torch.save"),
+    "zeros": (bytes(1000), "it is neither torch's"),
+    "noise": (np.random.default_rng(0).bytes(1000), "it is neither torch's"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "it is neither torch's"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "it is neither torch's"),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), OTHER_FILES.values(), ids=OTHER_FILES)
+def test_a_file_of_something_else(content, sentence, tmp_path):
+    """It is said what it is, where that helps."""
+    (tmp_path / "weights.pth").write_bytes(content)
+    assert_says(refused(tmp_path / "weights.pth")[0], sentence)
+
+
+def test_what_is_no_file(tmp_path):
+    """A folder, a pipe, a device, nothing, and a file of gigabytes."""
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(3 << 30)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert refused(tmp_path)[0] == "it is a folder"
+    assert refused(tmp_path / "pipe")[0] == "it is no file but a device or a pipe"
+    assert refused(tmp_path / "missing")[0] == "no such file or directory"
+    assert refused(tmp_path / "loop")[0] == "too many levels of symbolic links"
+    assert refused(tmp_path / "large")[0] == "it has 3.2 GB, and no network here takes 0.4"
+
+
+def test_the_name_of_a_file_is_shown_safely(tmp_path):
+    """Names of files come out of archives as well."""
+    path = tmp_path / "dpn92\x1b[2J.pth"
+    path.write_bytes(b"x")
+    with pytest.raises(WeightsUnusable, match=r"dpn92\\x1b\[2J\.pth") as caught:
+        load(TINY_DENSENET, path)
+    assert str(caught.value).isprintable()
+
+
+def test_changed_bytes_are_refused_or_harmless(tmp_path):
+    """A byte changed anywhere in the head of a file ends in a network or in one sentence, never in a traceback."""
+    generator = np.random.default_rng(0)
+    state = state_dict(TINY_DENSENET)
+    for container in (
+        "torch zip",
+        "torch legacy",
+        "safetensors",
+        "Paddle pickle 2",
+        "Paddle pickle 4",
+        "Paddle pickle 5",
+    ):
+        path = write(tmp_path / "weights", as_paddle(TINY_DENSENET, state) if container[0] == "P" else state, container)
+        content = path.read_bytes()
+        for _ in range(25):
+            broken = bytearray(content)
+            broken[generator.integers(min(len(broken), 3000))] = generator.integers(256)
+            path.write_bytes(broken)
+            with watched(), contextlib.suppress(WeightsUnusable):
+                load(TINY_DENSENET, path)
+            assert events == []
