@@ -26,7 +26,10 @@ test: $(INSTALLED)  ## All tests, with the real tritonserver, perf_analyzer and 
 	$(BIN)/pytest
 
 test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
-	$(BIN)/pytest -m 'not server and not browser'
+	$(BIN)/pytest -m 'not server and not browser and not slow'
+
+test-slow: $(INSTALLED)  ## Builds that are killed at fifty moments
+	$(BIN)/pytest -m slow
 
 lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
 	$(BIN)/ruff check .
@@ -44,4 +47,4 @@ bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONN
 	$(BIN)/python bench/building.py
 	$(BIN)/python bench/checking.py
 
-.PHONY: help install demo test test-fast lint docs bench
+.PHONY: help install demo test test-fast test-slow lint docs bench

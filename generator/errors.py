@@ -12,6 +12,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - NetworkUnusable
   - LabelsUnusable
   - ExportFailed
+  - WorkerDied
   - VerificationFailed
   - OutputFailed
   - RepositoryNotFound
@@ -34,8 +35,10 @@ keeps its traceback.
 
 import difflib
 import errno
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 QUOTED_CHARACTERS = 60
 
@@ -64,6 +67,17 @@ class TritongenError(Exception):
     def __init__(self, sentence: str, hint: str | None = None) -> None:
         super().__init__(sentence)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, for another process: each kind of error is made of other things than its sentence."""
+        return restored, (type(self), self.args, self.__dict__)
+
+
+def restored(kind: type[TritongenError], args: tuple[object, ...], state: dict[str, object]) -> TritongenError:
+    """An error that another process raised."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(TritongenError):
@@ -129,6 +143,16 @@ class ExportFailed(TritongenError):
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name} could not be exported to ONNX: {why}")
+
+
+class WorkerDied(TritongenError):
+    """The process that made a model ended without a word: killed, or by a crash of native code."""
+
+    def __init__(self, name: str, status: int | None) -> None:
+        ended = f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with {status}"
+        super().__init__(
+            f"{name} was not made: its process {ended}", "there may have been too little memory: --jobs 1, or --memory"
+        )
 
 
 class VerificationFailed(TritongenError):

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
@@ -71,18 +71,29 @@ def first_that_works(
 def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
     """By tracing."""
     names = [spec.name for spec in inputs]
-    buffer = io.BytesIO()
+    file = Written()
     torch.onnx.export(
         module,
         zeros(inputs, ROWS),
-        buffer,  # type: ignore[arg-type]  # a file object is what the TorchScript exporter takes
+        file,  # type: ignore[arg-type]  # a file object is what the TorchScript exporter takes
         opset_version=OPSET,
         input_names=names,
         output_names=list(outputs),
         dynamic_axes={name: {0: BATCH} for name in (*names, *outputs)},
         dynamo=False,
     )
-    return onnx.load_model_from_string(buffer.getvalue())
+    return onnx.load_model_from_string(file.content)
+
+
+class Written(io.RawIOBase):
+    """A file in memory that keeps what is written to it as it is: a BytesIO copies all the weights."""
+
+    content = b""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 (bytes; the base class has a wider type)
+        """All at once, as the exporter does it, or a part."""
+        self.content = self.content + data if self.content else bytes(data)
+        return len(data)
 
 
 def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:

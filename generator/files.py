@@ -1,7 +1,8 @@
-"""Single files that appear whole or not at all."""
+"""Single files: written whole or not at all, and told from others."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,3 +27,9 @@ def write_whole(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             partial.unlink()
         raise OutputFailed(path, error) from error
+
+
+def sha256_of(path: Path) -> str:
+    """In hex, as publishers state it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

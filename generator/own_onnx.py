@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import onnx
+
 from generator import onnx_file, samples
 from generator.batching import rows_of, with_dynamic_batch
 from generator.errors import BadOption, OnnxUnreadable, first_line
+from generator.files import sha256_of
 from generator.prepared import Prepared, preprocessing_of
 from generator.references import OnnxReference, cpu_session
 from generator.rows import mixing
@@ -48,10 +50,8 @@ def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: C
         reason = mixing(reference, served.inputs, preprocessing)
         served = narrowed(signature(name, simplified.model, unbatched=reason), definition.dims)
         check_closed(path, served)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    weights = Weights("onnx", file=path.name, sha256=digest)
-    return Prepared(exported, simplified, served, reference, weights, preprocessing)
+    weights = Weights("onnx", file=path.name, sha256=sha256_of(path))
+    return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing)
 
 
 def soundest(name: str, path: Path, exported: Exported, options: BuildOptions) -> Simplified:
@@ -63,7 +63,8 @@ def soundest(name: str, path: Path, exported: Exported, options: BuildOptions) -
     why = "its data are too large for onnxsim"
     if not exported.sidecars:
         try:
-            return loaded(simplify(name, exported, options.rewrites), path)
+            copy = replace(exported, model=onnx.ModelProto.FromString(exported.model.SerializeToString()))
+            return loaded(simplify(name, copy, options.rewrites), path)
         except Exception as error:  # noqa: BLE001 (onnxsim's, onnx-ir's or ONNX Runtime's: the file may still be good)
             why = first_line(error.__cause__ or error)
     try:

@@ -41,7 +41,7 @@ def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_st
     served = signature(name, simplified.model)
     check_kept(target, definition, served)
     weights = Weights(definition.target or "plugin")
-    return Prepared(exported, simplified, served, reference, weights, preprocessing, definition.labels)
+    return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing, definition.labels)
 
 
 def check_kept(target: str, definition: TorchNetwork, served: Signature) -> None:

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from generator import networks, repository, targets
-from generator.config_file import ConfigFile, read_config_file
-from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName
-from generator.provenance import digests, of_prepared
-from generator.render import check_templates
-from generator.serving_options import from_call, in_force
-from generator.spec import (
-    PRECISIONS,
-    REWRITES,
-    BuildOptions,
-    BuiltModel,
-    DenseNetShape,
-    DPNShape,
-    Network,
-    OnnxFile,
-    Preprocessing,
+from generator import repository
+from generator.build_call import (
+    RANDOM,
+    as_path,
+    check_files,
+    checked_limits,
+    checked_options,
+    chosen_networks,
+    weights_source,
+    with_serving,
 )
-from generator.to_do import Job, Todo, WeightsSource, defined, to_do, with_texts
-from generator.weights.fetch import fetch
-from generator.weights.find import find
-from generator.weights.publishers import PUBLISHERS, remote
+from generator.errors import OutputFailed, TritongenError
+from generator.render import check_templates
+from generator.side_by_side import side_by_side
+from generator.spec import REWRITES, BuiltModel, Network
+from generator.to_do import Job, Todo, to_do
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from torch import nn
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from generator.provenance import Provenance
-    from generator.spec import Weights
+    from generator.side_by_side import Limits
 
     OnStep = Callable[[Network, str], None]
+    Planned = tuple[Network, tuple[Job, Todo] | TritongenError]
+    Ended = tuple[Network, BuiltModel | TritongenError]
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "rendered", "up to date", "failed")
 FORCED = Todo("published", "--force")
-RANDOM = "random"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,8 @@ def build(
     template_dir: str | Path | None = None,
     force: bool = False,
     dry_run: bool = False,
+    jobs: int | None = None,
+    memory_gb: float | None = None,
     on_step: OnStep = lambda _network, _step: None,
     say: Callable[[str], None] = lambda _text: None,
     **serving: object,
@@ -92,7 +90,9 @@ def build(
         template_dir: a folder whose config.pbtxt.j2 is used in place of ours.
         force: make every model, whether it is up to date or not.
         dry_run: only find out what each model needs; nothing is written.
-        on_step: called with the network and the step that begins, then with `published` or `failed`.
+        jobs: how many models are made at once, each in a process of its own; as many as there are cores unless told.
+        memory_gb: what they may take together, in GiB; half of what is free unless told.
+        on_step: called with the network and the step that begins, then with how it ended, one of OUTCOMES.
         say: told what takes long.
         serving: the fields of ServingOptions, for all networks; they go before the file's.
 
@@ -100,213 +100,120 @@ def build(
         UsageError: an unknown name or a value out of range; nothing was written.
         OutputFailed: the repository cannot be written; models published before that stay.
     """
-    models = [models] if isinstance(models, str | Network) else list(models)
-    chosen = [
-        *networks.select([model for model in models if isinstance(model, str)]),
-        *(model for model in models if isinstance(model, Network)),
-    ]
-    if not chosen:
-        raise BadOption("--models", "", "it names no network", "--models all is every one")
+    chosen = chosen_networks(models)
     labels, config, template_dir = map(as_path, (labels, config, template_dir))
-    options = checked_options(precision, gpus, tolerance, rewrites)
-    options_of = with_serving(options, chosen, config, serving)
+    options = with_serving(checked_options(precision, gpus, tolerance, rewrites), chosen, config, serving)
     if template_dir:
         check_templates(template_dir)
-    source = weights_source(weights, seed, chosen, say)
+    weights_of = weights_source(weights, seed, chosen, say)
     check_files(chosen, labels)
+    limits = checked_limits(jobs, memory_gb)
     output = Path(output)
-    jobs = [Job(network, options_of[network.name], source, labels, template_dir) for network in chosen]
-    built: list[BuiltModel] = []
-    failed: dict[str, TritongenError] = {}
-    needed: dict[str, Todo] = {}
-    with nullcontext(output) if dry_run else repository.staging(output) as staging:
-        for job in jobs:
-            network, target = job.network, output.resolve() / job.network.name
-            try:
-                repository.check_replaceable(target)
-                needed[network.name] = FORCED if force else to_do(job, target)
-                if not dry_run:
-                    built.append(build_model(job, needed[network.name], staging, output, on_step))
-            except OutputFailed:
-                raise  # the next model would meet the same disk
-            except TritongenError as error:
-                on_step(network, "failed")
-                failed[network.name] = error
+
+    def plan(network: Network) -> tuple[Job, Todo]:
+        target = output.resolve() / network.name
+        repository.check_replaceable(target)
+        job = Job(network, options[network.name], weights_of(network), labels, template_dir)
+        return job, FORCED if force else to_do(job, target)
+
+    if dry_run:
+        return report(planned(plan, chosen), {})
+    with repository.staging(output) as staging:
+        plans = planned(plan, chosen)
+        with closing(carried_out(plans, staging, output.resolve(), limits, on_step)) as ended:
+            return report(plans, collected(ended, plans, on_step))
+
+
+def planned(plan: Callable[[Network], tuple[Job, Todo]], chosen: Sequence[Network]) -> list[Planned]:
+    """What each model needs, or why it cannot be had; on all cores, since files are hashed."""
+    with ThreadPoolExecutor() as pool:
+        return list(zip(chosen, pool.map(lambda network: attempt(plan, network), chosen), strict=True))
+
+
+def carried_out(
+    plans: Sequence[Planned], staging: Path, output: Path, limits: Limits, on_step: OnStep
+) -> Generator[Ended]:
+    """Each model as it is up to date, or why it is not; first those that take no time."""
+    to_make: list[Job] = []
+    for network, plan in plans:
+        match plan:
+            case TritongenError():
+                yield network, plan
+            case (job, Todo(outcome="published")):
+                to_make.append(job)
+            case (_, Todo(found=found) as todo):
+                assert found is not None  # what is not made anew was read  # noqa: S101
+                if todo.outcome == "rendered":
+                    on_step(network, "publish")
+                    yield network, attempt(rendered, network, todo.texts, found, staging, output)
+                else:
+                    yield network, summary(network, found, output / network.name)
+    with closing(side_by_side(to_make, staging, limits, on_step)) as results:
+        for job, made in results:
+            if isinstance(made, TritongenError):
+                yield job.network, made
             else:
-                on_step(network, "planned" if dry_run else needed[network.name].outcome)
-    return BuildReport(tuple(built), failed, needed)
+                yield job.network, attempt(published, job.network, made.texts, made.found, staging, output)
 
 
-def as_path(path: str | Path | None) -> Path | None:
-    """A path that was given as either, or not given."""
-    return None if path is None else Path(path)
+def rendered(
+    network: Network, texts: Mapping[str, bytes], found: Provenance, staging: Path, output: Path
+) -> BuiltModel:
+    """With the graph that is there."""
+    repository.link_files(output / network.name, staging / network.name, found.graph_digests)
+    return published(network, texts, found, staging, output)
 
 
-def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
-    """Raise BadOption where a file that was named is not there, or is of one network and several were chosen."""
-    for network in chosen:
-        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
-            raise BadOption("--onnx", network.shape.path, "there is no such file")
-        if isinstance(network.shape, OnnxFile) and not (network.shape.path.is_file() or network.shape.path.is_dir()):
-            raise BadOption("--onnx", network.shape.path, "it is no regular file")
-    if labels and len(chosen) > 1:
-        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
-    if labels and not labels.exists():
-        raise BadOption("--labels", labels, "there is no such file")
-
-
-def build_model(job: Job, todo: Todo, staging: Path, output: Path, on_step: OnStep) -> BuiltModel:
-    """Bring one model up to date: make it and publish it, render its configs, or leave it as it is."""
-    target = output.resolve() / job.network.name
-    staged = staging / job.network.name
-    match todo.outcome:
-        case "published":
-            found, texts = make(job, staged, on_step)
-        case "rendered":
-            assert todo.found is not None  # noqa: S101 (what is rendered was read)
-            on_step(job.network, "publish")
-            found, texts = todo.found, todo.texts
-            repository.link_files(target, staged, found.graph_sha256)
-        case "up to date":
-            assert todo.found is not None  # noqa: S101 (what is left alone was read)
-            return summary(job.network, todo.found, target)
-    repository.write_model(staged, texts)
-    folder = repository.publish(staged, output)
-    return summary(job.network, found, folder)
-
-
-def make(job: Job, staged: Path, on_step: OnStep) -> tuple[Provenance, dict[str, bytes]]:
-    """Export, simplify and verify one model, its graph staged; what its texts are is returned."""
-    # torch, onnx and onnxsim are imported here: what is refused above is refused at once.
-    with uninterrupted():
-        from generator.prepare import prepare
-        from generator.verify import verify
-
-    network, options = job.network, job.options
-    prepared = prepare(network, options, job.weights.load, lambda step: on_step(network, step))
-    signature, simplified = prepared.signature, prepared.simplified
-    graph: dict[str, bytes | Path] = {
-        repository.MODEL_FILE: simplified.model.SerializeToString(deterministic=True),
-        **{f"{repository.VERSION}/{name}": path for name, path in simplified.sidecars.items()},
-    }
-    repository.write_model(staged, graph)
-
-    on_step(network, "verify")
-    certificate = verify(
-        network.name,
-        staged / repository.MODEL_FILE,
-        prepared.reference,
-        signature,
-        preprocessing=prepared.preprocessing,
-        tolerance=options.tolerance,
-    )
-
-    on_step(network, "publish")
-    found = replace(
-        of_prepared(network, prepared, options, certificate),
-        network=defined(job),
-        sha256=digests(graph),
-    )
-    return with_texts(job, found, job.labels or prepared.labels)
+def published(
+    network: Network, texts: Mapping[str, bytes], found: Provenance, staging: Path, output: Path
+) -> BuiltModel:
+    """With the graph that is staged."""
+    repository.write_model(staging / network.name, texts)
+    return summary(network, found, repository.publish(staging / network.name, output))
 
 
 def summary(network: Network, found: Provenance, folder: Path) -> BuiltModel:
     """A model that is there."""
-    size_bytes = sum((folder / name).stat().st_size for name in found.graph_sha256)
+    size_bytes = sum((folder / name).stat().st_size for name in found.graph_digests)
     return BuiltModel(network, found.weights, folder, size_bytes, found.signature, found.graph, found.certificate)
 
 
-def weights_source(
-    weights: str | Path, seed: int, chosen: Sequence[Network], say: Callable[[str], None]
-) -> WeightsSource:
-    """Where the modules of the ten networks come from.
+def attempt(function: Callable[..., T], *arguments: object) -> T | TritongenError:
+    """What it returns, or why it does not: one model that fails does not stop the others."""
+    try:
+        return function(*arguments)
+    except TritongenError as error:
+        return error
+
+
+def collected(
+    ended: Iterable[Ended], plans: Sequence[Planned], on_step: OnStep
+) -> dict[str, BuiltModel | TritongenError]:
+    """What became of each model by its name, told as it ends.
 
     Raises:
-        BadOption: no file for a network, or weights for a network that has its own.
+        OutputFailed: the repository cannot be written; the next model would meet the same disk.
     """
-    if not 0 <= seed < 2**31:
-        raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
-    if weights == RANDOM:
-        return WeightsSource(lambda network: random_weights(network, seed), seed=seed)
-    own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
-    if own:
-        raise BadOption("--weights", weights, f"{own[0]} brings its own")
-    if weights in PUBLISHERS:
-        remotes = {network.name: remote(str(weights), network) for network in chosen}
-
-        def file_of(network: Network) -> Path:
-            return fetch(str(weights), remotes[network.name], say)
-    else:
-        files = find(Path(weights), chosen)
-
-        def file_of(network: Network) -> Path:
-            return files[network.name]
-
-    return WeightsSource(lambda network: file_weights(network, file_of(network)), file_of=file_of)
+    needed = needs(plans)
+    results: dict[str, BuiltModel | TritongenError] = {}
+    for network, result in ended:
+        if isinstance(result, OutputFailed):
+            raise result
+        on_step(network, "failed" if isinstance(result, TritongenError) else needed[network.name].outcome)
+        results[network.name] = result
+    return results
 
 
-def random_weights(network: Network, seed: int) -> tuple[nn.Module, Weights, Preprocessing]:
-    """Seeded ones; images are taken ImageNet's way."""
-    from generator.weights.random import random_network
-
-    return (*random_network(network, seed), Preprocessing())
+def needs(plans: Sequence[Planned]) -> dict[str, Todo]:
+    """What each model needs, by its name."""
+    return {network.name: plan[1] for network, plan in plans if not isinstance(plan, TritongenError)}
 
 
-def file_weights(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessing]:
-    """Those of a file."""
-    from generator.weights.load import load
-
-    return load(network, path)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back: torch's native code aborts the process when its import is interrupted."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def with_serving(
-    options: BuildOptions, chosen: Sequence[Network], config: Path | None, said: Mapping[str, object]
-) -> dict[str, BuildOptions]:
-    """Each network's options: what the call says goes before what the file says."""
-    called = from_call(said)
-    known = dict.fromkeys(network.name for network in (*networks.select(["all"]), *chosen))
-    file = read_config_file(config, known) if config is not None else ConfigFile()
-    return {
-        network.name: replace(options, serving=in_force([*file.of(network.name), called], options.gpus))
-        for network in chosen
-    }
-
-
-def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewrites: Iterable[str]) -> BuildOptions:
-    """The options that all networks share, each held to what it may be."""
-    wanted = precision.lower()
-    if wanted not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
-    if not 0 < tolerance <= BuildOptions.tolerance:
-        raise BadOption(
-            "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
-        )
-    gpus = list(gpus)
-    if not gpus:
-        raise BadOption("--gpu", "", "it names nothing", "--gpu cpu writes config.pbtxt alone")
-    return BuildOptions(
-        precision=wanted,
-        gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
-        tolerance=tolerance,
-        rewrites=chosen_rewrites(rewrites),
+def report(plans: Sequence[Planned], results: Mapping[str, BuiltModel | TritongenError]) -> BuildReport:
+    """In the order in which the models were asked for; without results, what would be done."""
+    known = [(network.name, results.get(network.name, plan)) for network, plan in plans]
+    return BuildReport(
+        tuple(result for _, result in known if isinstance(result, BuiltModel)),
+        {name: result for name, result in known if isinstance(result, TritongenError)},
+        needs(plans),
     )
-
-
-def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
-    """The rewrites, in the order in which they are applied; `all` and `none` are names too."""
-    wanted = {name.lower() for name in names}
-    for name in wanted - {"all", "none", *REWRITES}:
-        raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
-    if "none" in wanted and len(wanted) > 1:
-        raise BadOption("--rewrites", ",".join(sorted(wanted)), "none goes with no other")
-    return tuple(name for name in REWRITES if wanted & {name, "all"})

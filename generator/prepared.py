@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from generator.references import Reference
     from generator.spec import (
-        Exported,
         OnnxFile,
         Preprocessing,
         Signature,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 class Prepared:
     """A network as a simplified graph, beside what it must agree with."""
 
-    exported: Exported
+    exporter: str
     simplified: Simplified
     signature: Signature
     reference: Reference

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import cattrs
+from blake3 import blake3
 
 from generator import serving_options
 from generator.repository import PROVENANCE_FILE, VERSION
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
 LARGEST_BYTES = 1 << 22
-SEAL = "sha256_of_the_rest"
+SEAL = "blake3_of_the_rest"
 CONVERTER = cattrs.Converter()
 CONVERTER.register_structure_hook_func(
     lambda kind: kind == tuple[tuple[str, str], ...],
@@ -50,7 +51,7 @@ CONVERTER.register_structure_hook_func(
 class Provenance:
     """What is known of a model: all that its configs are rendered from, and what it was made by.
 
-    `network` is what defines it, `sha256` the digests of its files, `template` that of a user's own.
+    `network` is what defines it, `blake3` the digests of its files, `template` that of a user's own.
     """
 
     network: dict[str, Any]
@@ -62,19 +63,19 @@ class Provenance:
     signature: Signature
     certificate: Certificate
     versions: dict[str, str]
-    sha256: dict[str, str]
+    blake3: dict[str, str]
 
     @property
-    def graph_sha256(self) -> dict[str, str]:
+    def graph_digests(self) -> dict[str, str]:
         """Those of the graph's files."""
-        return {name: digest for name, digest in self.sha256.items() if name.startswith(f"{VERSION}/")}
+        return {name: digest for name, digest in self.blake3.items() if name.startswith(f"{VERSION}/")}
 
 
 def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
     """Of a model that was just made, before its files are."""
     simplified, model = prepared.simplified, prepared.simplified.model
     graph = GraphFacts(
-        exporter=prepared.exported.exporter,
+        exporter=prepared.exporter,
         ir_version=model.ir_version,
         opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         nodes_exported=simplified.nodes_before,
@@ -105,14 +106,14 @@ def text(found: Provenance) -> bytes:
         "signature": dataclasses.asdict(found.signature),
         "certificate": certificate_record(found.certificate),
         "versions": found.versions,
-        "sha256": dict(sorted(found.sha256.items())),
+        "blake3": dict(sorted(found.blake3.items())),
     }
     return (json.dumps(record | {SEAL: seal(record)}, indent=2) + "\n").encode()
 
 
 def seal(record: dict[str, Any]) -> str:
     """A digest of the rest of the file: an edit of it is seen, as one of any other file is."""
-    return sha256_of(json.dumps(record, sort_keys=True).encode())
+    return digest_of(json.dumps(record, sort_keys=True).encode())
 
 
 def read(folder: Path) -> Provenance:
@@ -133,7 +134,7 @@ def read(folder: Path) -> Provenance:
         found = CONVERTER.structure(record, Provenance)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, cattrs.BaseValidationError) as error:
         raise ValueError(folder / PROVENANCE_FILE) from error
-    if any(name.startswith("/") or ".." in name.split("/") for name in found.sha256):
+    if any(name.startswith("/") or ".." in name.split("/") for name in found.blake3):
         raise ValueError(folder / PROVENANCE_FILE)  # a file outside of the model's folder is none of it
     return found
 
@@ -195,24 +196,24 @@ def error_record(error: BatchError | None, compared: str | None = None) -> dict[
 
 
 def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
-    """The SHA-256 of each, in hex."""
-    return {name: sha256_of(content) for name, content in files.items()}
+    """The BLAKE3 of each, in hex."""
+    return {name: digest_of(content) for name, content in files.items()}
 
 
 def digest_of_folder(version: Path) -> str:
-    """SHA-256 over the names and the digests of a version's files as they are on disk, in hex."""
+    """BLAKE3 over the names and the digests of a version's files as they are on disk, in hex."""
     files = {str(path.relative_to(version)): path for path in version.rglob("*") if path.is_file()}
     return digest_of_digests(digests(files))
 
 
 def digest_of_digests(digests: Mapping[str, str]) -> str:
     """The same of digests that are known."""
-    return sha256_of(repr(dict(sorted(digests.items()))).encode())
+    return digest_of(repr(dict(sorted(digests.items()))).encode())
 
 
-def sha256_of(content: bytes | Path) -> str:
-    """Of bytes or of a file, in hex."""
+def digest_of(content: bytes | Path) -> str:
+    """BLAKE3 of bytes or of a file, in hex."""
     if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
+        return blake3(content).hexdigest()
     with content.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, blake3).hexdigest()  # type: ignore[arg-type]  # its update takes what can be a buffer

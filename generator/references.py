@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Feeds = Mapping[str, Array]
 
-THREADS = 2  # fixed: the order of sums, and so the last bits, must not depend on the machine
+# Fixed: the order of sums, and so the last bits, must not depend on the machine. One: models are made side by side.
+THREADS = 1
 
 
 class Reference(Protocol):
@@ -137,6 +138,7 @@ def cpu_session(
     """ONNX Runtime on the CPU with a fixed thread count; `data_folder` is where bytes have their external data."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be others' too
     options.log_severity_level = 4  # its errors are raised as well
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -113,7 +113,7 @@ def accelerator(
         *(profile(model, options.profile) if not model.signature.unbatched else ()),
         *options.accelerator,
     )
-    key = hashlib.sha256(repr((model.sha256, shaping)).encode()).hexdigest()[:KEY_DIGITS]
+    key = hashlib.sha256(repr((model.digest, shaping)).encode()).hexdigest()[:KEY_DIGITS]
     return (
         *shaping,
         ("trt_engine_cache_enable", "1"),
@@ -192,5 +192,5 @@ def check_templates(template_dir: Path) -> None:
     options = ServingOptions(builder_optimization_level=3, response_cache=True)
     for unbatched in (None, "a stand-in"):
         signature = Signature((image,), (classes,), unbatched)
-        model = Described("stand-in", signature, Weights("random", 0), Preprocessing(), labelled=True, sha256="0" * 64)
+        model = Described("stand-in", signature, Weights("random", 0), Preprocessing(), labelled=True, digest="0" * 64)
         config_text(model_config(model, options, "fp16", "/cache/stand-in"), template_dir)

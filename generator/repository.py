@@ -117,16 +117,17 @@ def check_movable(folder: Path, repository: Path) -> None:
         raise OSError(errno.EXDEV, f"a model cannot be staged beside the root of a filesystem; choose {inside}")
 
 
-def write_model(staged: Path, files: Mapping[str, bytes | Path]) -> None:
-    """Write a model's files, named relative to its folder; a path is a file that is copied."""
+def write_model(staged: Path, files: Mapping[str, bytes | Path | Iterator[bytes]]) -> None:
+    """Write a model's files, named relative to its folder, whole or in pieces; a path is a file that is copied."""
     for name, content in files.items():
         path = staged / name
         with reporting(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, bytes):
-                path.write_bytes(content)
-            else:
+            if isinstance(content, os.PathLike):
                 shutil.copyfile(content, path)
+                continue
+            with path.open("wb") as file:
+                file.writelines([content] if isinstance(content, bytes) else content)
 
 
 def link_files(target: Path, staged: Path, names: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ import onnxsim
 from generator.errors import ExportFailed, first_line
 from generator.rewrites import rewrite
 from generator.spec import REWRITES, Exported, Simplified
+from generator.weightless import weightless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:
-    """Fold constants, infer shapes, rewrite.
+    """Fold constants, infer shapes, rewrite; the model of `exported` is consumed.
 
     onnxsim's own check compares ONNX with ONNX; `verify` compares with the network, so it is left out here.
 
@@ -30,7 +31,7 @@ def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) 
     before = len(exported.model.graph.node)
     try:
         with silent():
-            model, _ = onnxsim.simplify(exported.model)
+            model = weightless(exported.model, lambda light: onnxsim.simplify(light)[0])
         model, applied = rewrite(model, rewrites)
     except Exception as error:
         raise ExportFailed(name, f"it cannot be simplified: {first_line(error)}") from error

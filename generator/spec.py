@@ -254,7 +254,7 @@ class Certificate:
 class Described:
     """A model as its configs describe it; `preprocessing` is of networks that take one image.
 
-    `sha256` is of the files that are the graph, in hex.
+    `digest` is of the files that are the graph.
     """
 
     name: str
@@ -262,7 +262,7 @@ class Described:
     weights: Weights
     preprocessing: Preprocessing | None
     labelled: bool
-    sha256: str
+    digest: str
 
 
 @dataclass(frozen=True)

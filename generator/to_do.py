@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from generator import provenance, repository
 from generator.errors import TritongenError
+from generator.files import sha256_of
 from generator.labels import IMAGENET, read_labels
-from generator.provenance import Provenance, digests, made_of, sha256_of
+from generator.provenance import Provenance, digest_of, digests, made_of
 from generator.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.spec import NEW, DenseNetShape, Described, DPNShape, OnnxFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from torch import nn
-
-    from generator.spec import BuildOptions, Network, Preprocessing, Weights
-
-    LoadWeights = Callable[[Network], tuple[nn.Module, Weights, Preprocessing]]
+    from generator.spec import BuildOptions, Network
 
 # Its graph anew, its texts alone, or as it is: what it needs, and what has become of it.
 Outcome = Literal["published", "rendered", "up to date"]
 
 
 @dataclass(frozen=True)
-class WeightsSource:
-    """Where the modules of the ten networks come from: a seed, or a file for each."""
-
-    load: LoadWeights
-    seed: int | None = None
-    file_of: Callable[[Network], Path] | None = None
-
-
-@dataclass(frozen=True)
 class Job:
-    """One model that is to be in the repository."""
+    """One model that is to be in the repository; `weights` are those of a seed or of a file, where it is of the ten."""
 
     network: Network
     options: BuildOptions
-    weights: WeightsSource
+    weights: int | Path
     labels: Path | None
     template_dir: Path | None
 
@@ -76,7 +62,7 @@ def to_do(job: Job, target: Path) -> Todo:
     except TritongenError as error:
         return Todo("published", str(error))
     changed = [name for name, content in texts.items() if not holds(target / name, content)]
-    changed += [name for name in files_of(target) if name not in rendered.sha256 and name != repository.PROVENANCE_FILE]
+    changed += [name for name in files_of(target) if name not in rendered.blake3 and name != repository.PROVENANCE_FILE]
     if changed:
         return Todo("rendered", f"{changed[0]} would be another", rendered, texts)
     return Todo("up to date", "", found)
@@ -100,10 +86,9 @@ def differs(job: Job, found: Provenance) -> str | None:
 
 def same_weights(job: Job, found: Provenance) -> bool:
     """Whether the ten's are of the same seed, or of the same file."""
-    if job.weights.file_of is None:
-        return (found.weights.source, found.weights.seed) == ("random", job.weights.seed)
-    path = job.weights.file_of(job.network)
-    return (found.weights.file, found.weights.sha256) == (path.name, sha256_of(path))
+    if isinstance(job.weights, int):
+        return (found.weights.source, found.weights.seed) == ("random", job.weights)
+    return (found.weights.file, found.weights.sha256) == (job.weights.name, sha256_of(job.weights))
 
 
 def defined(job: Job) -> dict[str, Any]:
@@ -114,28 +99,24 @@ def defined(job: Job) -> dict[str, Any]:
 
         path = job.network.shape.path
         files = {path.name: path, **external_files(parse(path), path)}
-        network["sha256"] = digests(files)
+        network["blake3"] = digests(files)
     return network
 
 
 def damaged(target: Path, found: Provenance) -> str | None:
     """A file of the graph that is not as it was published."""
-    graph = found.graph_sha256
+    graph = found.graph_digests
     if missing := [name for name in graph if not (target / name).is_file()]:
         return f"{missing[0]} is not there"
-    with ThreadPoolExecutor() as pool:  # hashing leaves the interpreter free
-        now = pool.map(lambda name: sha256_of(target / name), graph)
-        return next(
-            (f"{name} was changed" for name, digest in zip(graph, now, strict=True) if digest != graph[name]), None
-        )
+    return next((f"{name} was changed" for name, digest in graph.items() if digest_of(target / name) != digest), None)
 
 
 def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:
     """A model's provenance with the digests of its texts, and the texts, provenance included."""
-    options, graph = job.options, found.graph_sha256
+    options, graph = job.options, found.graph_digests
     described = Described(
         job.network.name, found.signature, found.weights, found.preprocessing,
-        labelled=labels is not None, sha256="".join(graph.values()),
+        labelled=labels is not None, digest="".join(graph.values()),
     )  # fmt: skip
     variants = {
         repository.CONFIG_FILE: default_config(described, options),
@@ -147,8 +128,8 @@ def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Proven
     made = replace(
         found,
         options=options,
-        template=sha256_of(job.template_dir / CONFIG_TEMPLATE) if job.template_dir else None,
-        sha256=graph | digests(texts),
+        template=digest_of(job.template_dir / CONFIG_TEMPLATE) if job.template_dir else None,
+        blake3=graph | digests(texts),
     )
     return made, texts | {repository.PROVENANCE_FILE: provenance.text(made)}
 

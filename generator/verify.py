@@ -10,6 +10,7 @@ import onnx
 from generator import samples
 from generator.errors import VerificationFailed, first_line
 from generator.half import half
+from generator.heap import return_memory
 from generator.references import cpu_session, first_rows, run_session
 from generator.spec import BatchError, Certificate
 
@@ -32,6 +33,7 @@ TOP = 5
 def verify(
     name: str,
     path: Path,
+    model: onnx.ModelProto,
     reference: Reference,
     signature: Signature,
     *,
@@ -43,6 +45,7 @@ def verify(
     Args:
         name: the model's, for the error.
         path: the ONNX file that will be served.
+        model: the same in memory; it is consumed.
         reference: what it must agree with.
         signature: its inputs and outputs; without a batch it is compared once.
         preprocessing: how photographs become its input, where it takes images.
@@ -55,10 +58,9 @@ def verify(
     sizes = (1,) if signature.unbatched else BATCH_SIZES
     feeds = samples.feeds(signature.inputs, None if signature.unbatched else sizes[-1], preprocessing)
     batches = [feeds] if signature.unbatched else [first_rows(feeds, size) for size in sizes]
-    session = cpu_session(path)
     try:
         expected = [reference.run(feeds)] if signature.unbatched else reference.run_batches(feeds, sizes)
-        answers = [run_session(session, batch) for batch in batches]
+        answers = answers_of(path, batches)
     except Exception as error:
         tried = ", ".join(map(str, sizes))
         raise VerificationFailed(name, f"it does not answer batches of {tried}: {first_line(error)}") from error
@@ -71,7 +73,9 @@ def verify(
     found = tuple(errors(answer, number) for number, answer in enumerate(answers))
     inputs = samples.described(signature, preprocessing)
     judge(name, Certificate(reference.label, inputs, tolerance, found))
-    exact, half_answer = reference.run_fp64(batches[0]), fp16_answer(path, batches[0])
+    exact = reference.run_fp64(batches[0])
+    return_memory()
+    half_answer = fp16_answer(model, batches[0])
     return Certificate(
         reference.label,
         inputs,
@@ -80,6 +84,15 @@ def verify(
         fp64=None if exact is None else errors(expected[0], 0, exact),
         fp16=None if half_answer is None else errors(half_answer, 0),
     )
+
+
+def answers_of(path: Path, batches: Sequence[Feeds]) -> list[list[Array]]:
+    """What ONNX Runtime answers to each; its copy of the weights is gone after."""
+    session = cpu_session(path)
+    answers = [run_session(session, batch) for batch in batches]
+    del session
+    return_memory()
+    return answers
 
 
 def judge(name: str, certificate: Certificate) -> None:
@@ -159,9 +172,8 @@ def with_ranks(error: BatchError, expected: Array, answered: Array) -> BatchErro
     return BatchError(error.batch_size, error.max_abs_error, error.rms_error, error.max_abs_logit, **counts)
 
 
-def fp16_answer(path: Path, feeds: Feeds) -> list[Array] | None:
+def fp16_answer(model: onnx.ModelProto, feeds: Feeds) -> list[Array] | None:
     """What the graph's FP16 cast answers; None where the graph is too large to cast, or has nothing to."""
-    model = onnx.load(path, load_external_data=False)
     weights = model.graph.initializer
     external = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in weights)
     if external or not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in weights):

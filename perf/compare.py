@@ -171,7 +171,7 @@ def triton_of(stored: Stored) -> str:
 
 def hashes(stored: Stored) -> dict[str, str]:
     """The bytes of each model, where they are known."""
-    known = [(r.point.model, r.origin.model_sha256) for r in stored.repeats if r.origin]
+    known = [(r.point.model, r.origin.model_digest) for r in stored.repeats if r.origin]
     return {name: digest for name, digest in known if digest}
 
 

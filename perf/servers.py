@@ -65,7 +65,7 @@ class Serving:
     engine: str | None = None
     image_tag: str | None = None
     own: Server | None = None
-    model_sha256: dict[str, str] = field(default_factory=dict)
+    model_digest: dict[str, str] = field(default_factory=dict)
 
     def model(self, name: str) -> ServedModel | None:
         """One of the models."""
@@ -98,7 +98,7 @@ class Serving:
             ),
             server=self.label,
             image_tag=self.image_tag,
-            model_sha256=self.model_sha256.get(model.name),
+            model_digest=self.model_digest.get(model.name),
             config_sha256=model.config_sha256,
         )
 
@@ -202,7 +202,7 @@ def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
             engine=engine,
             image_tag=options.tag if options else None,
             own=server,
-            model_sha256={model.name: digest_of_folder(served / model.name / model.version) for model in models},
+            model_digest={model.name: digest_of_folder(served / model.name / model.version) for model in models},
         )
 
 

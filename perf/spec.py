@@ -163,15 +163,15 @@ class Versions:
 class Origin:
     """What made a measurement: where, by what, of which bytes.
 
-    `model_sha256` is of the version's files, None where the server's are not at hand; `config_sha256` of the config as
-    the server completed it.
+    `model_digest` is BLAKE3 of the version's files, None where the server's are not at hand; `config_sha256` of the
+    config as the server completed it.
     """
 
     device: Device
     versions: Versions
     server: str
     config_sha256: str
-    model_sha256: str | None = None
+    model_digest: str | None = None
     image_tag: str | None = None
 
 

@@ -37,7 +37,7 @@ def report(compute_us=30000, **changes):
 
 def repeat(point, number=1, compute_us=30000, *, status="ok", reason="", bare=None, **origin):
     """One round."""
-    made = Origin(CPU, VERSIONS, "a Triton", config_sha256="c", model_sha256="m")
+    made = Origin(CPU, VERSIONS, "a Triton", config_sha256="c", model_digest="m")
     return Repeat(
         point, number, status, f"2026-11-24T10:{number:02}:00Z", 1.5, ("perf_analyzer", "-m", point.model),
         report(compute_us) if status == "ok" else None, reason, bare and Bare(2, bare, bare),

@@ -9,7 +9,7 @@ from helpers import ROOT
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
     ("generator.errors", "generator.spec", "generator.served", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
-     "generator.datatypes", "generator.files", "generator.tensorrt"),
+     "generator.datatypes", "generator.files", "generator.tensorrt", "generator.heap"),
     ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
      "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows", "generator.templates",
@@ -17,7 +17,8 @@ LAYERS = (
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.to_do", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
-     "generator.check_run"),
+     "generator.check_run", "generator.weightless", "generator.onnx_pieces", "generator.make", "generator.side_by_side",
+     "generator.build_call", "generator.memory"),
     ("generator.pipeline", "generator.checking", "generator.doctor", "perf"),
     ("generator.commands", "perf.command", "perf.options"),
     ("generator.cli", "generator.__main__"),
@@ -61,6 +62,14 @@ def imports(path):
     return {name for name in names if name.partition(".")[0] in ("generator", "perf") and name != "generator"}
 
 
+def imported(path):
+    """The top packages that a file imports."""
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    names = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return {name.partition(".")[0] for name in names}
+
+
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_import_points_up(path):
     """A module imports from its own layer or from a lower one."""
@@ -84,14 +93,15 @@ def test_leaves_import_nothing_of_ours():
     assert [imports(ROOT / f"generator/{leaf}.py") for leaf in ("errors", "spec", "shell", "guard")] == [set()] * 4
 
 
-def test_one_file_starts_processes():
-    """subprocess.run and Popen stand in shell.py only; others may name its exceptions."""
+def test_one_file_starts_programs_and_one_forks():
+    """subprocess.run and Popen stand in shell.py only, multiprocessing in side_by_side.py; others may name exceptions."""
     starters = [
         module_name(path)
         for path in FILES
         if any(call in path.read_text() for call in ("subprocess.run(", "subprocess.Popen(", "os.system(", "os.exec"))
     ]
     assert sorted(starters) == ["generator.guard", "generator.shell"]
+    assert [module_name(path) for path in FILES if "multiprocessing" in imported(path)] == ["generator.side_by_side"]
 
 
 def test_the_version_is_told_once():

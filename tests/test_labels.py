@@ -78,7 +78,7 @@ def test_labels_that_fit(build, tmp_path):
     assert len(configs) == 5
     for path in configs:
         assert text_format.Parse(path.read_text(), ModelConfig()).output[0].label_filename == "labels.txt"
-    assert "labels.txt" in json.loads((folder / "provenance.json").read_text())["sha256"]
+    assert "labels.txt" in json.loads((folder / "provenance.json").read_text())["blake3"]
 
 
 @pytest.mark.parametrize(

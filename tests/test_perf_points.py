@@ -97,7 +97,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     lines = [json.loads(line) for line in stored.path.read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["run", "round", "round", "round", "round", "session"]
     assert lines[1]["report"]["compute_infer_us"] == 30000
-    assert {"device", "versions", "model_sha256", "config_sha256"} <= set(lines[1]["origin"])
+    assert {"device", "versions", "model_digest", "config_sha256"} <= set(lines[1]["origin"])
     assert lines[1]["command"][0] == "perf_analyzer"
 
 

@@ -43,7 +43,7 @@ def test_the_table(server, tmp_path):
     assert "[1/18] densenet121 fp32 batch 1" in ran.stderr
     run = kept(tmp_path)
     assert (run.run.device.name, run.run.request.url) == ("cpu", server.url)
-    assert all(found.report and found.origin and not found.origin.model_sha256 for found in run.repeats)
+    assert all(found.report and found.origin and not found.origin.model_digest for found in run.repeats)
     assert (
         run_program("perf", "--show", "last", "--metric", "compute", "--metric", "p99", cwd=tmp_path).stdout
         == ran.stdout
@@ -106,7 +106,7 @@ def test_a_server_of_its_own(small, tmp_path):
         assert point["p99_ms"] >= point["p50_ms"] > 0
         origin = point["repeats"][0]["origin"]
         assert origin["versions"]["triton"] == "2.51.0"
-        assert len(origin["model_sha256"]) == len(origin["config_sha256"]) == 64
+        assert len(origin["model_digest"]) == len(origin["config_sha256"]) == 64
     assert not processes_of(str(small))
 
 

@@ -28,7 +28,9 @@ def _tiny_networks(monkeypatch):
 def test_a_build(tmp_path):
     """Both models whole, certified, in the order of the table, and every step told."""
     told = []
-    report = generator.build(output=tmp_path / "repo", on_step=lambda network, step: told.append((network.name, step)))
+    report = generator.build(
+        output=tmp_path / "repo", jobs=1, on_step=lambda network, step: told.append((network.name, step))
+    )
     assert [model.network.name for model in report.built] == ["tiny-densenet", "tiny-dpn"]
     assert report.failed == {}
     assert told == [(name.name, step) for name in TINY for step in (*pipeline.STEPS, "published")]
@@ -77,7 +79,7 @@ def test_provenance(tmp_path):
     assert record["certificate"]["tolerance"] == 1e-4
     assert [batch["batch_size"] for batch in record["certificate"]["batches"]] == [1, 4, 8]
     assert all(0 < batch["relative_error"] < 1e-4 for batch in record["certificate"]["batches"])
-    assert set(record["sha256"]) == {
+    assert set(record["blake3"]) == {
         "1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp32.pbtxt", "labels.txt",
     }  # fmt: skip
     assert str(tmp_path) not in json.dumps(record)
@@ -99,7 +101,7 @@ def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch)
     generator.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
     monkeypatch.setattr(prepare, "simplify", damaged)
-    report = generator.build(output=tmp_path, seed=2)
+    report = generator.build(output=tmp_path, seed=2, jobs=1)
     assert [model.network.name for model in report.built] == ["tiny-dpn"]
     assert "tiny-densenet was not published: at batch 1 its answers differ" in str(report.failed["tiny-densenet"])
     assert (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes() == before
@@ -147,7 +149,7 @@ def test_a_disk_that_refuses_in_the_middle(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(OutputFailed, match=r"^cannot write .+/tiny-densenet/1/model.onnx: file too large$"):
-            generator.build(output=tmp_path / "repo", seed=2)
+            generator.build(output=tmp_path / "repo", seed=2, jobs=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()} == before

@@ -20,9 +20,9 @@ SIGNATURE = Signature((TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (Tenso
 GOLDEN = ROOT / "tests" / "golden"
 
 
-def configs(name, precision="fp16", sha256="0" * 64, **serving):
+def configs(name, precision="fp16", digest="0" * 64, **serving):
     """Every config of a network by its path in the model's folder."""
-    described = Described(name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True, sha256=sha256)
+    described = Described(name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True, digest=digest)
     gpus = ("v100", "t4")
     options = BuildOptions(precision=precision, gpus=gpus, serving=in_force([from_call(serving)], gpus))
     variants = {f"configs/{file}": variant for file, variant in target_configs(described, options).items()}
@@ -86,7 +86,7 @@ def test_another_model_or_setting_never_finds_the_engine_of_the_first():
 
     assert prefix() == prefix(instance_count=2, max_queue_delay_us=0, warmup=False)
     others = [
-        prefix(sha256="1" * 64), prefix(max_batch_size=16), prefix(workspace_mib=2048), prefix(profile=[1, 4, 8]),
+        prefix(digest="1" * 64), prefix(max_batch_size=16), prefix(workspace_mib=2048), prefix(profile=[1, 4, 8]),
         prefix(builder_optimization_level=5), prefix(accelerator={"trt_sparsity_enable": True}),
     ]  # fmt: skip
     assert len({prefix(), *others}) == len(others) + 1

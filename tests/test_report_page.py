@@ -173,12 +173,12 @@ def test_the_run_before_is_found(tmp_path):
 def _measured(build, tmp_path):
     """A model that was built, and a run of it."""
     build(small_onnx(), name="mynet", output=tmp_path / "models")
-    sha256 = digest_of_folder(tmp_path / "models" / "mynet" / "1")
+    digest = digest_of_folder(tmp_path / "models" / "mynet" / "1")
     found = perf_runs.run(
         {("mynet", "fp32", 1): [9000, 9000, 9000]}, models=("mynet",), repository=str(tmp_path / "models")
     )
     repeats = tuple(
-        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_sha256=sha256)) for one in found.repeats
+        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest=digest)) for one in found.repeats
     )
     return dataclasses.replace(found, repeats=repeats)
 
@@ -199,7 +199,7 @@ def test_a_model_s_certificate_and_provenance(measured):
 def test_another_model_of_the_name(measured):
     """The certificate of other bytes is not shown."""
     repeats = [
-        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_sha256="0" * 64))
+        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest="0" * 64))
         for one in measured.repeats
     ]
     (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
@@ -211,7 +211,7 @@ HOSTILE = {
     "not an object": "[]",
     "empty": "{}",
     "null": "null",
-    "hashes that are none": '{"sha256": 3}',
+    "hashes that are none": '{"blake3": 3}',
     "no text": b"\xff\xfe",
     "nested without end": "[" * 100_000,
     "large": " " * (1 << 22) + "{}",
@@ -241,7 +241,7 @@ def test_a_name_that_leaves_the_repository(measured, tmp_path):
 def test_a_server_whose_files_are_elsewhere(measured):
     """Which bytes it served is not known, and no certificate is claimed."""
     repeats = [
-        dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_sha256=None)) for r in measured.repeats
+        dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_digest=None)) for r in measured.repeats
     ]
     (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
     assert (card.certificate, card.why) == (None, cards.NOT_KNOWN)

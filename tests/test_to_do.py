@@ -8,7 +8,7 @@ import pytest
 from helpers import ROOT, small_onnx
 
 import generator
-from generator import prepare, provenance
+from generator import make, provenance
 from generator.errors import TritongenError
 from generator.spec import DPNShape, Network, Published
 
@@ -38,7 +38,7 @@ def _no_export(repository, monkeypatch):  # noqa: ARG001 (built before)
     def refuse(*_):
         raise AssertionError("it was exported")
 
-    monkeypatch.setattr(prepare, "prepare", refuse)
+    monkeypatch.setattr(make, "prepare", refuse)
 
 
 def state(folder):
@@ -168,7 +168,7 @@ def test_provenance_of_files_elsewhere(repository, name):
     """Sealed or not, it names no file outside of the model's folder."""
     path = repository / "tiny-dpn" / "provenance.json"
     record = json.loads(path.read_text())
-    record["sha256"][name] = "0" * 64
+    record["blake3"][name] = "0" * 64
     del record[provenance.SEAL]
     path.write_text(json.dumps(record | {provenance.SEAL: provenance.seal(record)}))
     outcome, why = only(generator.build(output=repository))

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from helpers import small_onnx
@@ -35,7 +36,9 @@ def certify(folder, model, reference=None, **options):
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
     options = {"preprocessing": Preprocessing(), **options}
-    return verify("small", path, reference or TorchReference(Small()), signature("small", model), **options)
+    return verify(
+        "small", path, onnx.load(path), reference or TorchReference(Small()), signature("small", model), **options
+    )
 
 
 def test_the_same_network_is_certified(tmp_path):

@@ -80,6 +80,16 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Only say what would be done, and why; a publisher's weights are fetched for that."
 )
+@click.option(
+    "--jobs", "-j", type=int, metavar="N", help="How many models are made at once.  [default: as many as cores]"
+)
+@click.option(
+    "--memory",
+    "memory_gb",
+    type=float,
+    metavar="GB",
+    help="What they may take together.  [default: half of what is free]",
+)
 @click.option("--force", is_flag=True, help="Make every model anew, whether it is up to date or not.")
 @json_option
 def command(
@@ -102,6 +112,8 @@ def command(
     rewrites: tuple[str, ...],
     config: Path | None,
     template_dir: Path | None,
+    jobs: int | None,
+    memory_gb: float | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -120,8 +132,9 @@ def command(
       tritongen build --max-batch-size 32 --config serving.toml
     """
     from generator import console
+    from generator.build_call import RANDOM, chosen_networks
     from generator.commands.progress import build_progress
-    from generator.pipeline import RANDOM, build
+    from generator.pipeline import build
     from generator.spec import ImageInput
 
     if output == Path():  # what an empty string becomes
@@ -133,11 +146,13 @@ def command(
         raise BadOption("--models", "", "it names no network", "--models all is every one")
     if own and models:
         raise BadOption("--models", ",".join(models), f"{own.name} is built alone", "leave --models out")
-    with build_progress() as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
+    chosen = chosen_networks(own or models or "all")
+    with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
-            own or models or "all", precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
+            chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
-            force=force, dry_run=dry_run, on_step=on_step, say=console.say, **said(serving),
+            force=force, dry_run=dry_run, jobs=jobs, memory_gb=memory_gb, on_step=on_step,
+            say=console.say, **said(serving),
         )  # fmt: skip
     if dry_run:
         print_needed(report, as_json=as_json)

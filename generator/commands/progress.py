@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from generator.spec import Network
 
 
+MANY = 20  # bars that a terminal shows at once
+
+
 @contextmanager
-def build_progress() -> Iterator[OnStep]:
-    """What `build` calls at every step."""
+def build_progress(count: int) -> Iterator[OnStep]:
+    """What `build` calls at every step of so many models."""
     if console.err().is_terminal:
-        with bars() as on_step:
+        with bars(count) as on_step:
             yield on_step
     else:
         yield line
@@ -34,16 +37,18 @@ def line(network: Network, step: str) -> None:
 
 
 @contextmanager
-def bars() -> Iterator[OnStep]:
-    """A bar for each model that has begun."""
+def bars(count: int) -> Iterator[OnStep]:
+    """A bar for all of them, and one for each that has begun; where they are many, those that are done go."""
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
-        TextColumn("{task.fields[step]:<9}"),
+        TextColumn("{task.fields[step]:<10}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console.err()) as progress:
+        total = progress.add_task("all", total=count, step=f"0 of {count}")
         tasks: dict[str, TaskID] = {}
+        ended: list[str] = []
 
         def on_step(network: Network, step: str) -> None:
             if network.name not in tasks:
@@ -52,8 +57,10 @@ def bars() -> Iterator[OnStep]:
             progress.update(task, step=step)
             if step in STEPS:
                 progress.update(task, completed=STEPS.index(step))
-            else:
-                progress.update(task, completed=None if step == "failed" else len(STEPS))
-                progress.stop_task(task)
+                return
+            progress.update(task, completed=None if step == "failed" else len(STEPS), visible=count <= MANY)
+            progress.stop_task(task)
+            ended.append(network.name)
+            progress.update(total, completed=len(ended), step=f"{len(ended)} of {count}")
 
         yield on_step

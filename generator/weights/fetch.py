@@ -6,7 +6,6 @@ The Hugging Face hub's own client would bring fifteen packages, and checks the s
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import re
 import urllib.error
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from generator.cache import cache_home
 from generator.errors import FetchFailed, OutputFailed
+from generator.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,12 +48,12 @@ def fetch(publisher: str, remote: Remote, say: Say) -> Path:
         with locked(folder / f".{remote.file}.lock"):
             told = record.read_text().strip() if record.exists() else remote.sha256_prefix
             if path.exists():
-                check(path, digest(path), told)
+                check(path, sha256_of(path), told)
                 return path
             partial = path.with_name(f"{path.name}.part")
             say(f"fetching {remote.url}")
             published = download(remote.url, partial)
-            found = digest(partial)
+            found = sha256_of(partial)
             try:
                 check(partial, found, remote.sha256_prefix, published or "", told)
             except FetchFailed:
@@ -83,12 +83,6 @@ def check(path: Path, found: str, *told: str) -> None:
                 f"its SHA-256 is {found[: max(8, len(digits))]}, not {digits}",
                 "delete it, and the .sha256 beside it if the publisher has replaced the file",
             )
-
-
-def digest(path: Path) -> str:
-    """SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, partial: Path) -> str | None:

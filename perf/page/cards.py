@@ -45,7 +45,7 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
     served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
     facts = (
         ("Weights", model.weights),
-        ("SHA-256 of the version's files", digest or "-"),
+        ("BLAKE3 of the version's files", digest or "-"),
         ("SHA-256 of the config as the server completed it", served),
     )
     if digest is None:
@@ -67,7 +67,7 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
 
 def digest_of_version(found: Provenance) -> str:
     """What a run calls a version's files, from the digests of its provenance."""
-    return digest_of_digests({name.removeprefix(f"{VERSION}/"): one for name, one in found.graph_sha256.items()})
+    return digest_of_digests({name.removeprefix(f"{VERSION}/"): one for name, one in found.graph_digests.items()})
 
 
 def certificate(found: Certificate) -> Table:

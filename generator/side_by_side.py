@@ -1,0 +1,219 @@
+"""Models made side by side: a worker process each, as many as there is memory for.
+
+The processes are forked by multiprocessing's fork server, which has imported torch once and has no threads yet. A
+model's memory is the system's again when its process ends, and a crash of native code is a model that failed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from generator.errors import TritongenError, WorkerDied
+from generator.heap import reuse_memory
+from generator.memory import needed_bytes
+from generator.spec import Plugin, TorchNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
+
+    from generator.make import Made
+    from generator.spec import Network
+    from generator.to_do import Job
+
+    OnStep = Callable[[Network, str], None]
+    Result = tuple[Job, Made | TritongenError]
+
+FORKS = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many models are made at once, and the memory that they may take together."""
+
+    jobs: int
+    memory_bytes: float
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process, what it makes, and what that is thought to take."""
+
+    process: ForkServerProcess
+    job: Job
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What Python says of an error that is none of the user's."""
+
+    text: str
+
+
+def side_by_side(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
+    """Each job with its model, staged, or with why there is none; in the order in which they end.
+
+    One at a time is made in this process, and so is what no other process can be told of: a function of the script
+    that is running.
+    """
+    others = [job for job in jobs if portable(job)] if min(limits.jobs, len(jobs)) > 1 else []
+    yield from in_workers(others, staging, limits, on_step)
+    for job in jobs:
+        if job not in others:
+            yield job, here(job, staging, on_step)
+
+
+def portable(job: Job) -> bool:
+    """Whether another process can make it."""
+    made_by = {TorchNetwork: "create", Plugin: "load"}.get(type(job.network.shape))
+    if made_by and getattr(getattr(job.network.shape, made_by), "__module__", "") == "__main__":
+        return False
+    try:
+        pickle.dumps(job)
+    except Exception:  # noqa: BLE001 (it has no common one)
+        return False
+    return True
+
+
+def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
+    """In this process."""
+    # torch, onnx and onnxsim are imported here: what is refused before is refused at once.
+    with uninterrupted():
+        from generator.make import make
+
+    try:
+        return make(job, staging / job.network.name, lambda step: on_step(job.network, step))
+    except TritongenError as error:
+        return error
+
+
+def in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
+    """The largest first; no worker is left when this ends, however it does."""
+    waiting = sorted(jobs, key=needed_bytes, reverse=True)
+    running: dict[Connection, Worker] = {}
+    try:
+        while waiting or running:
+            while job := next_that_fits(waiting, list(running.values()), limits):
+                waiting.remove(job)
+                connection, worker = started(job, staging)
+                running[connection] = worker
+            for ready in wait(list(running)):
+                connection = cast("Connection", ready)
+                job = running[connection].job
+                match received(connection):
+                    case str() as step:
+                        on_step(job.network, step)
+                    case Bug() as bug:
+                        raise RuntimeError(f"{job.network.name}: {bug.text}")
+                    case result:
+                        worker = running.pop(connection)
+                        connection.close()
+                        yield job, result or died(worker)
+    finally:
+        for worker in running.values():
+            worker.process.kill()
+        for worker in running.values():
+            worker.process.join()
+
+
+def died(worker: Worker) -> WorkerDied:
+    """Of a process that said nothing more."""
+    worker.process.join()
+    return WorkerDied(worker.job.network.name, worker.process.exitcode)
+
+
+def next_that_fits(waiting: Sequence[Job], running: Sequence[Worker], limits: Limits) -> Job | None:
+    """The first for which there is room; one that is larger than the budget is made when it is alone."""
+    if len(running) >= limits.jobs:
+        return None
+    left = limits.memory_bytes - sum(worker.memory_bytes for worker in running)
+    return next((job for job in waiting if not running or needed_bytes(job) <= left), None)
+
+
+def started(job: Job, staging: Path) -> tuple[Connection, Worker]:
+    """A process that makes it, and where it tells how far it is."""
+    ours, theirs = FORKS.Pipe(duplex=False)
+    FORKS.set_forkserver_preload(["generator.make"])
+    process = FORKS.Process(target=work, args=(job, staging / job.network.name, theirs), daemon=True)
+    with without_main():
+        process.start()
+    theirs.close()
+    return ours, Worker(process, job, needed_bytes(job))
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Keep multiprocessing from running the user's script again in the worker, to have its `__main__` there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def received(connection: Connection) -> Any:  # noqa: ANN401 (a step, a result, a bug, or None of a process that died)
+    """What a worker says next."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def work(job: Job, staged: Path, connection: Connection) -> None:
+    """Make a model in this process, which ends with the one that wants it."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that waits, which ends us
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the user's own code may print; stdout is for data
+    reuse_memory()
+    import torch
+
+    from generator.make import make
+
+    torch.set_num_threads(1)  # the other cores are the other workers'
+    gc.freeze()  # what was imported is no garbage, and need not be looked at
+    try:
+        connection.send(make(job, staged, connection.send))
+    except TritongenError as error:
+        connection.send(error)
+    except BaseException:  # noqa: BLE001 (it is raised where it is seen)
+        connection.send(Bug(traceback.format_exc()))
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the one that waits for it is gone: a signal, whatever is running then.
+
+    The fork server, our parent, lives as long as we do; but of the process that asked it for us we hold a pipe.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is a worker  # noqa: S101
+    pipe = parent.sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, which ends a process
+    if not parent.is_alive():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: torch's native code aborts the process when its import is interrupted."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

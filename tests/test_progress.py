@@ -1,0 +1,57 @@
+"""The bars of a build on a terminal."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+from tiny_networks import FOUR
+
+from generator import console
+from generator.commands.progress import MANY, build_progress
+
+
+@pytest.fixture(name="terminal")
+def _terminal(monkeypatch):
+    """A terminal of 80 columns, and what was shown on it last."""
+    made = Console(file=io.StringIO(), force_terminal=True, width=80, height=40, color_system=None)
+    monkeypatch.setattr(console, "err", lambda: made)
+
+    def shown():
+        lines = re.split(r"(?:\x1b\[[0-9;?]*[A-Za-z]|[\r\n])+", made.file.getvalue())
+        return [line.split() for line in lines if line.strip()]
+
+    return shown
+
+
+def test_a_bar_for_each_and_one_for_all(terminal):
+    """Each says its step, and at the end how it ended; the first how many have ended."""
+    with build_progress(3) as on_step:
+        on_step(FOUR[0], "export")
+        on_step(FOUR[1], "weights")
+        on_step(FOUR[1], "failed")
+        on_step(FOUR[2], "up to date")
+        on_step(FOUR[0], "published")
+    last = {line[0]: " ".join(line[1:]) for line in terminal()}
+    assert "3 of 3" in last["all"]
+    assert "published" in last["tiny-densenet"]
+    assert "failed" in last["tiny-dpn"]
+    assert "up to date" in last["small-densenet"]
+
+
+def test_where_they_are_many(terminal):
+    """Only those that are not done have a bar."""
+    with build_progress(MANY + 1) as on_step:
+        for network in FOUR:
+            on_step(network, "export")
+        on_step(FOUR[0], "published")
+    at_the_end = [line[0] for line in terminal()[-len(FOUR) :]]
+    assert at_the_end == ["all", "tiny-dpn", "small-densenet", "small-dpn"]
+
+
+def test_elsewhere_a_line_says_how_each_ended(capsys):
+    """And steps say nothing."""
+    with build_progress(1) as on_step:
+        on_step(FOUR[0], "export")
+        on_step(FOUR[0], "published")
+    assert capsys.readouterr().err == "tiny-densenet: published\n"

@@ -1,0 +1,295 @@
+"""Models in worker processes: the same bytes, each failure its own, nothing left behind."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import tiny_networks
+from helpers import ROOT, eventually
+from tiny_networks import FOUR, TINY_DENSENET, TINY_DPN, own
+
+import generator
+from generator import errors, side_by_side
+from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
+from generator.side_by_side import Limits, Worker, next_that_fits, portable
+from generator.spec import BuildOptions, Network, TorchNetwork
+from generator.to_do import Job
+
+TESTS = Path(__file__).parent
+BUILD_FOUR = """
+import sys, generator, tiny_networks
+report = generator.build(tiny_networks.FOUR, output=sys.argv[1], jobs=int(sys.argv[2]))
+assert not report.failed, report.failed
+"""  # no `if __name__ == "__main__"`: a worker must not run the script again
+
+
+def script(text, *arguments, start_new_session=False, **environment):
+    """A Python program that uses the API, started."""
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *map(str, arguments)],
+        cwd=TESTS, env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}", **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
+    )  # fmt: skip
+
+
+def contents(folder):
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(name="undisturbed", scope="module")
+def _undisturbed(tmp_path_factory):
+    """A repository of the four networks, built in this process."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "models"
+    assert generator.build(FOUR, output=folder, jobs=1).failed == {}
+    return contents(folder)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "environment"),
+    [
+        (1, {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}),
+        (2, {"OMP_NUM_THREADS": "1", "HOSTNAME": "elsewhere", "TZ": "Asia/Tokyo"}),
+        (4, {"OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "7", "LC_ALL": "C"}),
+    ],
+    ids=["one process, three threads", "two workers, one thread", "four workers, two threads"],
+)
+def test_reproducible(tmp_path, undisturbed, jobs, environment):
+    """Byte for byte, whatever the folder, the number of workers and the threads are."""
+    build = script(BUILD_FOUR, tmp_path / "elsewhere" / "models", jobs, **environment)
+    _, said = build.communicate()
+    assert build.returncode == 0, said
+    assert contents(tmp_path / "elsewhere" / "models") == undisturbed
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["models"]
+
+
+def test_a_script_of_ones_own(tmp_path, undisturbed):
+    """As a file, which multiprocessing would run again in every worker."""
+    (tmp_path / "script.py").write_text(BUILD_FOUR.replace("import sys", "print('once'); import sys"))
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", tmp_path / "models", "2"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert contents(tmp_path / "models") == undisturbed
+
+
+def test_each_failure_is_its_own(tmp_path, monkeypatch):
+    """A crash, an error of the user's code and a model that is another's folder stop no other; the order is the call's."""
+    monkeypatch.syspath_prepend(str(TESTS))
+    (tmp_path / "models" / "small-dpn").mkdir(parents=True)
+    networks = [own(tiny_networks.killed), *FOUR, own(tiny_networks.refused), own(tiny_networks.good)]
+    report = generator.build(networks, output=tmp_path / "models", jobs=3)
+    assert [model.network.name for model in report.built] == ["tiny-densenet", "tiny-dpn", "small-densenet", "good"]
+    assert {name: str(error) for name, error in report.failed.items()} == {
+        "killed": "killed was not made: its process was killed by SIGKILL",
+        "refused": "tiny_networks:refused gives no network: ValueError: there are no weights today "
+        f"(tiny_networks.py, line {line_of('there are no weights today')})",
+        "small-dpn": f"{tmp_path / 'models' / 'small-dpn'} was not made by tritongen and would be replaced",
+    }  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models"]
+
+
+def line_of(text):
+    """Where it stands in the networks' file."""
+    lines = Path(tiny_networks.__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_the_summary_says_which_and_why(tritongen, monkeypatch):
+    """Exit status 1, the good ones published, stdout for data alone."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{TESTS}")
+    done = tritongen("build", "--torch", "tiny_networks:good", "--input", "4", "--json", "--jobs", 2)
+    assert done.status == 0, done.stderr
+    assert done.json["models"][0]["model"] == "good"  # what its code prints is on stderr
+    assert "a module is made" in done.stderr
+    done = tritongen("build", "--torch", "tiny_networks:refused", "--input", "4")
+    assert done.status == 1
+    assert "error: tiny_networks:refused gives no network: ValueError: there are no weights today" in done.stderr
+
+
+INTERRUPTED = """
+import sys, generator, tiny_networks
+networks = [tiny_networks.own(tiny_networks.slow), *tiny_networks.FOUR]
+generator.build(networks, output=sys.argv[1], jobs=2)
+"""
+
+
+@pytest.fixture(name="slow_build")
+def _slow_build(tmp_path):
+    """A build that hangs in one worker and has published what the other made."""
+    build = script(INTERRUPTED, tmp_path / "models")
+    assert eventually(lambda: len(list((tmp_path / "models").glob("*/provenance.json"))) == len(FOUR), 120)
+    family = psutil.Process(build.pid).children(recursive=True)
+    assert len(family) >= 2  # the fork server and a worker
+    yield build, family
+    build.kill()
+    build.communicate()
+
+
+def test_ctrl_c(tmp_path, slow_build, undisturbed):
+    """The workers end, nothing stays staged, what was published stays."""
+    build, family = slow_build
+    build.send_signal(signal.SIGINT)
+    _, said = build.communicate(timeout=60)
+    assert said.rstrip().endswith("KeyboardInterrupt")  # one traceback, the script's own
+    assert said.count("Traceback") == 1
+    assert eventually(lambda: not any(map(alive, family)))
+    assert contents(tmp_path / "models") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_killed_build_takes_its_workers_along(tmp_path, slow_build, undisturbed):
+    """SIGKILL to the one process that the user sees."""
+    build, family = slow_build
+    build.kill()
+    assert eventually(lambda: not any(map(alive, family)))
+    assert contents(tmp_path / "models") == undisturbed
+
+
+def alive(process):
+    """Whether it runs."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("models", ["densenet121", "densenet121,dpn68"], ids=["in this process", "in workers"])
+def test_ctrl_c_of_a_terminal(tmp_path, models):
+    """It reaches the whole group; one sentence is said, nothing is left, and the status is a shell's."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "generator", "build", "--models", models, "--jobs", "2", "-o", "models"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as build:  # fmt: skip
+        assert eventually(lambda: list(tmp_path.glob(".models.staging/models/*/1/model.onnx")), 120)
+        family = psutil.Process(build.pid).children(recursive=True)
+        os.killpg(build.pid, signal.SIGINT)
+        _, said = build.communicate(timeout=60)
+    assert (build.returncode, said.strip()) == (130, "error: interrupted")
+    assert eventually(lambda: not any(map(alive, family)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def job(network):
+    """Of a network with everything else as it is unless told."""
+    return Job(network, BuildOptions(), 0, None, None)
+
+
+def test_the_budget(monkeypatch):
+    """The next is the first that there is room for; one that is larger than all of it is made alone."""
+    sizes = {"tiny-densenet": 3, "tiny-dpn": 2, "small-densenet": 9, "small-dpn": 1}
+    monkeypatch.setattr(side_by_side, "needed_bytes", lambda job: sizes[job.network.name])
+    waiting = [job(network) for network in FOUR]
+    running = [Worker(None, waiting[2], 4)]
+
+    def chosen(limits, running, waiting=waiting):
+        found = next_that_fits(waiting, running, limits)
+        return found and found.network.name
+
+    assert chosen(Limits(2, 8), running) == "tiny-densenet"
+    assert chosen(Limits(2, 6), running) == "tiny-dpn"
+    assert chosen(Limits(2, 5), running) == "small-dpn"
+    assert chosen(Limits(2, 4), running) is None
+    assert chosen(Limits(1, 100), running) is None
+    assert chosen(Limits(4, 5), [], [waiting[2]]) == "small-densenet"
+    assert chosen(Limits(4, 5), [], []) is None
+
+
+def test_the_budget_of_a_build(tmp_path):
+    """With room for one the models are made one after the other, each in a process of its own."""
+    steps = []
+    report = generator.build(
+        FOUR, output=tmp_path, jobs=4, memory_gb=0.001,
+        on_step=lambda network, step: steps.append((network.name, step)),
+    )  # fmt: skip
+    assert len(report.built) == len(FOUR)
+    order = [name for name, _ in steps]
+    assert len({*order}) == sum(one != other for one, other in zip([None, *order], order, strict=False))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TritongenError("it failed", "try again"),
+        UnknownName("network", "densnet121", ["densenet121"]),
+        BadOption("--jobs", 0, "it must be 1 at least"),
+        VerificationFailed("net", "it differs", None),
+        OutputFailed(Path("models"), OSError(28, "No space left on device")),
+        WorkerDied("net", -9),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_a_worker(error):
+    """It is the same in the process that reports it."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    assert (type(again), str(again), again.hint, again.exit_code) == (
+        type(error), str(error), error.hint, error.exit_code,
+    )  # fmt: skip
+
+
+def test_every_kind_of_error_can_be_sent():
+    """None has state that is lost: pickled, they are made again without their __init__."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TritongenError)]
+    assert len(kinds) > 20
+    assert all(kind.__reduce__ is TritongenError.__reduce__ for kind in kinds)
+
+
+def test_what_no_other_process_can_be_told_of(tmp_path):
+    """A function without a name is made in this one, beside the others."""
+    module = tiny_networks.good()
+    nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).shape.inputs), None)
+    assert not portable(job(nameless))
+    assert portable(job(TINY_DPN))
+    report = generator.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
+    assert [model.network.name for model in report.built] == ["nameless", "tiny-densenet", "tiny-dpn"]
+    assert report.failed == {}
+
+
+def test_bad_limits(tritongen):
+    """One sentence each."""
+    for arguments, sentence in (
+        (("--jobs", 0), "--jobs 0: it must be 1 at least"),
+        (("--memory", -1), "--memory -1.0: it must be above 0"),
+        (("--memory", "nan"), "--memory nan: it must be above 0"),
+    ):
+        done = tritongen("build", *arguments)
+        assert (done.status, done.stderr.splitlines()[0]) == (2, f"error: {sentence}")
+
+
+def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
+    """One of ours, in a worker, is raised where the build was called, with where it was."""
+    monkeypatch.setattr(side_by_side, "work", broken_work)
+    with pytest.raises(RuntimeError, match=r"(?s)tiny-.*Traceback.*AttributeError"):
+        generator.build([TINY_DENSENET, TINY_DPN], output=tmp_path / "models", jobs=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def broken_work(job, staged, connection):
+    """A worker with a bug."""
+    del job
+    side_by_side.work(None, staged, connection)
+
+
+FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+
+
+def test_a_disk_that_refuses_in_a_worker(tmp_path, undisturbed):
+    """One sentence ends the build; every model is the old one whole, and nothing is staged."""
+    for name, content in undisturbed.items():
+        path = tmp_path / "models" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    build = script(FULL_DISK + BUILD_FOUR.replace("output=", "seed=2, output="), tmp_path / "models", 2)
+    _, said = build.communicate()
+    assert build.returncode == 1
+    assert "OutputFailed: cannot write" in said.splitlines()[-1]
+    assert said.rstrip().endswith("1/model.onnx: file too large")
+    assert contents(tmp_path / "models") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]

@@ -1,0 +1,108 @@
+"""Graphs that are simplified without the weights of their convolutions, and files that are written in pieces."""
+
+import onnx
+import onnxsim
+import pytest
+import torch
+from onnx import numpy_helper
+from onnx_graphs import model_of, node, noise
+from tiny_networks import FOUR
+
+from generator.export import export
+from generator.networks import INPUT
+from generator.onnx_pieces import pieces, varint
+from generator.weightless import weightless, weights
+from generator.weights.random import random_network
+
+BN = {"scale": noise(16), "b": noise(16), "mean": noise(16), "var": abs(noise(16)) + 1}
+W = {"w": noise(16, 8, 3, 3)}  # 4.6 kB
+NORM = ("BatchNormalization", ["c", *BN], ["y"])
+CONV = ("Conv", ["x", "w"], ["c"])
+# What is beside a convolution, and whether its weights may be taken out.
+CASES = {
+    "nothing": ([("Conv", ["x", "w"], ["y"])], W, True),
+    "an activation": ([CONV, ("Relu", ["c"], ["y"])], W, True),
+    "a batch norm that is folded into it": ([CONV, NORM], W | BN, False),
+    "a factor after it": ([CONV, ("Mul", ["c", "f"], ["y"])], W | {"f": noise(1, 16, 1, 1)}, False),
+    "a factor before it": (
+        [("Mul", ["x", "f"], ["z"]), ("Conv", ["z", "w"], ["y"])],
+        W | {"f": noise(1, 8, 1, 1)},
+        False,
+    ),
+    "another reader": ([CONV, ("ReduceMean", ["w"], ["m"], {"keepdims": 0}), ("Add", ["c", "m"], ["y"])], W, False),
+    "its input is a weight too": ([("Conv", ["w", "w2"], ["y"])], W | {"w2": noise(4, 8, 1, 1)}, False),
+    "a small one": ([("Conv", ["x", "w"], ["y"])], {"w": noise(4, 8, 1, 1)}, False),
+}
+
+
+def graph(case):
+    """A model of it, and whether a weight is taken out."""
+    nodes, constants, apart = CASES[case]
+    made = [node(*one[:3], **(one[3] if one[3:] else {})) for one in nodes]
+    return model_of(made, {"x": ("N", 8, 10, 10)}, {"y": None}, constants), apart
+
+
+def parts(model):
+    """What a model consists of, whatever the order of its constants."""
+    inner = model.graph
+    return (
+        [one.SerializeToString() for one in inner.node],
+        sorted((tensor.name, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()) for tensor in inner.initializer),
+        sorted(value.SerializeToString(deterministic=True) for value in inner.value_info),
+        [value.SerializeToString() for value in (*inner.input, *inner.output)],
+        model.ir_version, [(entry.domain, entry.version) for entry in model.opset_import],
+    )  # fmt: skip
+
+
+def simplified(model):
+    """By onnxsim alone."""
+    return onnxsim.simplify(model)[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_graph(case):
+    """As onnxsim makes it of the whole; only weights that it need not look at are taken out."""
+    model, apart = graph(case)
+    assert bool(weights(model)) is apart
+    expected = parts(simplified(model))
+    assert parts(weightless(model, simplified)) == expected
+
+
+@pytest.mark.parametrize("network", FOUR, ids=lambda network: network.name)
+def test_the_same_network(network):
+    """Of our exports nearly all bytes are taken out, and the graph is the same."""
+    module, _ = random_network(network, 0)
+    with torch.no_grad():
+        model = export(network.name, module, (INPUT,), ("output",)).model
+    expected = parts(simplified(model))
+    assert weights(model)
+    assert parts(weightless(model, simplified)) == expected
+
+
+def test_a_graph_inside_may_read_a_weight():
+    """Then none is taken out: a Loop's or an If's nodes see the names around them."""
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["v"])], "inner", [], [])
+    model, _ = graph("nothing")
+    model.graph.node.append(onnx.helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
+    assert weights(model) == frozenset()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_pieces(case):
+    """They are a file with the same model; what they are made of stays as it was."""
+    model, _ = graph(case)
+    model.doc_string, model.graph.doc_string = "of the model", "of the graph"
+    before = model.SerializeToString(deterministic=True)
+    written = b"".join(pieces(model))
+    assert onnx.ModelProto.FromString(written) == model
+    assert model.SerializeToString(deterministic=True) == before
+    assert len(written) == len(before)
+
+
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16_383, 16_384, 2**31, 2**35 + 7])
+def test_varint(number):
+    """As protobuf writes a length: read again by a message whose field has that number."""
+    read = onnx.TensorProto.FromString(b"\x10" + varint(number & 0x7FFFFFFF))
+    assert read.data_type == number & 0x7FFFFFFF
+    shifted = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(varint(number)))
+    assert shifted == number

@@ -1,0 +1,59 @@
+"""Networks that build in a second, and ones that misbehave: what worker processes are tried with."""
+
+import os
+import signal
+import time
+
+import torch
+from torch import nn
+
+from generator.networks.own import torch_network
+from generator.spec import DenseNetShape, DPNShape, Network, Published
+
+PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)
+TINY_DENSENET = Network("tiny-densenet", "TinyDenseNet", DenseNetShape(8, 4, (1, 1, 1, 1)), PUBLISHED)
+TINY_DPN = Network("tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), PUBLISHED)
+SMALL_DENSENET = Network("small-densenet", "SmallDenseNet", DenseNetShape(16, 8, (2, 2, 2, 2)), PUBLISHED)
+SMALL_DPN = Network("small-dpn", "SmallDPN", DPNShape(8, 3, 32, 16, 4, (1, 2, 2, 1), (8, 8, 8, 8)), PUBLISHED)
+FOUR = (TINY_DENSENET, TINY_DPN, SMALL_DENSENET, SMALL_DPN)
+
+
+class Linear(nn.Module):
+    """[N,4] -> [N,3]."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        with torch.no_grad():
+            self.layer.weight.copy_(torch.arange(12).reshape(3, 4) / 12)
+            self.layer.bias.zero_()
+
+    def forward(self, x):
+        """One layer."""
+        return self.layer(x)
+
+
+def good():
+    """A module."""
+    print("a module is made")  # noqa: T201 (as users' code does)
+    return Linear()
+
+
+def killed():
+    """As the kernel does to the largest process where memory is out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refused():
+    """Code of the user's that fails."""
+    raise ValueError("there are no weights today")
+
+
+def slow():
+    """Longer than any test."""
+    time.sleep(600)
+
+
+def own(function):
+    """A network of one of the functions here, as another process finds it too."""
+    return torch_network(f"tiny_networks:{function.__name__}", inputs=["4"])
