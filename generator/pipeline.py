@@ -110,24 +110,35 @@ def build(
     limits = checked_limits(jobs, memory_gb)
     output = Path(output)
 
-    def plan(network: Network) -> tuple[Job, Todo]:
-        target = output.resolve() / network.name
-        repository.check_replaceable(target)
-        job = Job(network, options[network.name], weights_of(network), labels, template_dir)
-        return job, FORCED if force else to_do(job, target)
+    def job_of(network: Network) -> Job:
+        repository.check_replaceable(output.resolve() / network.name)
+        return Job(network, options[network.name], weights_of(network), labels, template_dir)
+
+    def todo_of(job: Job) -> Todo:
+        return FORCED if force else to_do(job, output.resolve() / job.network.name)
 
     if dry_run:
-        return report(planned(plan, chosen), {})
+        return report(planned(chosen, job_of, todo_of), {})
     with repository.staging(output) as staging:
-        plans = planned(plan, chosen)
+        plans = planned(chosen, job_of, todo_of)
         with closing(carried_out(plans, staging, output.resolve(), limits, on_step)) as ended:
             return report(plans, collected(ended, plans, on_step))
 
 
-def planned(plan: Callable[[Network], tuple[Job, Todo]], chosen: Sequence[Network]) -> list[Planned]:
-    """What each model needs, or why it cannot be had; on all cores, since files are hashed."""
-    with ThreadPoolExecutor() as pool:
-        return list(zip(chosen, pool.map(lambda network: attempt(plan, network), chosen), strict=True))
+def planned(
+    chosen: Sequence[Network], job_of: Callable[[Network], Job], todo_of: Callable[[Job], Todo]
+) -> list[Planned]:
+    """What each model needs, or why it cannot be had."""
+
+    def plan(job: Job | TritongenError) -> tuple[Job, Todo] | TritongenError:
+        if isinstance(job, TritongenError):
+            return job
+        todo = attempt(todo_of, job)
+        return todo if isinstance(todo, TritongenError) else (job, todo)
+
+    jobs = [attempt(job_of, network) for network in chosen]  # one by one: weights may have to be fetched
+    with ThreadPoolExecutor() as pool:  # on all cores: published files are hashed
+        return list(zip(chosen, pool.map(plan, jobs), strict=True))
 
 
 def carried_out(

@@ -17,13 +17,13 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from generator.errors import TritongenError, WorkerDied
 from generator.heap import reuse_memory
 from generator.memory import needed_bytes
-from generator.spec import Plugin, TorchNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -68,26 +68,22 @@ class Bug:
 def side_by_side(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
     """Each job with its model, staged, or with why there is none; in the order in which they end.
 
-    One at a time is made in this process, and so is what no other process can be told of: a function of the script
-    that is running.
+    A single one is made in this process, and so is what no other process can be told of.
     """
-    others = [job for job in jobs if portable(job)] if min(limits.jobs, len(jobs)) > 1 else []
-    yield from in_workers(others, staging, limits, on_step)
-    for job in jobs:
-        if job not in others:
-            yield job, here(job, staging, on_step)
+    one_at_a_time = min(limits.jobs, len(jobs)) == 1
+    ours = [job for job in jobs if one_at_a_time or not portable(job)]
+    theirs = [job for job in jobs if not one_at_a_time and portable(job)]
+    yield from in_workers(theirs, staging, limits, on_step)
+    for job in ours:
+        yield job, here(job, staging, on_step)
 
 
 def portable(job: Job) -> bool:
-    """Whether another process can make it."""
-    made_by = {TorchNetwork: "create", Plugin: "load"}.get(type(job.network.shape))
-    if made_by and getattr(getattr(job.network.shape, made_by), "__module__", "") == "__main__":
-        return False
+    """Whether another process finds what it is made of: no function without a name, nor one of the running script."""
     try:
-        pickle.dumps(job)
-    except Exception:  # noqa: BLE001 (it has no common one)
+        return b"__main__" not in pickle.dumps(job)
+    except Exception:  # noqa: BLE001 (what cannot be pickled has no common error)
         return False
-    return True
 
 
 def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
@@ -104,13 +100,12 @@ def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
 
 def in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
     """The largest first; no worker is left when this ends, however it does."""
-    waiting = sorted(jobs, key=needed_bytes, reverse=True)
+    waiting = sorted(((needed_bytes(job), job) for job in jobs), key=itemgetter(0), reverse=True)
     running: dict[Connection, Worker] = {}
     try:
         while waiting or running:
-            while job := next_that_fits(waiting, list(running.values()), limits):
-                waiting.remove(job)
-                connection, worker = started(job, staging)
+            while (place := next_that_fits(waiting, list(running.values()), limits)) is not None:
+                connection, worker = started(*waiting.pop(place), staging)
                 running[connection] = worker
             for ready in wait(list(running)):
                 connection = cast("Connection", ready)
@@ -137,23 +132,23 @@ def died(worker: Worker) -> WorkerDied:
     return WorkerDied(worker.job.network.name, worker.process.exitcode)
 
 
-def next_that_fits(waiting: Sequence[Job], running: Sequence[Worker], limits: Limits) -> Job | None:
-    """The first for which there is room; one that is larger than the budget is made when it is alone."""
+def next_that_fits(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], limits: Limits) -> int | None:
+    """Where the first stands for which there is room; one that is larger than the budget is made when it is alone."""
     if len(running) >= limits.jobs:
         return None
     left = limits.memory_bytes - sum(worker.memory_bytes for worker in running)
-    return next((job for job in waiting if not running or needed_bytes(job) <= left), None)
+    return next((place for place, (needed, _) in enumerate(waiting) if not running or needed <= left), None)
 
 
-def started(job: Job, staging: Path) -> tuple[Connection, Worker]:
+def started(needed: int, job: Job, staging: Path) -> tuple[Connection, Worker]:
     """A process that makes it, and where it tells how far it is."""
     ours, theirs = FORKS.Pipe(duplex=False)
     FORKS.set_forkserver_preload(["generator.make"])
-    process = FORKS.Process(target=work, args=(job, staging / job.network.name, theirs), daemon=True)
+    process = FORKS.Process(target=work, args=(job, staging / job.network.name, theirs))
     with without_main():
         process.start()
     theirs.close()
-    return ours, Worker(process, job, needed_bytes(job))
+    return ours, Worker(process, job, needed)
 
 
 @contextmanager

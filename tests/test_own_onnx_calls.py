@@ -73,7 +73,7 @@ def test_a_file_whose_name_is_no_models(tritongen, tmp_path):
 def test_what_cannot_go_together(tritongen):
     """Each option of one network, with what it does not go with."""
     for arguments, sentence in (
-        ("--onnx a.onnx --models dpn68", "--models dpn68: a is built alone"),
+        ("--onnx a.onnx --models dpn68", "--models dpn68: --onnx and --torch go without it"),
         ("--onnx a.onnx --weights timm", "--weights timm: a brings its own"),
         ("--name a", "--name a: it goes with --onnx or --torch"),
         ("--input 3x4x4", "--input 3x4x4: it goes with --onnx or --torch"),
@@ -140,3 +140,40 @@ def test_a_network_without_a_batch_has_labels_too(build, shape):
     assert (built.folder / "labels.txt").read_text().split() == list("abcde")
     assert (built.certificate.worst.top1_agree, built.certificate.worst.top5_agree) == (1, None)
     assert built.certificate.worst.top5_flips is None
+
+
+def test_a_folder_of_files(tritongen, tmp_path):
+    """Each under its name, in the order of their names; one that is none stops no other."""
+    (tmp_path / "files").mkdir()
+    for name in ("b", "a", "c"):
+        (tmp_path / "files" / f"{name}.onnx").write_bytes(linear().SerializeToString())
+    (tmp_path / "files" / "notes.txt").write_text("not one of them")
+    (tmp_path / "d.onnx").write_bytes(b"\xff")
+    ran = tritongen("build", "--onnx", "files", "--onnx", "d.onnx", "--json")
+    assert ran.status == 1
+    assert [model["model"] for model in ran.json["models"]] == ["a", "b", "c"]
+    assert ran.json["failed"] == {"d": "d.onnx cannot be used: it is not a protobuf of a model, or it is cut short"}
+    ran = tritongen("build", "--onnx", "files")
+    assert ran.status == 0
+    assert "3 verified in model_repository (3 up to date)" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("--onnx files --name x", "--name x: it is of one network, and 2 were chosen"),
+        ("--onnx files --input 3", "--input 3: it is of one network, and 2 were chosen"),
+        ("--onnx files --labels l", "--labels l: it is of one network, and 2 were chosen"),
+        ("--onnx files --onnx files/a.onnx", "--name a: two networks have it"),
+        ("--onnx empty", "--onnx empty: no .onnx file is in that folder"),
+    ],
+)
+def test_files_that_cannot_go_together(tritongen, tmp_path, arguments, sentence):
+    """One sentence, and nothing is built."""
+    for folder in ("files", "empty"):
+        (tmp_path / folder).mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "files" / f"{name}.onnx").write_bytes(linear().SerializeToString())
+    ran = tritongen("build", *arguments.split())
+    assert (ran.status, ran.stderr.splitlines()[0]) == (2, f"error: {sentence}")
+    assert not (tmp_path / "model_repository").exists()

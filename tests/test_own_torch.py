@@ -334,7 +334,7 @@ def test_two_builds_are_the_same_bytes():
         ("--torch nets:scaled --input 8,8", "--input 8,8: it is not [NAME:]DIMS[:TYPE]"),
         ("--torch nets:scaled --input 0x8", "--input 0x8: it is not [NAME:]DIMS[:TYPE]"),
         ("--torch nets:scaled --input 8 --onnx a.onnx", "--torch nets:scaled: --onnx is given too"),
-        ("--torch nets:scaled --input 8 --models dpn68", "--models dpn68: scaled is built alone"),
+        ("--torch nets:scaled --input 8 --models dpn68", "--models dpn68: --onnx and --torch go without it"),
         ("--torch nets:scaled --input 8 --weights timm", "--weights timm: scaled brings its own"),
         ("--torch nets:scaled --input 8 --name dpn68", "--name dpn68: a network of tritongen's has that name"),
         ("--torch nets:scaled --input 8 --name a/b", "--name 'a/b': letters, digits"),

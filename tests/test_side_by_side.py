@@ -182,16 +182,14 @@ def job(network):
     return Job(network, BuildOptions(), 0, None, None)
 
 
-def test_the_budget(monkeypatch):
+def test_the_budget():
     """The next is the first that there is room for; one that is larger than all of it is made alone."""
-    sizes = {"tiny-densenet": 3, "tiny-dpn": 2, "small-densenet": 9, "small-dpn": 1}
-    monkeypatch.setattr(side_by_side, "needed_bytes", lambda job: sizes[job.network.name])
-    waiting = [job(network) for network in FOUR]
-    running = [Worker(None, waiting[2], 4)]
+    waiting = list(zip((3, 2, 9, 1), map(job, FOUR), strict=True))
+    running = [Worker(None, waiting[2][1], 4)]
 
     def chosen(limits, running, waiting=waiting):
-        found = next_that_fits(waiting, running, limits)
-        return found and found.network.name
+        place = next_that_fits(waiting, running, limits)
+        return None if place is None else waiting[place][1].network.name
 
     assert chosen(Limits(2, 8), running) == "tiny-densenet"
     assert chosen(Limits(2, 6), running) == "tiny-dpn"

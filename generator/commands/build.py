@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     "--models", "-m", multiple=True, show_default="all", callback=split, metavar="NAMES",
     help="Networks to build: names in any case, glob patterns, or all; commas, or repeat the option.",
 )  # fmt: skip
-@click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE", help="Build an ONNX file of your own instead.")
+@click.option(
+    "--onnx", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+    help="Build an ONNX file of your own instead, or every .onnx file of a folder; may be repeated.",
+)  # fmt: skip
 @click.option("--torch", metavar="PACKAGE.MODULE:FUNCTION", help="Build the torch module that your function returns.")
 @click.option("--name", metavar="NAME", help="The model's name, with --onnx and --torch.  [default: the file's]")
 @click.option(
@@ -95,7 +98,7 @@ if TYPE_CHECKING:
 def command(
     *,
     models: tuple[str, ...],
-    onnx: Path | None,
+    onnx: tuple[Path, ...],
     torch: str | None,
     name: str | None,
     inputs: tuple[str, ...],
@@ -141,11 +144,11 @@ def command(
         raise click.BadParameter("name a folder", param_hint="'--output'")
     if seed is not None and weights != RANDOM:
         raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
-    own = own_network(onnx, torch, name, inputs, ImageInput(mean, std, resize))
+    own = own_networks(onnx, torch, name, inputs, ImageInput(mean, std, resize))
     if not models and "--models" in asked():
         raise BadOption("--models", "", "it names no network", "--models all is every one")
     if own and models:
-        raise BadOption("--models", ",".join(models), f"{own.name} is built alone", "leave --models out")
+        raise BadOption("--models", ",".join(models), "--onnx and --torch go without it", "build one after the other")
     chosen = chosen_networks(own or models or "all")
     with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
@@ -170,25 +173,37 @@ def asked() -> set[str]:
     return {option for p in ctx.command.params for option in p.opts if ctx.get_parameter_source(p.name or "") == given}
 
 
-def own_network(
-    onnx: Path | None, torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
-) -> Network | None:
-    """The network of --onnx or --torch, or None where neither is given."""
+def own_networks(
+    onnx: tuple[Path, ...], torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
+) -> list[Network]:
+    """The networks of --onnx or --torch; none where neither is given."""
     from generator.networks.own import onnx_network, torch_network
     from generator.spec import ImageInput
 
-    if onnx is not None and torch is not None:
+    if onnx and torch is not None:
         raise BadOption("--torch", torch, "--onnx is given too", "build one after the other")
-    if onnx is not None:
-        return onnx_network(onnx, name, inputs, image)
     if torch is not None:
-        return torch_network(torch, name, inputs, image)
+        return [torch_network(torch, name, inputs, image)]
+    files = [file for path in onnx for file in (onnx_files(path) if path.is_dir() else [path])]
+    for option, value in (("--name", name), ("--input", ",".join(inputs) or None)):
+        if value is not None and len(files) > 1:
+            raise BadOption(option, value, f"it is of one network, and {len(files)} were chosen")
+    if files:
+        return [onnx_network(file, name, inputs, image) for file in files]
     for option, value in (("--name", name), ("--input", ",".join(inputs) or None)):
         if value is not None:
             raise BadOption(option, value, "it goes with --onnx or --torch")
     if image != ImageInput():
         raise BadOption("--mean, --std, --resize", "given", "they go with --onnx or --torch; weights bring their own")
-    return None
+    return []
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """The ONNX files of a folder, by their names."""
+    files = sorted(folder.glob("*.onnx"))
+    if not files:
+        raise BadOption("--onnx", folder, "no .onnx file is in that folder")
+    return files
 
 
 def print_needed(report: BuildReport, *, as_json: bool) -> None:
