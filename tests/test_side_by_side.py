@@ -69,14 +69,17 @@ def test_reproducible(tmp_path, undisturbed, jobs, environment):
 
 
 def test_a_script_of_ones_own(tmp_path, undisturbed):
-    """As a file, which multiprocessing would run again in every worker."""
-    (tmp_path / "script.py").write_text(BUILD_FOUR.replace("import sys", "print('once'); import sys"))
+    """As a file, which multiprocessing would run again in every worker; what a network's code prints is no data."""
+    more = "(tiny_networks.own(tiny_networks.good), *tiny_networks.FOUR)"
+    text = BUILD_FOUR.replace("import sys", "print('once'); import sys").replace("tiny_networks.FOUR", more)
+    (tmp_path / "script.py").write_text(text)
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py", tmp_path / "models", "2"],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
-    assert contents(tmp_path / "models") == undisturbed
+    assert done.stderr == "a module is made\n"
+    assert contents(tmp_path / "models").items() > undisturbed.items()
 
 
 def test_each_failure_is_its_own(tmp_path, monkeypatch):
@@ -145,8 +148,13 @@ def test_ctrl_c(tmp_path, slow_build, undisturbed):
 
 
 def test_a_killed_build_takes_its_workers_along(tmp_path, slow_build, undisturbed):
-    """SIGKILL to the one process that the user sees."""
+    """SIGKILL to the one process that the user sees; until then Ctrl-C to another is not theirs to obey."""
     build, family = slow_build
+    for process in family:
+        process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        build.wait(1)
+    assert all(map(alive, family))
     build.kill()
     assert eventually(lambda: not any(map(alive, family)))
     assert contents(tmp_path / "models") == undisturbed
