@@ -52,7 +52,7 @@ def ours(command: list[str]) -> tuple[float, int]:
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         child = Child([sys.executable, "-m", "generator", *command], log=log)
-        peak = Peak(psutil.Process().children()[-1])
+        peak = Peak()
         status = child.wait()
         seconds = time.perf_counter() - begin
         peak.ended.set()
@@ -63,19 +63,17 @@ def ours(command: list[str]) -> tuple[float, int]:
 
 
 class Peak(threading.Thread):
-    """The largest memory of a process and its children, looked at twice a second until `ended` is set."""
+    """The most memory that what this process started had, looked at twice a second until `ended` is set."""
 
-    def __init__(self, process: psutil.Process) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.process, self.bytes, self.ended = process, 0, threading.Event()
+        self.bytes, self.ended = 0, threading.Event()
         self.start()
 
     def run(self) -> None:
         """Look."""
         while not self.ended.wait(SAMPLED_EVERY_S):
-            with contextlib.suppress(psutil.Error):
-                family = [self.process, *self.process.children(recursive=True)]
-                self.bytes = max(self.bytes, sum(map(memory_bytes, family)))
+            self.bytes = max(self.bytes, sum(map(memory_bytes, psutil.Process().children(recursive=True))))
 
 
 def memory_bytes(process: psutil.Process) -> int:

@@ -44,13 +44,13 @@ def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Ne
     return chosen
 
 
-def checked_limits(jobs: int | None, memory_gb: float | None) -> Limits:
+def checked_limits(jobs: int | None, memory_gib: float | None) -> Limits:
     """As many models at once as this process has cores, and half of the free memory, unless told."""
     if jobs is not None and jobs < 1:
         raise BadOption("--jobs", jobs, "it must be 1 at least")
-    if memory_gb is not None and not memory_gb > 0:
-        raise BadOption("--memory", memory_gb, "it must be above 0")
-    return Limits(jobs or len(os.sched_getaffinity(0)), budget_bytes(memory_gb))
+    if memory_gib is not None and not memory_gib > 0:
+        raise BadOption("--memory", memory_gib, "it must be above 0")
+    return Limits(jobs or len(os.sched_getaffinity(0)), budget_bytes(memory_gib))
 
 
 def as_path(path: str | Path | None) -> Path | None:

@@ -23,9 +23,11 @@ COPIES, COPIES_OF_FILE = 6, 8
 UNKNOWN_BYTES = 350_000_000  # of weights: as DPN107
 
 
-def budget_bytes(said_gb: float | None) -> float:
+def budget_bytes(said_gib: float | None) -> float:
     """What builds may take together: what was said, or half of what is free, in this container or on this machine."""
-    return said_gb * GIB if said_gb is not None else SHARE * min(psutil.virtual_memory().available, left_in_container())
+    return (
+        said_gib * GIB if said_gib is not None else SHARE * min(psutil.virtual_memory().available, left_in_container())
+    )
 
 
 def left_in_container() -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import onnx
 
 from generator import onnx_file, samples
 from generator.batching import rows_of, with_dynamic_batch
@@ -63,7 +62,7 @@ def soundest(name: str, path: Path, exported: Exported, options: BuildOptions) -
     why = "its data are too large for onnxsim"
     if not exported.sidecars:
         try:
-            copy = replace(exported, model=onnx.ModelProto.FromString(exported.model.SerializeToString()))
+            copy = replace(exported, model=deepcopy(exported.model))
             return loaded(simplify(name, copy, options.rewrites), path)
         except Exception as error:  # noqa: BLE001 (onnxsim's, onnx-ir's or ONNX Runtime's: the file may still be good)
             why = first_line(error.__cause__ or error)

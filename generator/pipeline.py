@@ -67,7 +67,7 @@ def build(
     force: bool = False,
     dry_run: bool = False,
     jobs: int | None = None,
-    memory_gb: float | None = None,
+    memory_gib: float | None = None,
     on_step: OnStep = lambda _network, _step: None,
     say: Callable[[str], None] = lambda _text: None,
     **serving: object,
@@ -91,7 +91,7 @@ def build(
         force: make every model, whether it is up to date or not.
         dry_run: only find out what each model needs; nothing is written.
         jobs: how many models are made at once, each in a process of its own; as many as there are cores unless told.
-        memory_gb: what they may take together, in GiB; half of what is free unless told.
+        memory_gib: what they may take together, in GiB; half of what is free unless told.
         on_step: called with the network and the step that begins, then with how it ended, one of OUTCOMES.
         say: told what takes long.
         serving: the fields of ServingOptions, for all networks; they go before the file's.
@@ -107,7 +107,7 @@ def build(
         check_templates(template_dir)
     weights_of = weights_source(weights, seed, chosen, say)
     check_files(chosen, labels)
-    limits = checked_limits(jobs, memory_gb)
+    limits = checked_limits(jobs, memory_gib)
     output = Path(output)
 
     def job_of(network: Network) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def render(name: str, template_dir: Path | None = None, **values: object) -> str
         raise TemplateUnusable(name, template_dir, f"{line}{first_line(error)}") from error
 
 
+@lru_cache(maxsize=8)  # a template is compiled once; Jinja sees when its file is another
 def environment(template_dir: Path | None) -> jinja2.Environment:
     """Jinja that fails on an undefined name instead of writing nothing; a template cannot reach out of its values."""
     import jinja2

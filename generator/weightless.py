@@ -70,11 +70,12 @@ def joined(model: onnx.ModelProto, simplified: onnx.ModelProto, heavy: frozenset
     inputs = [value for value in simplified.graph.input if value.name not in heavy]
     del simplified.graph.input[:], simplified.graph.initializer[:]
     simplified.graph.input.extend(inputs)
-    for message, other in ((model, simplified), (graph, simplified.graph)):
-        for field in ("node", "input", "output", "value_info", "opset_import", "metadata_props"):
-            if field in message.DESCRIPTOR.fields_by_name:
-                message.ClearField(field)
-                getattr(message, field).extend(getattr(other, field))
+    for field in ("node", "input", "output", "value_info", "metadata_props"):
+        graph.ClearField(field)
+        getattr(graph, field).extend(getattr(simplified.graph, field))
+    for field in ("opset_import", "metadata_props"):
+        model.ClearField(field)
+        getattr(model, field).extend(getattr(simplified, field))
     model.ir_version = simplified.ir_version
     return model
 
@@ -82,10 +83,11 @@ def joined(model: onnx.ModelProto, simplified: onnx.ModelProto, heavy: frozenset
 def weights(model: onnx.ModelProto) -> frozenset[str]:
     """The constants that are weights of convolutions and nothing else, where nothing may be folded into those.
 
-    None of a graph that has graphs or functions inside, whose nodes may read them too.
+    None of a graph that has graphs or functions inside, whose nodes may read them too, or sparse constants.
     """
     graph = model.graph
-    if model.functions or any(entry.HasField("g") or entry.graphs for node in graph.node for entry in node.attribute):
+    attributes = (entry for node in graph.node for entry in node.attribute)
+    if model.functions or graph.sparse_initializer or any(entry.HasField("g") or entry.graphs for entry in attributes):
         return frozenset()
     large = {tensor.name for tensor in graph.initializer if len(tensor.raw_data) > SMALL_BYTES}
     folded = {name for node in graph.node if node.op_type in FOLDED for name in (*node.input, *node.output)}

@@ -212,7 +212,7 @@ def test_the_budget_of_a_build(tmp_path):
     """With room for one the models are made one after the other, each in a process of its own."""
     steps = []
     report = generator.build(
-        FOUR, output=tmp_path, jobs=4, memory_gb=0.001,
+        FOUR, output=tmp_path, jobs=4, memory_gib=0.001,
         on_step=lambda network, step: steps.append((network.name, step)),
     )  # fmt: skip
     assert len(report.built) == len(FOUR)

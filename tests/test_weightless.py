@@ -87,6 +87,14 @@ def test_a_graph_inside_may_read_a_weight():
     assert weights(model) == frozenset()
 
 
+def test_beside_sparse_constants():
+    """None is taken out: a simplifier may make them other constants."""
+    model, apart = graph("nothing")
+    assert apart
+    model.graph.sparse_initializer.append(onnx.SparseTensorProto(dims=[4]))
+    assert weights(model) == frozenset()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_pieces(case):
     """They are a file with the same model; what they are made of stays as it was."""

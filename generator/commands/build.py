@@ -88,9 +88,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--memory",
-    "memory_gb",
+    "memory_gib",
     type=float,
-    metavar="GB",
+    metavar="GIB",
     help="What they may take together.  [default: half of what is free]",
 )
 @click.option("--force", is_flag=True, help="Make every model anew, whether it is up to date or not.")
@@ -116,7 +116,7 @@ def command(
     config: Path | None,
     template_dir: Path | None,
     jobs: int | None,
-    memory_gb: float | None,
+    memory_gib: float | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -154,7 +154,7 @@ def command(
         report = build(
             chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
-            force=force, dry_run=dry_run, jobs=jobs, memory_gb=memory_gb, on_step=on_step,
+            force=force, dry_run=dry_run, jobs=jobs, memory_gib=memory_gib, on_step=on_step,
             say=console.say, **said(serving),
         )  # fmt: skip
     if dry_run:

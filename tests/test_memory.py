@@ -1,0 +1,54 @@
+"""How much memory builds may take, and what each is thought to need."""
+
+import psutil
+import pytest
+from helpers import small_onnx
+from tiny_networks import TINY_DPN, good, own
+
+from generator import memory, networks
+from generator.memory import BASE_BYTES, GIB, budget_bytes, needed_bytes
+from generator.networks.own import onnx_network
+from generator.spec import BuildOptions
+from generator.to_do import Job
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "left"),
+    [("3000\n", "1000\n", 2000), ("max\n", "1000\n", float("inf")), (None, None, float("inf"))],
+    ids=["a limit", "no limit", "no control group"],
+)
+def test_the_container(tmp_path, monkeypatch, limit, used, left):
+    """Half of what its limit leaves, where that is less than the machine's; what is said goes before it."""
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    if limit:
+        (tmp_path / "memory.max").write_text(limit)
+        (tmp_path / "memory.current").write_text(used)
+    assert memory.left_in_container() == left
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
+    assert budget_bytes(None) == min(left, Free.available) / 2
+    assert budget_bytes(1.5) == 1.5 * GIB
+
+
+class Free:
+    """What psutil says of a machine."""
+
+    available = 8000
+
+
+def needed(network):
+    """Of a network."""
+    return needed_bytes(Job(network, BuildOptions(), 0, None, None))
+
+
+def test_needs(tmp_path):
+    """They grow with the weights; a file's by its size, that of what is none by nothing; what is unknown is large."""
+    (small,) = networks.select(["dpn68"])
+    (large,) = networks.select(["dpn107"])
+    assert BASE_BYTES < needed(TINY_DPN) < needed(small) < needed(large) <= 1.01 * needed(own(good))
+    assert 0.6e9 < needed(small) < 0.75e9  # measured: 0.63
+    assert 2.3e9 < needed(large) < 2.6e9  # 2.4
+    path = tmp_path / "net.onnx"
+    path.write_bytes(small_onnx().SerializeToString())
+    assert needed(onnx_network(path)) == BASE_BYTES + memory.COPIES_OF_FILE * path.stat().st_size
+    path.write_bytes(b"\xff")
+    assert needed(onnx_network(path)) == BASE_BYTES
