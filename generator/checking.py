@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ from generator.repository import CONFIG_FILE
 from generator.rules.accelerators import gpu_accelerators
 from generator.rules.ensembles import models_agree
 from generator.rules.labels import inside
-from generator.server.embedded import check_repository
+from generator.s3.url import location
+from generator.server.source import Source
+from generator.spec import S3Url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +28,28 @@ VARIANTS = "configs"
 DEVICE_PASSED_ON_SINCE = "25.04"
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A repository with so many models, and what was found."""
+
+    models: int
+    findings: tuple[Finding, ...]
+
+
 def check(
-    repository: str | Path = "model_repository", *, gpu: str = "cpu", release: str | None = None, run: bool = False
+    repository: str | Path | S3Url = "model_repository",
+    *,
+    gpu: str = "cpu",
+    release: str | None = None,
+    run: bool = False,
 ) -> tuple[Finding, ...]:
     """Judge a repository as a Triton with the C++ onnxruntime backend would.
 
     Nothing is executed without `run`, weights are not read, and nothing outside the repository is opened.
 
     Args:
-        repository: the model repository.
+        repository: the model repository: a folder, or `s3://bucket/prefix`, of which the weights are not fetched
+            without `run`.
         gpu: what the server runs on: a target's name.
         release: of Triton, `yy.mm`; the target's default where none is given.
         run: load each model in ONNX Runtime on the CPU, and run its warm-up samples and its largest batch, 8 at most.
@@ -40,11 +57,37 @@ def check(
     Raises:
         UsageError: an unknown GPU, or no release.
         RepositoryNotFound: no such folder.
+        StorageFailed: S3 cannot be read.
     """
-    repository = Path(repository)
-    check_repository(repository)
+    return checked(location(repository, "repository"), gpu=gpu, release=release, run=run).findings
+
+
+def checked(named: Path | S3Url, *, gpu: str, release: str | None, run: bool) -> Checked:
+    """The same, with how many models there are."""
     server = judged_for(gpu, release)
-    runner = runs() if run else None
+    with looked_into(named, run=run) as folder:
+        Source(folder, str(named), named).check()
+        models = sum(entry.is_dir() for entry in folder.iterdir())
+        findings = check_folder(folder, server, runs() if run else None)
+    if isinstance(named, S3Url):
+        findings = tuple(replace(found, message=found.message.replace(str(folder), str(named))) for found in findings)
+    return Checked(models, findings)
+
+
+@contextmanager
+def looked_into(named: Path | S3Url, *, run: bool) -> Iterator[Path]:
+    """The folder of a repository; one in S3 for as long as it is looked into."""
+    if isinstance(named, Path):
+        yield named
+        return
+    from generator.s3.mirror import mirrored
+
+    with mirrored(named, "everything" if run else "headers") as folder:
+        yield folder
+
+
+def check_folder(repository: Path, server: JudgedFor, runner: Run | None) -> tuple[Finding, ...]:
+    """The findings on a folder."""
     findings = [*image_is_outside(server)]
     models: dict[str, Loadable] = {}
     for entry in sorted(repository.iterdir()):

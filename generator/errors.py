@@ -15,6 +15,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - WorkerDied
   - VerificationFailed
   - OutputFailed
+  - StorageFailed
   - RepositoryNotFound
   - ImageUnreadable
   - EngineMissing
@@ -168,7 +169,7 @@ class VerificationFailed(TritongenError):
 class OutputFailed(TritongenError):
     """A file or folder that could not be written."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    def __init__(self, path: object, error: OSError) -> None:
         hint = {
             errno.ENOSPC: "free some space or choose another disk; ten models take about 1.6 GB",
             errno.EDQUOT: "the quota of this user is used up; choose another disk",
@@ -181,10 +182,18 @@ class OutputFailed(TritongenError):
         super().__init__(f"cannot write {path}: {(error.strerror or str(error)).lower()}", hint)
 
 
+class StorageFailed(TritongenError):
+    """Something in S3 that could not be read or written."""
+
+    def __init__(self, url: str, what: str, error: Exception, hint: str | None = None) -> None:
+        why = (getattr(error, "strerror", None) or first_line(error)).rstrip(".")
+        super().__init__(f"{url} cannot be {what}: {why[:1].lower()}{why[1:]}", hint)
+
+
 class RepositoryNotFound(TritongenError):
     """No model repository where one was named."""
 
-    def __init__(self, path: Path, why: str = "there is no such folder", hint: str | None = None) -> None:
+    def __init__(self, path: object, why: str = "there is no such folder", hint: str | None = None) -> None:
         super().__init__(f"{path} is not a model repository: {why}", hint or "`tritongen build` makes one")
 
 

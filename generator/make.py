@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from generator import repository
+from generator.digests import digests
 from generator.heap import return_memory
 from generator.onnx_pieces import pieces
 from generator.prepare import prepare
-from generator.provenance import digests, of_prepared
+from generator.provenance import of_prepared
 from generator.to_do import defined, with_texts
 from generator.verify import verify
 

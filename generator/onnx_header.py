@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import onnx
@@ -17,7 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -69,13 +70,23 @@ def read_header(path: Path) -> OnnxHeader:
     if not stat.S_ISREG(mode):
         raise HeaderUnreadable("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
     with path.open("rb") as file:
-        walk = Walk(file.fileno())
-        walk.message(MODEL, 0, os.fstat(file.fileno()).st_size)
+        walk = walked(partial(os.pread, file.fileno()), os.fstat(file.fileno()).st_size)
     try:
         model = onnx.ModelProto.FromString(b"".join(walk.parts))
     except DecodeError as error:
         raise HeaderUnreadable("it is no protobuf of a model") from error
     return OnnxHeader(model, tuple(dict.fromkeys(map(location, filter(uses_external_data, tensors(model))))))
+
+
+def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
+    """The walk over a whole model; `pread` gives so many bytes from a place on, fewer at the end.
+
+    Raises:
+        HeaderUnreadable: as `read_header`.
+    """
+    walk = Walk(pread)
+    walk.message(MODEL, 0, size_bytes)
+    return walk
 
 
 def location(tensor: onnx.TensorProto) -> str:
@@ -125,10 +136,10 @@ while more := {kind for kind, fields in FIELDS.items() if HOLDERS & set(fields.v
 
 
 class Walk:
-    """The protobuf in a file: `parts` of it without data of large tensors, and how much may still be added to them."""
+    """A protobuf as it is read: `parts` of it without data of large tensors, and how much may still be added."""
 
-    def __init__(self, file: int) -> None:
-        self.file = file
+    def __init__(self, pread: Callable[[int, int], bytes]) -> None:
+        self.pread = pread
         self.window, self.origin = b"", 0
         self.parts: list[bytes] = []
         self.left = KEPT_MIB << 20
@@ -199,7 +210,7 @@ class Walk:
 
     def fill(self, at: int, end: int) -> None:
         """Have these bytes in the window, and what follows them."""
-        self.window, self.origin = os.pread(self.file, max(WINDOW_BYTES, end - at), at), at
+        self.window, self.origin = self.pread(max(WINDOW_BYTES, end - at), at), at
         if len(self.window) < end - at:
             raise broken(at)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from generator import repository
@@ -19,17 +18,23 @@ from generator.build_call import (
     weights_source,
     with_serving,
 )
-from generator.errors import OutputFailed, TritongenError
+from generator.destination import destination
+from generator.errors import OutputFailed, StorageFailed, TritongenError
+from generator.published import Folder
 from generator.render import check_templates
+from generator.s3.url import location
 from generator.side_by_side import side_by_side
 from generator.spec import REWRITES, BuiltModel, Network
 from generator.to_do import Job, Todo, to_do
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from pathlib import Path
 
+    from generator.destination import Destination
     from generator.provenance import Provenance
     from generator.side_by_side import Limits
+    from generator.spec import S3Url
 
     OnStep = Callable[[Network, str], None]
     Planned = tuple[Network, tuple[Job, Todo] | TritongenError]
@@ -56,7 +61,7 @@ def build(
     *,
     precision: str = "fp16",
     gpus: Iterable[str] = ("v100", "t4"),
-    output: str | Path = "model_repository",
+    output: str | Path | S3Url = "model_repository",
     weights: str | Path = RANDOM,
     seed: int = 0,
     tolerance: float = 1e-4,
@@ -80,7 +85,7 @@ def build(
         models: names, glob patterns or `all`; networks of one's own, by `onnx_network` and `torch_network`.
         precision: which variant `config.pbtxt` is, fp16 or fp32.
         gpus: for which GPUs the variants in `configs/` are written; `cpu` is served by `config.pbtxt` and has none.
-        output: the repository.
+        output: the repository: a folder, or `s3://bucket/prefix`.
         weights: `random`, a publisher (torchvision, timm, paddleclas), or a file or folder of theirs.
         seed: of the random weights.
         tolerance: the largest error that is published, relative to the largest logit; 1e-4 at most.
@@ -98,7 +103,7 @@ def build(
 
     Raises:
         UsageError: an unknown name or a value out of range; nothing was written.
-        OutputFailed: the repository cannot be written; models published before that stay.
+        OutputFailed, StorageFailed: the repository cannot be written; models published before that stay.
     """
     chosen = chosen_networks(models)
     labels, config, template_dir = map(as_path, (labels, config, template_dir))
@@ -108,20 +113,20 @@ def build(
     weights_of = weights_source(weights, seed, chosen, say)
     check_files(chosen, labels)
     limits = checked_limits(jobs, memory_gib)
-    output = Path(output)
+    target = destination(location(output, "--output"))
 
     def job_of(network: Network) -> Job:
-        repository.check_replaceable(output.resolve() / network.name)
+        target.check_replaceable(network.name)
         return Job(network, options[network.name], weights_of(network), labels, template_dir)
 
     def todo_of(job: Job) -> Todo:
-        return FORCED if force else to_do(job, output.resolve() / job.network.name)
+        return FORCED if force else to_do(job, target.published(job.network.name))
 
     if dry_run:
         return report(planned(chosen, job_of, todo_of), {})
-    with repository.staging(output) as staging:
+    with target.staging() as staging:
         plans = planned(chosen, job_of, todo_of)
-        with closing(carried_out(plans, staging, output.resolve(), limits, on_step)) as ended:
+        with closing(carried_out(plans, staging, target, limits, on_step)) as ended:
             return report(plans, collected(ended, plans, on_step))
 
 
@@ -142,7 +147,7 @@ def planned(
 
 
 def carried_out(
-    plans: Sequence[Planned], staging: Path, output: Path, limits: Limits, on_step: OnStep
+    plans: Sequence[Planned], staging: Path, target: Destination, limits: Limits, on_step: OnStep
 ) -> Generator[Ended]:
     """Each model as it is up to date, or why it is not; first those that take no time."""
     to_make: list[Job] = []
@@ -156,37 +161,40 @@ def carried_out(
                 assert found is not None  # what is not made anew was read  # noqa: S101
                 if todo.outcome == "rendered":
                     on_step(network, "publish")
-                    yield network, attempt(rendered, network, todo.texts, found, staging, output)
+                    kept = found.graph_digests  # the graph that is there
+                    yield network, attempt(published, network, todo.texts, found, kept, staging, target)
                 else:
-                    yield network, summary(network, found, output / network.name)
+                    yield network, summary(network, found, target, target.published(network.name).sizes())
     with closing(side_by_side(to_make, staging, limits, on_step)) as results:
         for job, made in results:
             if isinstance(made, TritongenError):
                 yield job.network, made
-            else:
-                yield job.network, attempt(published, job.network, made.texts, made.found, staging, output)
-
-
-def rendered(
-    network: Network, texts: Mapping[str, bytes], found: Provenance, staging: Path, output: Path
-) -> BuiltModel:
-    """With the graph that is there."""
-    repository.link_files(output / network.name, staging / network.name, found.graph_digests)
-    return published(network, texts, found, staging, output)
+            else:  # with the graph that is staged
+                yield job.network, attempt(published, job.network, made.texts, made.found, (), staging, target)
 
 
 def published(
-    network: Network, texts: Mapping[str, bytes], found: Provenance, staging: Path, output: Path
+    network: Network,
+    texts: Mapping[str, bytes],
+    found: Provenance,
+    kept: Iterable[str],
+    staging: Path,
+    target: Destination,
 ) -> BuiltModel:
-    """With the graph that is staged."""
-    repository.write_model(staging / network.name, texts)
-    return summary(network, found, repository.publish(staging / network.name, output))
+    """Of the files that are staged, its texts, and what is kept of the model that is there."""
+    staged = staging / network.name
+    repository.write_model(staged, texts)
+    sizes = target.published(network.name).sizes() | Folder(staged).sizes()
+    target.publish(staged, kept)
+    return summary(network, found, target, sizes)
 
 
-def summary(network: Network, found: Provenance, folder: Path) -> BuiltModel:
-    """A model that is there."""
-    size_bytes = sum((folder / name).stat().st_size for name in found.graph_digests)
-    return BuiltModel(network, found.weights, folder, size_bytes, found.signature, found.graph, found.certificate)
+def summary(network: Network, found: Provenance, target: Destination, sizes: Mapping[str, int]) -> BuiltModel:
+    """A model that is there, of files of these bytes."""
+    return BuiltModel(
+        network, found.weights, target.location(network.name), sum(sizes[name] for name in found.graph_digests),
+        found.variants, found.signature, found.graph, found.certificate,
+    )  # fmt: skip
 
 
 def attempt(function: Callable[..., T], *arguments: object) -> T | TritongenError:
@@ -203,12 +211,12 @@ def collected(
     """What became of each model by its name, told as it ends.
 
     Raises:
-        OutputFailed: the repository cannot be written; the next model would meet the same disk.
+        OutputFailed, StorageFailed: the repository cannot be written; the next model would meet the same.
     """
     needed = needs(plans)
     results: dict[str, BuiltModel | TritongenError] = {}
     for network, result in ended:
-        if isinstance(result, OutputFailed):
+        if isinstance(result, OutputFailed | StorageFailed):
             raise result
         on_step(network, "failed" if isinstance(result, TritongenError) else needed[network.name].outcome)
         results[network.name] = result

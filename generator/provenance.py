@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import cattrs
-from blake3 import blake3
 
 from generator import serving_options
+from generator.digests import digest_of
 from generator.repository import PROVENANCE_FILE, VERSION
 from generator.spec import (
     BatchError,
@@ -31,10 +31,8 @@ from generator.spec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from generator.prepared import Prepared
+    from generator.published import Published
     from generator.spec import Network
 
 PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
@@ -69,6 +67,12 @@ class Provenance:
     def graph_digests(self) -> dict[str, str]:
         """Those of the graph's files."""
         return {name: digest for name, digest in self.blake3.items() if name.startswith(f"{VERSION}/")}
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The names of the configs of GPUs, such as t4-fp16."""
+        names = sorted(PurePosixPath(name) for name in self.blake3)
+        return tuple(name.stem for name in names if name.parent.name == "configs")
 
 
 def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
@@ -116,26 +120,25 @@ def seal(record: dict[str, Any]) -> str:
     return digest_of(json.dumps(record, sort_keys=True).encode())
 
 
-def read(folder: Path) -> Provenance:
+def read(model: Published) -> Provenance:
     """Of a model in a repository.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is not one that this tritongen writes.
     """
-    with (folder / PROVENANCE_FILE).open("rb") as file:
-        content = file.read(LARGEST_BYTES + 1)
+    content = model.read(PROVENANCE_FILE, LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:
-        raise ValueError(folder / PROVENANCE_FILE)
+        raise ValueError(model)
     try:
         record = json.loads(content)
         if record.pop(SEAL) != seal(record):
-            raise ValueError(folder / PROVENANCE_FILE)  # noqa: TRY301 (as of any other that is none)
+            raise ValueError(model)  # noqa: TRY301 (as of any other that is none)
         found = CONVERTER.structure(record, Provenance)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, cattrs.BaseValidationError) as error:
-        raise ValueError(folder / PROVENANCE_FILE) from error
+        raise ValueError(model) from error
     if any(name.startswith("/") or ".." in name.split("/") for name in found.blake3):
-        raise ValueError(folder / PROVENANCE_FILE)  # a file outside of the model's folder is none of it
+        raise ValueError(model)  # a file outside of the model's folder is none of it
     return found
 
 
@@ -193,27 +196,3 @@ def error_record(error: BatchError | None, compared: str | None = None) -> dict[
         for key, value in figures.items()
     }
     return {"compared": compared, **finite} if compared else finite
-
-
-def digests(files: Mapping[str, bytes | Path]) -> dict[str, str]:
-    """The BLAKE3 of each, in hex."""
-    return {name: digest_of(content) for name, content in files.items()}
-
-
-def digest_of_folder(version: Path) -> str:
-    """BLAKE3 over the names and the digests of a version's files as they are on disk, in hex."""
-    files = {str(path.relative_to(version)): path for path in version.rglob("*") if path.is_file()}
-    return digest_of_digests(digests(files))
-
-
-def digest_of_digests(digests: Mapping[str, str]) -> str:
-    """The same of digests that are known."""
-    return digest_of(repr(dict(sorted(digests.items()))).encode())
-
-
-def digest_of(content: bytes | Path) -> str:
-    """BLAKE3 of bytes or of a file, in hex."""
-    if isinstance(content, bytes):
-        return blake3(content).hexdigest()
-    with content.open("rb") as file:
-        return hashlib.file_digest(file, blake3).hexdigest()  # type: ignore[arg-type]  # its update takes what can be a buffer

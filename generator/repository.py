@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from generator.spec import S3Url
+
 VERSION = "1"
 MODEL_FILE = f"{VERSION}/model.onnx"
 CONFIG_FILE = "config.pbtxt"
@@ -40,13 +42,10 @@ def staging(repository: Path) -> Iterator[Path]:
         OutputFailed: the folder or the repository cannot be made.
     """
     repository = repository.resolve()
-    root = repository.parent / f".{repository.name}.staging"
-    folder = root / "models"
     new = not repository.exists()
-    with locked(root, repository):
+    with emptied(repository.parent / f".{repository.name}.staging", repository) as folder:
         try:
             with reporting(repository):
-                make_empty(folder)
                 repository.mkdir(parents=True, exist_ok=True)
                 check_movable(folder, repository)
             yield folder
@@ -58,7 +57,20 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(root: Path, repository: Path) -> Iterator[None]:
+def emptied(root: Path, repository: Path | S3Url) -> Iterator[Path]:
+    """An empty folder below the root for one build at a time, gone when the context ends, and its root with it."""
+    folder = root / "models"
+    with locked(root, repository):
+        try:
+            with reporting(repository):
+                make_empty(folder)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(root: Path, repository: Path | S3Url) -> Iterator[None]:
     """Hold a lock file below the root, which is made; the kernel frees it whatever becomes of the process.
 
     The one that holds it removes it at the end: who has opened a file that is gone by then tries again.
@@ -184,7 +196,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def reporting(path: Path) -> Iterator[None]:
+def reporting(path: Path | S3Url) -> Iterator[None]:
     """Turn what the operating system says of a write into OutputFailed."""
     try:
         yield

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 Precision = Literal["fp16", "fp32"]
 NEW = "it is not there"  # why a model is made for the first time
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+SCHEME = "s3://"
 # Names of generator.rewrites.
 REWRITES = ("slice-of-conv", "slice-of-concat", "concat-of-concat")
 
@@ -345,13 +346,42 @@ class GraphFacts:
 
 
 @dataclass(frozen=True)
+class S3Url:
+    """A bucket and what its keys begin with, without slashes at its ends; `endpoint` where the URL names one."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str | None = None
+
+    def __str__(self) -> str:
+        """As it is written; Triton takes the same."""
+        start = f"{self.endpoint}/" if self.endpoint else ""
+        return f"{SCHEME}{start}{self.path}"
+
+    def __truediv__(self, name: str) -> S3Url:
+        """What is below it."""
+        return S3Url(self.bucket, f"{self.prefix}/{name}" if self.prefix else name, self.endpoint)
+
+    @property
+    def path(self) -> str:
+        """`bucket/prefix`, as fsspec takes it."""
+        return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
+
+    @property
+    def parent(self) -> S3Url:
+        """What it is in."""
+        return S3Url(self.bucket, self.prefix.rpartition("/")[0], self.endpoint)
+
+
+@dataclass(frozen=True)
 class BuiltModel:
-    """A model that is in the repository, for the summary."""
+    """A model that is in the repository, for the summary; `size_bytes` is of its graph."""
 
     network: Network
     weights: Weights
-    folder: Path
+    folder: Path | S3Url
     size_bytes: int
+    variants: tuple[str, ...]
     signature: Signature
     graph: GraphFacts
     certificate: Certificate

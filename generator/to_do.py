@@ -6,16 +6,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from generator import provenance, repository
+from generator.digests import digest_of, digests
 from generator.errors import TritongenError
 from generator.files import sha256_of
 from generator.labels import IMAGENET, read_labels
-from generator.provenance import Provenance, digest_of, digests, made_of
+from generator.provenance import Provenance, made_of
 from generator.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.spec import NEW, DenseNetShape, Described, DPNShape, OnnxFile
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
 
+    from generator.published import Published
     from generator.spec import BuildOptions, Network
 
 # Its graph anew, its texts alone, or as it is: what it needs, and what has become of it.
@@ -43,26 +46,27 @@ class Todo:
     texts: dict[str, bytes] = field(default_factory=dict)
 
 
-def to_do(job: Job, target: Path) -> Todo:
-    """Hold a model's folder against what it would be made of.
+def to_do(job: Job, model: Published) -> Todo:
+    """Hold a model as it is against what it would be made of.
 
     A graph is made anew where anything that it depends on differs from what its provenance says, or its files from
     their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
     """
-    if not target.exists():
+    there = model.sizes()
+    if not there:
         return Todo("published", NEW)
     try:
-        found = provenance.read(target)
+        found = provenance.read(model)
     except (OSError, ValueError):
         return Todo("published", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
-    if why := differs(job, found) or damaged(target, found):
+    if why := differs(job, found) or damaged(model, there, found):
         return Todo("published", why)
     try:
         rendered, texts = with_texts(job, found, labels_of(job))
     except TritongenError as error:
         return Todo("published", str(error))
-    changed = [name for name, content in texts.items() if not holds(target / name, content)]
-    changed += [name for name in files_of(target) if name not in rendered.blake3 and name != repository.PROVENANCE_FILE]
+    changed = [name for name, digest in digests(texts).items() if name not in there or not same(model, name, digest)]
+    changed += [name for name in there if name not in rendered.blake3 and name != repository.PROVENANCE_FILE]
     if changed:
         return Todo("rendered", f"{changed[0]} would be another", rendered, texts)
     return Todo("up to date", "", found)
@@ -103,12 +107,20 @@ def defined(job: Job) -> dict[str, Any]:
     return network
 
 
-def damaged(target: Path, found: Provenance) -> str | None:
+def damaged(model: Published, there: Container[str], found: Provenance) -> str | None:
     """A file of the graph that is not as it was published."""
     graph = found.graph_digests
-    if missing := [name for name in graph if not (target / name).is_file()]:
+    if missing := [name for name in graph if name not in there]:
         return f"{missing[0]} is not there"
-    return next((f"{name} was changed" for name, digest in graph.items() if digest_of(target / name) != digest), None)
+    return next((f"{name} was changed" for name, digest in graph.items() if not same(model, name, digest)), None)
+
+
+def same(model: Published, name: str, digest: str) -> bool:
+    """Whether a file is the one of that digest; one that cannot be read is not."""
+    try:
+        return model.digest(name) == digest
+    except OSError:
+        return False
 
 
 def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:
@@ -137,16 +149,3 @@ def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Proven
 def labels_of(job: Job) -> Path | None:
     """The file of the classes' names: the one that was given, else ImageNet's for the ten."""
     return job.labels or (IMAGENET if isinstance(job.network.shape, DenseNetShape | DPNShape) else None)
-
-
-def files_of(target: Path) -> list[str]:
-    """Every file of a model's folder."""
-    return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
-
-
-def holds(path: Path, content: bytes) -> bool:
-    """Whether a file is there and has this content."""
-    try:
-        return path.read_bytes() == content
-    except OSError:
-        return False

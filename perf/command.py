@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +11,6 @@ from generator.commands.options import json_option, models_option, repository_op
 from perf.options import HOW, RUNS, TABLES, WHAT, options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from perf.compare import Comparison
     from perf.spec import Request
     from perf.store import Stored
@@ -116,6 +115,9 @@ def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
 
     if not measured["models"]:
         raise BadOption("--models", "''", "it names no model", "all stands for every one of them")
+    if not isinstance(measured["repository"], Path):
+        hint = f"`tritongen serve {measured['repository']}` serves them, and perf attaches to it"
+        raise BadOption("--repository", measured["repository"], "perf starts servers on folders only", hint)
     measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
     asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
     same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}

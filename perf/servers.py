@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import networks
+from generator.digests import digest_of_folder
 from generator.errors import BadOption, ServerUnreachable, TritongenError, UnknownName
-from generator.provenance import digest_of_folder
 from generator.server import engines, log, probe
 from generator.server.connect import running_server
 from generator.server.container import docker_options
-from generator.server.embedded import check_repository
 from generator.server.ports import free_ports
+from generator.server.source import of_folder
 from perf import device as devices
 from perf import static
 from perf.spec import Origin, Versions
@@ -115,7 +115,7 @@ def check_servable(request: Request) -> None:
     """Raise TritongenError where it is known, before any server is started, that none can be measured."""
     if running_server(request.url) is None:
         devices.check_startable(request.device)
-        check_repository(Path(request.repository))
+        of_folder(Path(request.repository)).check()
         models_of(request)
 
 
@@ -172,7 +172,7 @@ def serves(model: ServedModel, variant: Variant) -> bool:
 def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
     """A server of our own on free ports, with the models that are measured."""
     repository = Path(request.repository)
-    check_repository(repository)
+    of_folder(repository).check()
     names = models_of(request)
     largest = largest_batches(request, variant) if variant.static_batch else {}
     if variant.static_batch:

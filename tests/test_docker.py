@@ -17,6 +17,7 @@ from generator.served import Ports
 from generator.server import docker, engine_cache
 from generator.server.container import compose, container, docker_options, docker_run
 from generator.server.ports import free_ports, on_address
+from generator.server.source import of_folder
 
 GOLDEN = ROOT / "tests" / "golden" / "docker"
 CASES = {
@@ -119,13 +120,18 @@ def _cache_home(tmp_path, monkeypatch):
     return tmp_path / "cache" / "tritongen" / "tensorrt"
 
 
+def planned(repository, options):
+    """The container of a folder, and its configs."""
+    return docker.planned(of_folder(repository), Ports(), options)
+
+
 def test_the_folder_for_engines(tmp_path, cache_home):
     """Made before Docker makes it as root's: writable for any user, in a folder that other users cannot enter."""
     with_variants(tmp_path / "repository", "net")
-    docker.planned(tmp_path / "repository", Ports(), docker_options("t4", "fp16"))
+    planned(tmp_path / "repository", docker_options("t4", "fp16"))
     assert (cache_home / "24.09-t4").stat().st_mode & 0o777 == 0o777
     assert cache_home.stat().st_mode & 0o777 == 0o700
-    docker.planned(tmp_path / "repository", Ports(), docker_options("cpu"))
+    planned(tmp_path / "repository", docker_options("cpu"))
     assert [path.name for path in cache_home.iterdir()] == ["24.09-t4"]
 
 
@@ -135,14 +141,14 @@ def test_which_engines_will_be_built(tmp_path):
     repository = with_variants(tmp_path / "repository", "one", "two", "three")
     write_model(repository, "plain")
     options = docker_options("t4", "fp16")
-    _, configs = docker.planned(repository, Ports(), options)
+    of, configs = planned(repository, options)
     cache = engine_cache.folder(options)
     for name, file in (("one", "one-0123_99_0_fp16_sm75.engine"), ("two", "two-4567_99_0_fp16_sm75.engine")):
         (cache / f"{name}-fp16").mkdir()
         (cache / f"{name}-fp16" / file).touch()
     missing = engine_cache.missing_engines(cache, configs)
     assert missing == ["three", "two"]
-    assert list(docker.notes(options, configs, cache, missing)) == [
+    assert list(docker.notes(of, options, configs, cache, missing)) == [
         "without configs/t4-fp16.pbtxt, so by config.pbtxt: plain",
         f"2 TensorRT engines will be built, which takes minutes: three, two ({cache})",
     ]
@@ -162,7 +168,7 @@ def test_a_config_cannot_have_other_folders_read(tmp_path, cache_home):
     (cache_home / "other" / "net-0123.engine").touch()
     config.write_text(config.read_text().replace("/cache/net-fp16", "/cache/../other"))
     options = docker_options("t4", "fp16")
-    _, configs = docker.planned(repository, Ports(), options)
+    _, configs = planned(repository, options)
     assert engine_cache.missing_engines(engine_cache.folder(options), configs) == ["net"]
 
 
@@ -171,18 +177,18 @@ def test_repositories_that_a_container_cannot_serve(tmp_path):
     """No such variant, files its user cannot read, a colon in the path: said before Docker is asked."""
     repository = with_variants(tmp_path / "repository", "net")
     with pytest.raises(BadOption, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
-        docker.planned(repository, Ports(), docker_options("v100", "fp32"))
+        planned(repository, docker_options("v100", "fp32"))
     assert caught.value.hint == "there: t4-fp16"
-    of, _ = docker.planned(with_variants(tmp_path / "a:b", "net"), Ports(), docker_options("t4", "fp16"))
+    of, _ = planned(with_variants(tmp_path / "a:b", "net"), docker_options("t4", "fp16"))
     with pytest.raises(TritongenError, match=r"docker cannot mount .*a:b: it has a colon"):
         docker.check_mountable(of)
     (repository / "linked").symlink_to(tmp_path / "a:b" / "net")
     with pytest.raises(RepositoryNotFound, match=r"linked leads out of it, and the container sees no other folder"):
-        docker.planned(repository, Ports(), docker_options("t4", "fp16"))
+        planned(repository, docker_options("t4", "fp16"))
     (repository / "linked").unlink()
     (repository / "net" / "1" / "model.onnx").chmod(0o600)
     with pytest.raises(RepositoryNotFound, match=r"user 1000 cannot read .*model.onnx") as caught:
-        docker.planned(repository, Ports(), docker_options("t4", "fp16"))
+        planned(repository, docker_options("t4", "fp16"))
     assert caught.value.hint == f"chmod -R o+rX {repository}"
 
 

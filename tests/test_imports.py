@@ -9,7 +9,8 @@ from helpers import ROOT
 # Lower layers know nothing of higher ones (and modules of one layer may know each other).
 LAYERS = (
     ("generator.errors", "generator.spec", "generator.served", "generator.shell", "generator.guard", "generator.threads", "generator.cache",
-     "generator.datatypes", "generator.files", "generator.tensorrt", "generator.heap"),
+     "generator.datatypes", "generator.files", "generator.tensorrt", "generator.heap", "generator.digests",
+     "generator.published", "generator.s3.url"),
     ("generator.networks", "generator.weights", "generator.targets", "generator.image", "generator.render", "generator.verify", "generator.console",
      "generator.samples", "generator.references", "generator.half", "generator.signature", "generator.rewrites",
      "generator.batching", "generator.batch_rules", "generator.labels", "generator.rows", "generator.templates",
@@ -18,7 +19,7 @@ LAYERS = (
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
      "generator.check_run", "generator.weightless", "generator.onnx_pieces", "generator.make", "generator.side_by_side",
-     "generator.build_call", "generator.memory"),
+     "generator.build_call", "generator.memory", "generator.destination", "generator.s3"),
     ("generator.pipeline", "generator.checking", "generator.doctor", "perf"),
     ("generator.commands", "perf.command", "perf.options"),
     ("generator.cli", "generator.__main__"),

@@ -9,8 +9,8 @@ from perf_runs import run
 from tritonclient.grpc import model_config_pb2
 
 from generator.client import preprocessing_of
+from generator.digests import digest_of_folder
 from generator.errors import BadOption, TritongenError, UnknownName, UsageError, WrongDevice
-from generator.provenance import digest_of_folder
 from generator.served import Gpu, ServedModel
 from generator.server import gpus, probe
 from generator.spec import TensorSpec

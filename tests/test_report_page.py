@@ -12,7 +12,7 @@ from helpers import ROOT, small_onnx
 from report_runs import IMAGE, SCRIPT, disturbed_run, write
 
 from generator.console import printable
-from generator.provenance import digest_of_folder
+from generator.digests import digest_of_folder
 from perf import asked, compare, store
 from perf.charts.of_run import of_run
 from perf.metrics import COMPUTE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import REPOSITORY, colours, json_option, split
+from generator.commands.options import REPOSITORY, colours, json_option, split, where
 from generator.commands.serving import said, serving_options
 from generator.errors import BadOption
 from generator.spec import NEW, REWRITES
@@ -18,7 +18,7 @@ from generator.spec import NEW, REWRITES
 if TYPE_CHECKING:
     from generator.commands.options import Colours
     from generator.pipeline import BuildReport
-    from generator.spec import BuiltModel, ImageInput, Network
+    from generator.spec import BuiltModel, ImageInput, Network, S3Url
 
 
 @click.command(name="build", short_help="Make a verified model repository.")
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written; cpu has config.pbtxt alone.",
 )  # fmt: skip
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), default=REPOSITORY, show_default=True, metavar="DIR",
-    help="The model repository to write.",
+    "--output", "-o", callback=where, default=str(REPOSITORY), show_default=True, metavar="DIR|URL",
+    help="The model repository to write: a folder, or s3://bucket/prefix.",
 )  # fmt: skip
 @click.option(
     "--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
@@ -110,7 +110,7 @@ def command(
     seed: int | None,
     precision: str,
     gpus: tuple[str, ...],
-    output: Path,
+    output: Path | S3Url,
     tolerance: float,
     rewrites: tuple[str, ...],
     config: Path | None,
@@ -133,6 +133,7 @@ def command(
       tritongen build --onnx model.onnx --name mynet --labels classes.txt
       tritongen build --torch mypackage.nets:small --input 3x224x224
       tritongen build --max-batch-size 32 --config serving.toml
+      tritongen build --output s3://bucket/models
     """
     from generator import console
     from generator.build_call import RANDOM, chosen_networks
@@ -253,7 +254,7 @@ def reasons(report: BuildReport) -> dict[str, str]:
     return {name: str(error) for name, error in report.failed.items()}
 
 
-def print_summary(report: BuildReport, output: Path, precision: str) -> None:
+def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
     """The summary for a person."""
     from generator import console
 
@@ -261,7 +262,7 @@ def print_summary(report: BuildReport, output: Path, precision: str) -> None:
         heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
         console.out().print(console.table(heads, [row(model) for model in report.built], left=2))
         certificate = report.built[0].certificate
-        variants = ", ".join(path.stem for path in sorted((report.built[0].folder / "configs").glob("*.pbtxt")))
+        variants = ", ".join(report.built[0].variants)
         console.say(
             f"\n{len(report.built)} verified in {output} ({outcomes(report)}): config.pbtxt is {precision}, "
             f"{f'configs/ has {variants}' if variants else 'there are no configs/'}.\n"

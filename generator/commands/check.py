@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import REPOSITORY, json_option
+from generator.commands.options import REPOSITORY, json_option, where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+    from pathlib import Path
 
+    from generator.checking import Checked
     from generator.findings import Finding
+    from generator.spec import S3Url
 
 LEVELS = ("error", "warning")
 
 
 @click.command(name="check", short_help="Judge a model repository without a server.")
-@click.argument("repository", type=click.Path(path_type=Path), default=REPOSITORY)
+@click.argument("repository", callback=where, default=str(REPOSITORY))
 @click.option(
     "--gpu",
     default="cpu",
@@ -41,7 +43,7 @@ LEVELS = ("error", "warning")
 @json_option
 def command(
     *,
-    repository: Path,
+    repository: Path | S3Url,
     gpu: str,
     release: str | None,
     run: bool,
@@ -59,39 +61,40 @@ def command(
     Examples:
       tritongen check
       tritongen check models --gpu v100 --triton 24.09 --run
+      tritongen check s3://bucket/models
     """
-    from generator.checking import check
+    from generator.checking import checked
     from generator.errors import BadOption
 
     if github and as_json:
         raise BadOption("--github", "given", "--json is given too", "leave one of them out")
     if server and gpu.lower() != "cpu":
         raise BadOption("--server", "given", "the embedded server is one on the CPU", "leave --gpu out")
-    findings = check(repository, gpu=gpu, release=release, run=run)
+    of = checked(repository, gpu=gpu, release=release, run=run)
+    findings = of.findings
     if as_json:
         print_json(findings)
     elif github:
         for finding in findings:
             click.echo(annotation(finding, repository))
     else:
-        print_findings(findings, repository)
+        print_findings(of, repository)
     agrees = compare(repository, findings, run=run) if server else True
     failing = LEVELS[: LEVELS.index(fail_on) + 1]
     return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
 
 
-def print_findings(findings: Sequence[Finding], repository: Path) -> None:
+def print_findings(of: Checked, repository: Path | S3Url) -> None:
     """A block a finding, then how many there are."""
     from generator.console import say
 
-    for finding in findings:
+    for finding in of.findings:
         click.echo(f"{finding.level}: {place(finding)}")
         click.echo(f"  {finding.message}")
         if finding.fix:
             click.echo(f"  fix: {finding.fix}")
-    models = sum(entry.is_dir() for entry in repository.iterdir())
-    counts = ", ".join(counted(sum(f.level == level for f in findings), level) for level in LEVELS)
-    say(f"{counted(models, 'model')} in {repository}: {counts}")
+    counts = ", ".join(counted(sum(f.level == level for f in of.findings), level) for level in LEVELS)
+    say(f"{counted(of.models, 'model')} in {repository}: {counts}")
 
 
 def counted(number: int, what: str) -> str:
@@ -115,7 +118,7 @@ def print_json(findings: Iterable[Finding]) -> None:
     click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
 
 
-def annotation(finding: Finding, repository: Path) -> str:
+def annotation(finding: Finding, repository: Path | S3Url) -> str:
     """`::error file=…,line=…,title=…::…`, of GitHub's workflow commands."""
     properties = {"file": str(repository / finding.file), "line": finding.line, "title": finding.rule}
     said = ",".join(f"{key}={escaped(str(value), ':,')}" for key, value in properties.items() if value)
@@ -131,7 +134,7 @@ def escaped(text: str, also: str = "") -> str:
     return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in kept)
 
 
-def compare(repository: Path, findings: Iterable[Finding], *, run: bool) -> bool:
+def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool) -> bool:
     """Ask the embedded server for its verdict on each model; a difference is a defect of ours, where we judge."""
     from generator.console import say
     from generator.findings import shown

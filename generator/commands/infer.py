@@ -12,6 +12,8 @@ from generator.commands.options import json_option, repository_option, url_optio
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from generator.spec import S3Url
+
 
 @click.command(name="infer", short_help="Classify images.")
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @repository_option("What is served where no Triton runs.")
 @json_option
 def command(
-    *, images: tuple[Path, ...], model: str, top: int, url: str | None, repository: Path, as_json: bool
+    *, images: tuple[Path, ...], model: str, top: int, url: str | None, repository: Path | S3Url, as_json: bool
 ) -> None:
     """Classify images: resize, crop, normalise, ask the server, print the top labels.
 

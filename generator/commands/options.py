@@ -11,10 +11,19 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from generator.spec import S3Url
+
     Colours = tuple[float, float, float]
     Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 REPOSITORY = Path("model_repository")
+
+
+def where(_ctx: click.Context, param: click.Parameter, value: str) -> Path | S3Url:
+    """A model repository: a folder, or a place in S3."""
+    from generator.s3.url import location
+
+    return location(value, max(param.opts, key=len))
 
 
 def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -51,7 +60,7 @@ def models_option(help_text: str) -> Decorator:
 def repository_option(help_text: str) -> Decorator:
     """`--repository`."""
     return click.option(
-        "--repository", type=click.Path(path_type=Path), default=REPOSITORY, show_default=True, metavar="DIR",
+        "--repository", callback=where, default=str(REPOSITORY), show_default=True, metavar="DIR|URL",
         help=help_text,
     )  # fmt: skip
 

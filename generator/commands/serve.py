@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import REPOSITORY
+from generator.commands.options import REPOSITORY, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from generator.served import Ports
     from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
+    from generator.server.source import Source
+    from generator.spec import S3Url
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
-@click.argument("repository", type=click.Path(path_type=Path), default=REPOSITORY)
+@click.argument("repository", callback=where, default=str(REPOSITORY))
 @click.option(
     "--engine", type=click.Choice(["auto", "embedded", "docker"], case_sensitive=False), default="auto",
     show_default=True, help="auto: docker where Docker answers and an NVIDIA GPU is there, else embedded.",
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--verbose", "-v", is_flag=True, help="Show Triton's log, as docker always does.")
 def command(
     *,
-    repository: Path,
+    repository: Path | S3Url,
     engine: str,
     gpu: str | None,
     precision: str | None,
@@ -78,12 +80,13 @@ def command(
       tritongen serve
       tritongen serve --engine docker --gpu t4 --precision fp16 --print
       tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
+      tritongen serve s3://bucket/models
     """
-    from generator.console import say
     from generator.errors import BadOption
     from generator.served import Ports
-    from generator.server import embedded, engines
+    from generator.server import engines
     from generator.server.ports import check_distinct
+    from generator.server.source import opened
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
@@ -96,24 +99,32 @@ def command(
             {"--image-tag": image_tag, "--device": device, "--address": address, "--compose": compose,
              "--client-shm": "given" if client_shm else None},
         )  # fmt: skip
-        if print_only:
-            click.echo(embedded_line(repository, ports, model_config_name))
-            return 0
-        serving: AbstractContextManager[Server] = embedded.serve(
-            repository, ports=ports, model_config_name=model_config_name, show_log=show_log if verbose else None
-        )
     else:
         refuse_embedded_option(model_config_name)
-        options = docker_call(repository, gpu, precision, image_tag, device, address, client_shm=client_shm)
-        if print_only or compose:
-            return write_container(repository, ports, options, compose)
-        serving = docker_server(repository, ports, options)
-    if repository.is_dir():
-        say(f"starting Triton ({chosen} engine) on {repository}")
-    if model_config_name and (others := others_served(repository, model_config_name)):
-        say(f"without configs/{model_config_name}.pbtxt, so by config.pbtxt: {', '.join(others)}")
-    with serving as server:
-        return follow(server)
+    with opened(repository) as source:
+        if chosen == "embedded":
+            if print_only:
+                click.echo(embedded_line(source, ports, model_config_name))
+                return 0
+            serving = embedded_server(source, ports, model_config_name, verbose=verbose)
+        else:
+            options = docker_call(source, gpu, precision, image_tag, device, address, client_shm=client_shm)
+            if print_only or compose:
+                return write_container(source, ports, options, compose)
+            serving = docker_server(source, ports, options)
+        tell_start(source, chosen, model_config_name)
+        with serving as server:
+            return follow(server)
+
+
+def tell_start(source: Source, engine: str, variant: str | None) -> None:
+    """Which engine serves what."""
+    from generator.console import say
+
+    if source.folder.is_dir():
+        say(f"starting Triton ({engine} engine) on {source.named}")
+    if variant and (others := others_served(source, variant)):
+        say(f"without configs/{variant}.pbtxt, so by config.pbtxt: {', '.join(others)}")
 
 
 def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
@@ -132,11 +143,11 @@ def refuse_docker_options(gpu: str | None, precision: str | None, others: Mappin
             raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
 
 
-def others_served(repository: Path, variant: str) -> list[str]:
+def others_served(source: Source, variant: str) -> list[str]:
     """The models that have no such variant, where others have it."""
     from generator.server.served_configs import served_configs, without_variant
 
-    configs = served_configs(repository, variant) if repository.is_dir() else ()
+    configs = served_configs(source.folder, variant) if source.folder.is_dir() else ()
     others = without_variant(configs)
     return others if len(others) < len(configs) else []
 
@@ -149,21 +160,32 @@ def refuse_embedded_option(model_config_name: str | None) -> None:
         raise BadOption("--model-config-name", model_config_name, "it is for the embedded engine", "use --gpu")
 
 
-def embedded_line(repository: Path, ports: Ports, model_config_name: str | None) -> str:
+def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
     """The line of the embedded engine, as a shell takes it."""
     from generator.server import embedded
     from generator.server.runtime import runtime
     from generator.server.served_configs import check_variant
 
-    embedded.check_repository(repository)
-    check_variant(repository, model_config_name, "--model-config-name")
+    source.check()
+    check_variant(source, model_config_name, "--model-config-name")
     parts = runtime()
-    line = embedded.command(parts, repository, ports, model_config_name=model_config_name)
+    line = embedded.command(parts, source, ports, model_config_name=model_config_name)
     return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
 
 
+def embedded_server(
+    source: Source, ports: Ports, model_config_name: str | None, *, verbose: bool
+) -> AbstractContextManager[Server]:
+    """The embedded engine, which shows Triton's log where it is asked to."""
+    from generator.server import embedded
+
+    return embedded.serve(
+        source, ports=ports, model_config_name=model_config_name, show_log=show_log if verbose else None
+    )
+
+
 def docker_call(
-    repository: Path,
+    source: Source,
     gpu: str | None,
     precision: str | None,
     tag: str | None,
@@ -179,7 +201,7 @@ def docker_call(
     from generator.server.engines import gpu_to_serve
     from generator.server.ports import LOOPBACK
 
-    gpu = gpu or gpu_to_serve(repository, precision, device or "0")
+    gpu = gpu or gpu_to_serve(source.folder, precision, device or "0")
     if precision and not gpu:
         raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
     if device is not None and gpu is not None and not targets.find(gpu).gpu:
@@ -188,13 +210,14 @@ def docker_call(
     return docker_options(gpu, precision, tag, device=device, address=address, client_shm=client_shm)
 
 
-def write_container(repository: Path, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
+def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
     """Print the docker line, or write the compose file."""
     from generator.console import say
     from generator.server import container, docker, engine_cache
 
-    of, configs = docker.planned(repository.resolve(), ports, options)
+    of, configs = docker.planned(source, ports, options)
     cache = engine_cache.folder(options)
+    missing = engine_cache.missing_engines(cache, configs) if cache else []
     if compose is None:
         docker.check_mountable(of)
         click.echo(shlex.join(container.docker_run(of)))
@@ -203,7 +226,7 @@ def write_container(repository: Path, ports: Ports, options: DockerOptions, comp
     else:
         write_compose(compose, container.compose(of))
         say(f"written: {compose}; `docker compose -f {shlex.quote(str(compose))} up` starts it")
-    for word in docker.notes(options, configs, cache, engine_cache.missing_engines(cache, configs) if cache else []):
+    for word in docker.notes(of, options, configs, cache, missing):
         say(word)
     if cache:
         say(f"on another machine, first: mkdir -p {shlex.quote(str(cache))} && chmod 777 {shlex.quote(str(cache))}")
@@ -220,14 +243,14 @@ def write_compose(path: Path, text: str) -> None:
     write_whole(path, text)
 
 
-def docker_server(repository: Path, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
+def docker_server(source: Source, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
     """The docker engine, which shows the container's log."""
     from generator.console import say
     from generator.server import docker
 
     docker.check_engine()
     docker.check_gpu(options)
-    return docker.serve(repository, options=options, ports=ports, say=say, show_log=show_log)
+    return docker.serve(source, options=options, ports=ports, say=say, show_log=show_log)
 
 
 def show_log(text: str) -> None:

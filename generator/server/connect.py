@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from generator.server.container import DockerOptions
+    from generator.spec import S3Url
 
 DEFAULT_URL = "localhost:8001"
 
@@ -32,7 +33,7 @@ def running_server(url: str | None) -> str | None:
 @contextmanager
 def connected(
     url: str | None,
-    repository: Path,
+    repository: Path | S3Url,
     *,
     models: Sequence[str],
     say: Callable[[str], None],

@@ -24,6 +24,8 @@ IMAGE = "nvcr.io/nvidia/tritonserver"
 COMPOSE_TEMPLATE = "compose.yaml.j2"
 # The image's user `triton-server` (server, docs/customization_guide/deploy.md: run with the least privilege).
 USER_ID = 1000
+# Whose values Triton signs its requests to S3 with: core, src/filesystem/implementations/s3.h.
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")
 MODELS, CACHE = "/models", "/cache"
 # Clients' shared memory is off by default since 26.04, and older servers end at the flag (server #8721).
 CLIENT_SHM_FLAG_SINCE = "26.04"
@@ -67,8 +69,12 @@ class Mount:
 
 @dataclass(frozen=True)
 class Container:
-    """Everything that the line and the compose file say; `device` is None for a server on the CPU."""
+    """Everything that the line and the compose file say; `device` is None for a server on the CPU.
 
+    `variables` are passed on by their names, those of them that are set: no secret is written down.
+    """
+
+    repository: str
     name: str
     image: str
     user: str
@@ -76,6 +82,7 @@ class Container:
     host_ipc: bool
     ports: tuple[str, ...]
     mounts: tuple[Mount, ...]
+    variables: tuple[str, ...]
     command: tuple[str, ...]
     shm_size: str = "1g"
     stack_bytes: int = 67108864
@@ -111,7 +118,7 @@ def docker_options(
 
 
 def container(
-    repository: Path,
+    repository: Path | str,
     cache: Path | None,
     ports: Ports,
     options: DockerOptions,
@@ -122,17 +129,19 @@ def container(
     """The container of a repository.
 
     Args:
-        repository: the model repository, absolute.
+        repository: the model repository: a folder, absolute, or how Triton is told of one in S3.
         cache: where engines are kept, absolute; None where there are none.
         ports: those of the host.
         options: the target and the image.
         models: which models to load; all where none is named.
         response_cache: whether a config asks for Triton's response cache.
     """
-    mounts = [Mount(str(repository), MODELS, read_only=True)]
+    remote = isinstance(repository, str)
+    mounts = [] if remote else [Mount(str(repository), MODELS, read_only=True)]
     if cache is not None:
         mounts.append(Mount(str(cache), CACHE, read_only=False))
-    command = ["tritonserver", f"--model-repository={MODELS}", "--strict-readiness=true", "--exit-on-error=true"]
+    command = ["tritonserver", f"--model-repository={repository if remote else MODELS}"]
+    command += ["--strict-readiness=true", "--exit-on-error=true"]
     if options.variant:
         command.append(f"--model-config-name={options.variant}")
     if response_cache:
@@ -143,6 +152,7 @@ def container(
         command += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
     published = ((ports.http, 8000), (ports.grpc, 8001), (ports.metrics, 8002))
     return Container(
+        repository=str(repository),
         name=container_name(ports),
         image=f"{IMAGE}:{options.tag}-py3",
         user=f"{USER_ID}:{USER_ID}",
@@ -150,6 +160,7 @@ def container(
         host_ipc=options.client_shm,
         ports=tuple(f"{bracketed(options.address)}:{host}:{inside}" for host, inside in published),
         mounts=tuple(mounts),
+        variables=S3_VARIABLES if remote else (),
         command=tuple(command),
     )
 
@@ -174,6 +185,8 @@ def docker_run(of: Container) -> list[str]:
     line += ["--ulimit", "memlock=-1", "--ulimit", f"stack={of.stack_bytes}"]
     for port in of.ports:
         line += ["-p", port]
+    for variable in of.variables:
+        line += ["-e", variable]
     for mount in of.mounts:
         line += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
     return [*line, of.image, *of.command]

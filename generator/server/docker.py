@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from generator import targets
 from generator.errors import BadOption, EngineMissing, RepositoryNotFound, TritongenError
 from generator.served import Ports
 from generator.server import engine_cache
 from generator.server.container import USER_ID, container, docker_run
-from generator.server.embedded import check_repository
 from generator.server.gpus import gpu_name, gpu_names
 from generator.server.lifecycle import running
 from generator.server.ports import check_free, on_address
 from generator.server.served_configs import check_variant, served_configs, without_variant
+from generator.server.source import opened
 from generator.shell import run
+from generator.spec import SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from generator.server.container import Container, DockerOptions
     from generator.server.lifecycle import Server
     from generator.server.served_configs import ServedConfig
+    from generator.server.source import Source
+    from generator.spec import S3Url
 
 TIMEOUT_S = 20
 STOP_GRACE_S = 30
@@ -34,7 +39,7 @@ STOP_GRACE_S = 30
 
 @contextmanager
 def serve(
-    repository: str | Path,
+    repository: str | Path | S3Url | Source,
     *,
     options: DockerOptions,
     models: Sequence[str] = (),
@@ -53,15 +58,16 @@ def serve(
         OutputFailed: the folder for engines cannot be made.
         RepositoryNotFound, PortInUse, ServerFailed: as for the embedded engine.
     """
-    repository, ports = Path(repository).resolve(), on_address(ports or Ports(), options.address)
-    of, configs = planned(repository, ports, options, models=models)
+    ports = on_address(ports or Ports(), options.address)
+    with opened(repository) as source:
+        of, configs = planned(source, ports, options, models=models)
     check_mountable(of)
     check_engine()
     check_no_container(of.name)
     check_free(ports)
     cache = engine_cache.folder(options)
     missing = engine_cache.missing_engines(cache, configs) if cache else []
-    for word in notes(options, configs, cache, missing):
+    for word in notes(of, options, configs, cache, missing):
         say(word)
     begun = time.monotonic()
     with stopped_at_the_end(of.name), running("docker", docker_run(of), ports, show_log=show_log) as server:
@@ -71,28 +77,34 @@ def serve(
 
 
 def planned(
-    repository: Path, ports: Ports, options: DockerOptions, *, models: Sequence[str] = ()
+    source: Source, ports: Ports, options: DockerOptions, *, models: Sequence[str] = ()
 ) -> tuple[Container, tuple[ServedConfig, ...]]:
     """The container of a repository and the configs that it will read; the folder for its engines is made.
 
     Raises:
         TritongenError: as `serve` does, but for the Docker engine and the ports.
     """
-    check_repository(repository)
-    check_variant(repository, options.variant, "--gpu")
-    check_readable(repository)
-    configs = served_configs(repository, options.variant, models)
+    source.check()
+    check_variant(source, options.variant, "--gpu")
+    if source.remote:
+        check_reachable(source)
+    else:
+        check_readable(source.folder)
+    configs = served_configs(source.folder, options.variant, models)
     cache = engine_cache.folder(options)
     if cache:
         engine_cache.prepare(cache)
     uses_cache = any(config.response_cache for config in configs)
+    repository = source.address if source.remote else source.folder.resolve()
     return container(repository, cache, ports, options, models=models, response_cache=uses_cache), configs
 
 
 def notes(
-    options: DockerOptions, configs: Sequence[ServedConfig], cache: Path | None, missing: list[str]
+    of: Container, options: DockerOptions, configs: Sequence[ServedConfig], cache: Path | None, missing: list[str]
 ) -> Iterator[str]:
     """What a user should know before the start."""
+    if of.variables and of.variables[0] not in os.environ:
+        yield f"{of.variables[0]} is not set: the container has no credentials for S3 but a role of its host"
     if options.variant and (others := without_variant(configs)):
         yield f"without configs/{options.variant}.pbtxt, so by config.pbtxt: {', '.join(others)}"
     if cache:
@@ -138,6 +150,16 @@ def check_mountable(of: Container) -> None:
             raise TritongenError(
                 f"docker cannot mount {mount.source}: it has a colon", "move it; --compose writes such a path too"
             )
+
+
+def check_reachable(source: Source) -> None:
+    """Raise RepositoryNotFound where the repository is in an S3 on this host's loopback: a container has its own."""
+    host = urlsplit(source.address.removeprefix(SCHEME)).hostname
+    if host == "localhost" or (host or "").startswith("127."):
+        why = f"{host} is another host inside the container"
+        raise RepositoryNotFound(
+            source.named, why, "have the S3 server listen on an address of this host, and name that"
+        )
 
 
 def check_readable(repository: Path) -> None:

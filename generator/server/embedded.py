@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.errors import RepositoryNotFound
-from generator.repository import CONFIG_FILE
 from generator.served import Ports
 from generator.server.flags import RESPONSE_CACHE_FLAG
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, check_free
 from generator.server.runtime import runtime
 from generator.server.served_configs import check_variant, served_configs
+from generator.server.source import opened
 from generator.server.stub import own_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from generator.server.lifecycle import Server
     from generator.server.runtime import Runtime
+    from generator.server.source import Source
+    from generator.spec import S3Url
 
 
 @contextmanager
 def serve(
-    repository: str | Path = "model_repository",
+    repository: str | Path | S3Url | Source = "model_repository",
     *,
     models: Sequence[str] = (),
     ports: Ports | None = None,
@@ -35,7 +36,7 @@ def serve(
     """Run Triton on a repository for as long as the context lasts; every model is READY when it begins.
 
     Args:
-        repository: the model repository's folder.
+        repository: the model repository: a folder, or `s3://bucket/prefix`, which Triton fetches by itself.
         models: which models to load; all where none is named.
         ports: 8000, 8001 and 8002 where none are given.
         model_config_name: the variant in `configs/` that is served, without `.pbtxt`.
@@ -43,26 +44,28 @@ def serve(
 
     Raises:
         RepositoryNotFound: no such folder, or no model in it.
+        StorageFailed: S3 cannot be read.
         PortInUse: another program listens on one of the ports.
         EngineMissing: Triton is not installed, or not for this Python.
         ServerFailed: Triton ended; the models that it refused are named, with its reasons.
     """
-    repository, ports = Path(repository), ports or Ports()
-    check_repository(repository)
-    check_variant(repository, model_config_name, "--model-config-name")
-    check_free(ports)
-    parts = runtime()
-    line = command(parts, repository, ports, models=models, model_config_name=model_config_name)
-    with (
-        own_region(ports) as (flag, region),
-        running("embedded", [*line, flag], ports, {**parts.env, **region}, show_log) as server,
-    ):
-        yield server
+    ports = ports or Ports()
+    with opened(repository) as source:
+        source.check()
+        check_variant(source, model_config_name, "--model-config-name")
+        check_free(ports)
+        parts = runtime()
+        line = command(parts, source, ports, models=models, model_config_name=model_config_name)
+        with (
+            own_region(ports) as (flag, region),
+            running("embedded", [*line, flag], ports, {**parts.env, **source.env, **region}, show_log) as server,
+        ):
+            yield server
 
 
 def command(
     parts: Runtime,
-    repository: Path,
+    source: Source,
     ports: Ports,
     *,
     models: Sequence[str] = (),
@@ -71,7 +74,7 @@ def command(
     """The line that starts tritonserver."""
     line = [
         str(parts.tritonserver),
-        f"--model-repository={repository.resolve()}",
+        f"--model-repository={source.address}",
         f"--backend-directory={parts.backends}",
         f"--cache-directory={parts.caches}",
         "--strict-readiness=true",
@@ -83,18 +86,6 @@ def command(
         line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
     if model_config_name:
         line.append(f"--model-config-name={model_config_name}")
-    if any(config.response_cache for config in served_configs(repository, model_config_name, models)):
+    if any(config.response_cache for config in served_configs(source.folder, model_config_name, models)):
         line.append(RESPONSE_CACHE_FLAG)
     return line
-
-
-def check_repository(repository: Path) -> None:
-    """Raise RepositoryNotFound unless it is a folder with a model in it."""
-    if not repository.is_dir():
-        raise RepositoryNotFound(repository, "it is a file" if repository.exists() else "there is no such folder")
-    if not any(entry.is_dir() for entry in repository.iterdir()):
-        raise RepositoryNotFound(repository, "it holds no models")
-    if (repository / CONFIG_FILE).is_file():
-        raise RepositoryNotFound(
-            repository, "it is a model's folder", f"name the folder that it is in: {repository.parent}"
-        )

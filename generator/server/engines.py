@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from generator.server import docker, embedded
 from generator.server.container import docker_options
 from generator.server.gpus import gpu_names, this_gpu
+from generator.server.source import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from generator.served import Ports
     from generator.server.container import DockerOptions
     from generator.server.lifecycle import Server
+    from generator.server.source import Source
+    from generator.spec import S3Url
 
 Engine = Literal["embedded", "docker"]
 ENGINES = ("auto", "embedded", "docker")
@@ -35,17 +39,23 @@ def gpu_to_serve(repository: Path, precision: str | None = None, device: str = "
     return gpu if there else None
 
 
+@contextmanager
 def start(
     engine: Engine,
-    repository: Path,
+    repository: Path | S3Url | Source,
     *,
     ports: Ports,
     models: Sequence[str] = (),
     options: DockerOptions | None = None,
     say: Callable[[str], None] = lambda _text: None,
-) -> AbstractContextManager[Server]:
+) -> Iterator[Server]:
     """A server of that engine, for as long as the context lasts; `say` is told of engines that it has to build."""
-    if engine == "docker":
-        options = options or docker_options(gpu_to_serve(repository))
-        return docker.serve(repository, ports=ports, models=models, options=options, say=say)
-    return embedded.serve(repository, ports=ports, models=models)
+    with opened(repository) as source:
+        serving: AbstractContextManager[Server]
+        if engine == "docker":
+            options = options or docker_options(gpu_to_serve(source.folder))
+            serving = docker.serve(source, ports=ports, models=models, options=options, say=say)
+        else:
+            serving = embedded.serve(source, ports=ports, models=models)
+        with serving as server:
+            yield server

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from generator.server.source import Source
+
 
 @dataclass(frozen=True)
 class ServedConfig:
@@ -58,14 +60,14 @@ def read(folder: Path, variant: str | None) -> ServedConfig:
     return ServedConfig(folder.name, path, message)
 
 
-def check_variant(repository: Path, variant: str | None, option: str) -> None:
+def check_variant(source: Source, variant: str | None, option: str) -> None:
     """Raise BadOption where no model has the variant: Triton would serve every default without a word."""
     if variant is None:
         return
-    there = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    there = sorted({path.stem for path in source.folder.glob("*/configs/*.pbtxt")})
     if variant not in there:
         known = f"there: {', '.join(there)}" if there else "`tritongen build --gpu` writes them"
-        raise BadOption(option, variant, f"no model in {repository} has configs/{variant}.pbtxt", known)
+        raise BadOption(option, variant, f"no model in {source.named} has configs/{variant}.pbtxt", known)
 
 
 def without_variant(configs: Iterable[ServedConfig]) -> list[str]:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
-from generator.server.embedded import check_repository, command
+from generator.server.embedded import command
 from generator.server.lifecycle import running
 from generator.server.log import PROTO_DETAIL, plain
 from generator.server.ports import free_ports
 from generator.server.runtime import runtime
 from generator.server.served_configs import served_configs
+from generator.server.source import opened
 from generator.server.stub import own_region
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from generator.server.lifecycle import Server
+    from generator.server.source import Source
+    from generator.spec import S3Url
 
 LOADS_AT_ONCE = 4  # core's own number of loading threads; a load mostly waits: 1.5 s alone, 0.44 s a model by fours
 PATIENCE_S = 120.0  # where a stub crashes, its load waits for ever
@@ -98,7 +101,7 @@ class Asker:
 
 
 def server_verdicts(
-    repository: Path, models: Sequence[str] | None = None, *, patience_s: float = PATIENCE_S
+    repository: Path | S3Url, models: Sequence[str] | None = None, *, patience_s: float = PATIENCE_S
 ) -> dict[str, Verdict]:
     """Ask the embedded server about each model of a repository; code that a model brings is run.
 
@@ -109,14 +112,20 @@ def server_verdicts(
         EngineMissing: Triton is not installed, or not for this Python.
         ServerFailed: Triton does not start even without a model.
     """
-    check_repository(repository)
-    names = sorted(entry.name for entry in repository.iterdir() if entry.is_dir()) if models is None else [*models]
+    with opened(repository) as source:
+        source.check()
+        return asked_about(source, models, patience_s)
+
+
+def asked_about(source: Source, models: Sequence[str] | None, patience_s: float) -> dict[str, Verdict]:
+    """The same of an opened one."""
+    names = sorted(entry.name for entry in source.folder.iterdir() if entry.is_dir()) if models is None else [*models]
     # An ensemble loads and unloads its steps, so nothing else may go on beside it.
-    alone = ensembles(repository, names)
+    alone = ensembles(source.folder, names)
     together = [name for name in names if name not in alone]
     judged: dict[str, Verdict] = {}
     while together or alone:
-        with asking(repository, patience_s) as server, ThreadPoolExecutor(LOADS_AT_ONCE) as pool:
+        with asking(source, patience_s) as server, ThreadPoolExecutor(LOADS_AT_ONCE) as pool:
             told = [verdict for verdict in pool.map(server.ask, together) if verdict]
             suspects = [verdict.model for verdict in told if verdict.stage == "abort"]
             if len(suspects) > 1:  # it died of one of them: each is asked about again, by itself
@@ -136,13 +145,13 @@ def ensembles(repository: Path, names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def asking(repository: Path, patience_s: float) -> Iterator[Asker]:
+def asking(source: Source, patience_s: float) -> Iterator[Asker]:
     """A server that has loaded nothing yet."""
     parts, ports = runtime(), free_ports()
-    line = [*command(parts, repository, ports), "--model-control-mode=explicit"]
+    line = [*command(parts, source, ports), "--model-control-mode=explicit"]
     with (
         own_region(ports) as (flag, region),
-        running("embedded", [*line, flag], ports, {**parts.env, **region}) as server,
+        running("embedded", [*line, flag], ports, {**parts.env, **source.env, **region}) as server,
         InferenceServerClient(server.grpc_url) as client,
     ):
         asker = Asker(server, client, patience_s)

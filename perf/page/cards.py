@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import provenance
-from generator.provenance import digest_of_digests, digest_of_folder
+from generator.digests import digest_of_digests, digest_of_folder
+from generator.published import Folder
 from generator.repository import PROVENANCE_FILE, VERSION
 from perf.compare import hashes
 from perf.table import Table, title
@@ -54,7 +55,7 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
         return Card(title(model.name), facts, why=NOT_AT_HAND)
     folder = repository / model.name
     try:
-        found = provenance.read(folder)
+        found = provenance.read(Folder(folder))
         if digest != digest_of_folder(folder / VERSION) or digest != digest_of_version(found):
             return Card(title(model.name), facts, why=OTHER_BYTES)
     except OSError:

@@ -1,0 +1,80 @@
+"""Where a build writes to: a folder on a disk, or S3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from generator import published, repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    from generator.published import Published
+    from generator.spec import S3Url
+
+
+class Destination(Protocol):
+    """A repository as `build` sees it."""
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """A folder for models on their way, for one build at a time; gone when the context ends.
+
+        Raises:
+            TritongenError: another build writes to the repository, or it cannot be written.
+        """
+
+    def published(self, name: str) -> Published:
+        """The model of that name as it is now."""
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise TritongenError where somebody else's model has that name."""
+
+    def publish(self, staged: Path, kept: Iterable[str]) -> None:
+        """Put a staged model in the place of the one that is there, of which some files are kept.
+
+        Raises:
+            TritongenError: it cannot be written.
+        """
+
+    def location(self, name: str) -> Path | S3Url:
+        """Where the model is."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A repository on a disk: a model is replaced in one step. `root` is absolute."""
+
+    root: Path
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """As `Destination` has it."""
+        return repository.staging(self.root)
+
+    def published(self, name: str) -> Published:
+        """As `Destination` has it."""
+        return published.Folder(self.root / name)
+
+    def check_replaceable(self, name: str) -> None:
+        """As `Destination` has it."""
+        repository.check_replaceable(self.root / name)
+
+    def publish(self, staged: Path, kept: Iterable[str]) -> None:
+        """As `Destination` has it."""
+        repository.link_files(self.root / staged.name, staged, kept)
+        repository.publish(staged, self.root)
+
+    def location(self, name: str) -> Path:
+        """As `Destination` has it."""
+        return self.root / name
+
+
+def destination(output: Path | S3Url) -> Destination:
+    """The one that is named; the client of S3 is imported for S3 only."""
+    if isinstance(output, Path):
+        return Folder(output.resolve())
+    from generator.s3.destination import S3Destination
+
+    return S3Destination(output)

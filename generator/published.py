@@ -1,0 +1,45 @@
+"""A model as it was published, wherever its repository is: what a build finds of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from generator.digests import digest_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Published(Protocol):
+    """A model's files, by their names from its folder on; none where there is no such model."""
+
+    def sizes(self) -> dict[str, int]:
+        """Every file with its bytes."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A file, or its first bytes where it has more than the limit."""
+
+    def digest(self, name: str) -> str:
+        """The BLAKE3 of a file, in hex."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A model's folder on a disk. What cannot be read raises OSError."""
+
+    path: Path
+
+    def sizes(self) -> dict[str, int]:
+        """As `Published` has it."""
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in sorted(files)}
+
+    def read(self, name: str, limit: int) -> bytes:
+        """As `Published` has it."""
+        with (self.path / name).open("rb") as file:
+            return file.read(limit)
+
+    def digest(self, name: str) -> str:
+        """As `Published` has it."""
+        return digest_of(self.path / name)

@@ -1,0 +1,130 @@
+"""Publishing to S3, which has no way to replace several objects in one step: their order takes its place.
+
+A model's graph goes up first and `config.pbtxt` last, so that a server which reads a config finds all that it names. A
+model of which an upload was cut short is told by its provenance, whose digests are not those of the objects, and is
+made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from generator.cache import cache_home
+from generator.digests import digest_of
+from generator.errors import TritongenError
+from generator.repository import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION, emptied
+from generator.s3.bucket import Bucket
+from generator.s3.lease import Lease, leased
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from generator.spec import S3Url
+
+
+@dataclass(frozen=True)
+class S3Model:
+    """A model's objects, as one listing had them; `sizes` leaves out the folders that tools draw."""
+
+    bucket: Bucket
+    name: str
+    listed: dict[str, int]
+
+    def sizes(self) -> dict[str, int]:
+        """As `Published` has it."""
+        return dict(self.listed)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """As `Published` has it; one that is not there is an OSError."""
+        if name not in self.listed:
+            raise FileNotFoundError(name)
+        return self.bucket.read(f"{self.name}/{name}", 0, min(limit, self.listed[name])) if self.listed[name] else b""
+
+    def digest(self, name: str) -> str:
+        """As `Published` has it."""
+        return self.bucket.digest(f"{self.name}/{name}", self.listed[name])
+
+    def ours(self) -> bool:
+        """Whether tritongen wrote it: its provenance comes late, and an upload may have been cut short before."""
+        return PROVENANCE_FILE in self.listed or all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed)
+
+
+@dataclass(frozen=True)
+class S3Destination:
+    """A repository in S3; what is there is listed once, when it is first asked for."""
+
+    url: S3Url
+    held: list[Lease] = field(default_factory=list)
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        """Its objects."""
+        return Bucket(self.url)
+
+    @cached_property
+    def models(self) -> dict[str, dict[str, int]]:
+        """The objects of each model with their bytes, as they were when the build began."""
+        found: dict[str, dict[str, int]] = {}
+        for key, size_bytes in self.bucket.sizes().items():
+            model, _, name = key.partition("/")
+            if name and not name.endswith("/"):
+                found.setdefault(model, {})[name] = size_bytes
+        return found
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """As `Destination` has it; the folder is of this machine's cache, and the next build empties it."""
+        root = cache_home() / "staging" / digest_of(str(self.url).encode())[:16]
+        with emptied(root, self.url) as folder, leased(self.bucket) as lease:
+            self.bucket.end_uploads()
+            self.held.append(lease)
+            yield folder
+
+    def published(self, name: str) -> S3Model:
+        """As `Destination` has it."""
+        return S3Model(self.bucket, name, self.models.get(name, {}))
+
+    def check_replaceable(self, name: str) -> None:
+        """As `Destination` has it."""
+        if not self.published(name).ours():
+            raise TritongenError(
+                f"{self.location(name)} was not made by tritongen and would be replaced",
+                "move it away, or choose another --output",
+            )
+
+    def publish(self, staged: Path, kept: Iterable[str]) -> None:
+        """As `Destination` has it: what changed goes up, and what is of the old model alone goes last."""
+        model = self.published(staged.name)
+        files = {path.relative_to(staged).as_posix(): path for path in staged.rglob("*") if path.is_file()}
+        for name in sorted(files, key=lambda name: (upload_order(name), name)):
+            digest = digest_of(files[name])
+            if name not in model.listed or model.digest(name) != digest:
+                self.check_held()
+                self.bucket.put(files[name], f"{staged.name}/{name}", digest)
+        for name in model.listed.keys() - files.keys() - set(kept):
+            self.check_held()
+            self.bucket.remove(f"{staged.name}/{name}")
+        shutil.rmtree(staged)
+
+    def check_held(self) -> None:
+        """Raise TritongenError where the repository may be another build's by now."""
+        for lease in self.held:
+            lease.check()
+
+    def location(self, name: str) -> S3Url:
+        """As `Destination` has it."""
+        return self.url / name
+
+
+def upload_order(name: str) -> int:
+    """The graph's data, the graph, what configs name, the configs of GPUs, provenance, `config.pbtxt`."""
+    if name.startswith(f"{VERSION}/"):
+        return 1 if name == MODEL_FILE else 0
+    if name.startswith("configs/"):
+        return 3
+    return {PROVENANCE_FILE: 4, CONFIG_FILE: 5}.get(name, 2)

@@ -1,0 +1,72 @@
+"""`s3://bucket/prefix`: where a repository in S3 is, read from what users write, and told to Triton."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from generator.errors import BadOption
+from generator.spec import SCHEME, S3Url
+
+# Of a server that is not AWS's, as Triton has it: core, src/filesystem/implementations/s3.h.
+ENDPOINT = re.compile(r"(?P<endpoint>https?://[0-9a-zA-Z.-]+:[0-9]{1,5})/(?P<rest>.*)", re.DOTALL)
+TRITON_PATH = re.compile(r"[0-9a-zA-Z._/-]*")
+# AWS, "General purpose buckets naming rules".
+BUCKET = re.compile(r"[0-9a-z][0-9a-z.-]{1,61}[0-9a-z]")
+AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
+PORTS = {"http": 80, "https": 443}
+HINT = "s3://BUCKET/PREFIX, or s3://http://HOST:PORT/BUCKET/PREFIX for a server that is not AWS's"
+
+
+def parse(text: str, option: str) -> S3Url:
+    """The URL in a text that begins with s3://.
+
+    Raises:
+        BadOption: it names no place that a repository can be at; `option` is where it was given.
+    """
+    rest, endpoint = text.removeprefix(SCHEME), None
+    if "://" in rest:
+        matched = ENDPOINT.fullmatch(rest)
+        if matched is None:
+            raise BadOption(option, text, "it names no server", HINT)
+        rest, endpoint = matched["rest"], matched["endpoint"]
+    bucket, *parts = rest.rstrip("/").split("/")
+    if not BUCKET.fullmatch(bucket):
+        raise BadOption(option, text, f"{bucket!r} is no bucket's name", HINT)
+    if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
+        raise BadOption(option, text, "a part of its path is empty, or cannot be a folder's name", HINT)
+    return S3Url(bucket, "/".join(parts), endpoint)
+
+
+def location(place: str | Path | S3Url, option: str) -> Path | S3Url:
+    """A folder, or a place in S3, by what is written.
+
+    Raises:
+        BadOption: it begins with s3:// and is no such place.
+    """
+    if isinstance(place, str) and place.startswith(SCHEME):
+        return parse(place, option)
+    return Path(place) if isinstance(place, str) else place
+
+
+def for_triton(url: S3Url, endpoint: str) -> str:
+    """The URL as Triton takes it; it reads no setting of an endpoint, so that one has to be in the URL.
+
+    Args:
+        url: where the repository is.
+        endpoint: what a client of this environment asks.
+
+    Raises:
+        BadOption: Triton would take the URL for another.
+    """
+    asked = urlsplit(endpoint)
+    if (asked.hostname or "").endswith(AWS_HOSTS):
+        return str(url)
+    port = asked.port or PORTS.get(asked.scheme, 0)
+    told = str(S3Url(url.bucket, url.prefix, f"{asked.scheme}://{asked.hostname}:{port}"))
+    if asked.path.strip("/") or not ENDPOINT.fullmatch(told.removeprefix(SCHEME)):
+        raise BadOption("the endpoint", endpoint, "Triton takes http://HOST:PORT or https://HOST:PORT alone")
+    if not TRITON_PATH.fullmatch(url.path):
+        raise BadOption("the path", url.path, f"beside {endpoint} Triton takes letters, digits, '.', '-', '_' and '/'")
+    return told
