@@ -95,3 +95,28 @@ def _warm_weights(tmp_path_factory):
     load(TINY_DENSENET, write(folder / "paddle", as_paddle(TINY_DENSENET, state), "Paddle pickle 4"))
     with pytest.raises(WeightsUnusable):
         load(BY_NAME["dpn68"], folder / "paddle")
+
+
+@pytest.fixture(name="moto", scope="session")
+def _moto():
+    """An S3 server."""
+    from s3_server import Moto
+
+    moto = Moto()
+    yield moto
+    moto.server.stop()
+
+
+@pytest.fixture(name="s3")
+def _s3(moto, tmp_path, monkeypatch):
+    """A bucket of its own, the usual environment for it, and a cache of the test's own."""
+    from s3_server import KEYS
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (KEYS | {"AWS_ENDPOINT_URL": moto.endpoint}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return moto.bucket()

@@ -1,0 +1,143 @@
+"""Looking into a repository in S3: what `check` finds is what it finds in a folder, and weights stay where they are."""
+
+import os
+
+import numpy as np
+import pytest
+from helpers import SMALL_CONFIG, onnx_model, small_onnx, write_model
+from verdict_cases import CASES, lay_out
+
+from generator import check
+from generator.errors import RepositoryNotFound, StorageFailed
+from generator.s3 import bucket as bucket_module
+from generator.s3.mirror import mirrored
+from generator.s3.url import location
+
+
+def test_what_check_says_of_a_folder(s3, tmp_path):
+    """The same of 107 broken and whole models, each message with the URL where the folder's has its path."""
+    for case in CASES.values():
+        lay_out(case, tmp_path / "models")
+    for folder in (path for path in (tmp_path / "models").rglob("*") if path.is_dir() and not any(path.iterdir())):
+        (folder / ".keep").touch()  # there are no empty folders in S3
+    s3.upload(tmp_path / "models")
+    ours = check(tmp_path / "models")
+    theirs = check(s3.url())
+    assert len(ours) > 70
+    assert [repr(found).replace(s3.url(), str(tmp_path / "models")) for found in theirs] == list(map(repr, ours))
+
+
+WEIGHTS = np.random.default_rng(0).standard_normal((3, 700_000)).astype(np.float32)  # 8.4 MB
+
+
+def heavy(**options):
+    """[N,3] by a large matrix; the nodes stand behind the weights in the file."""
+    model = onnx_model(
+        [("MatMul", ["input", "w"], ["output"])], {"input": ["fp32", "N", 3]}, {"output": ["fp32", "N", 700_000]}, {"w": WEIGHTS}, **options
+    )  # fmt: skip
+    return model
+
+
+CONFIG = SMALL_CONFIG.replace("3, 224, 224", "3").replace("1000", "700000")
+
+
+@pytest.fixture(name="fetched")
+def _fetched(monkeypatch):
+    """How many bytes were fetched, by the names of objects."""
+    seen = {}
+    read = bucket_module.Bucket.read
+
+    def counted(self, name, start=0, end=None):
+        content = read(self, name, start, end)
+        seen[name] = seen.get(name, 0) + len(content)
+        return content
+
+    monkeypatch.setattr(bucket_module.Bucket, "read", counted)
+    return seen
+
+
+def test_weights_are_not_fetched(s3, tmp_path, fetched):
+    """Of 8.4 MB, what is around them; a defect behind them is found all the same."""
+    write_model(tmp_path / "models", "net", CONFIG, heavy())
+    write_model(tmp_path / "models", "old", CONFIG, heavy(opset=99))
+    s3.upload(tmp_path / "models")
+    found = check(s3.url())
+    assert [(f.model, f.rule) for f in found if f.level == "error"] == [("old", "header-of")]
+    assert {name for name in fetched if fetched[name] > 600_000} == set()
+    assert set(fetched) == {"net/1/model.onnx", "old/1/model.onnx"}
+
+
+def test_run_fetches_all(s3, tmp_path):
+    """It needs the weights."""
+    write_model(tmp_path / "models", "net", CONFIG, heavy())
+    s3.upload(tmp_path / "models")
+    assert check(s3.url(), run=True) == ()
+    with mirrored(location(s3.url(), ""), "everything") as folder:
+        assert (folder / "net/1/model.onnx").read_bytes() == heavy().SerializeToString()
+
+
+def test_a_mirror_is_gone_afterwards(s3, tmp_path):
+    """And takes the disk of what was fetched only."""
+    write_model(tmp_path / "models", "net", CONFIG, heavy())
+    s3.upload(tmp_path / "models")
+    with mirrored(location(s3.url(), ""), "configs") as folder:
+        model = folder / "net/1/model.onnx"
+        assert model.stat().st_size > 8_000_000
+        assert model.stat().st_blocks == 0
+        assert (folder / "net/config.pbtxt").read_text() == CONFIG
+    assert not folder.parent.exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["../net/config.pbtxt", "net/../../x", "net//1/model.onnx", "net/./x", "/etc/passwd", "net/" + "x" * 300]
+)
+def test_keys_that_are_no_paths(s3, tmp_path, key):
+    """They lead out of the folder, or nowhere: nothing is written, and it is said."""
+    write_model(tmp_path / "models", "net")
+    s3.upload(tmp_path / "models")
+    s3.put(f"models/{key}", b"evil")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(StorageFailed, match="cannot be looked into: its name is no path of files"):
+        check(s3.url())
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_an_object_that_is_a_folder_too(s3):
+    """A key that others begin with: no disk has that."""
+    s3.put("models/net", b"")
+    s3.put("models/net/config.pbtxt", b"")
+    with pytest.raises(StorageFailed, match="cannot be a file: "):
+        check(s3.url())
+
+
+def test_names_that_a_terminal_would_obey(s3):
+    """They are shown."""
+    s3.put("models/net/../\x1b[31m", b"")
+    with pytest.raises(StorageFailed) as caught:
+        check(s3.url())
+    assert str(caught.value).isprintable()
+
+
+def test_folders_that_tools_draw(s3, tmp_path):
+    """Are folders: a model of which there is nothing else."""
+    write_model(tmp_path / "models", "net", model=small_onnx())
+    s3.upload(tmp_path / "models")
+    s3.put("models/drawn/")
+    assert [found.model for found in check(s3.url()) if found.level == "error"] == ["drawn"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ([], "nothing is there"),
+        (["models/readme.txt"], "it holds no models"),
+        (["models/config.pbtxt", "models/1/model.onnx"], "it is a model's folder"),
+        (["modelsmore/net/config.pbtxt"], "nothing is there"),
+    ],
+)
+def test_what_is_no_repository(s3, keys, why):
+    """Named by its URL."""
+    for key in keys:
+        s3.put(key, b"")
+    with pytest.raises(RepositoryNotFound, match=f"^{s3.url()} is not a model repository: {why}"):
+        check(s3.url())

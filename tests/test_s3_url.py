@@ -1,0 +1,87 @@
+"""Where a repository in S3 is: what users write, what Triton is told, what is refused."""
+
+import pytest
+
+from generator.errors import BadOption
+from generator.s3.url import for_triton, location
+from generator.spec import S3Url
+
+AWS = "https://s3.eu-central-1.amazonaws.com"
+GOOD = {
+    "s3://models": S3Url("models"),
+    "s3://models/": S3Url("models"),
+    "s3://models/a/b c/": S3Url("models", "a/b c"),
+    "s3://my.bucket-1/team=vision/2026": S3Url("my.bucket-1", "team=vision/2026"),
+    "s3://http://localhost:9000/models/prod": S3Url("models", "prod", "http://localhost:9000"),
+    "s3://https://minio.example:443/models": S3Url("models", "", "https://minio.example:443"),
+}
+BAD = {
+    "s3://": "'' is no bucket's name",
+    "s3:///models": "'' is no bucket's name",
+    "s3://Models/a": "'Models' is no bucket's name",
+    "s3://ab": "'ab' is no bucket's name",
+    "s3://models//a": "a part of its path is empty",
+    "s3://models/../other": "a part of its path is empty, or cannot be",
+    "s3://models/a\nb": "a part of its path",
+    "s3://http://localhost/models": "it names no server",
+    "s3://ftp://localhost:21/models": "it names no server",
+    "s3://http://[::1]:9000/models": "it names no server",
+    "s3://http://me:secret@host:9000/models": "it names no server",
+}
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_what_users_write(text):
+    """A bucket, a prefix, a server; written again as Triton takes it."""
+    assert location(text, "--output") == GOOD[text]
+    assert location(str(GOOD[text]), "--output") == GOOD[text]
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_no_place(text):
+    """One sentence with the option and the value."""
+    with pytest.raises(BadOption) as caught:
+        location(text, "--output")
+    assert str(caught.value).startswith(f"--output {text}: ")
+    assert BAD[text] in str(caught.value)
+    assert "s3://BUCKET/PREFIX" in caught.value.hint
+
+
+def test_the_parts_of_a_place():
+    """Below it, and above."""
+    url = S3Url("models", "a", "http://localhost:9000")
+    assert str(url / "net" / "1") == "s3://http://localhost:9000/models/a/net/1"
+    assert (url / "net").parent == url
+    assert S3Url("models") / "net" == S3Url("models", "net")
+    assert S3Url("models", "net").parent == S3Url("models")
+
+
+TOLD = {
+    ("s3://models/a b", AWS): "s3://models/a b",
+    ("s3://models/a", "https://s3.cn-north-1.amazonaws.com.cn"): "s3://models/a",
+    ("s3://models/a", "http://localhost:9000"): "s3://http://localhost:9000/models/a",
+    ("s3://models", "https://minio.example"): "s3://https://minio.example:443/models",
+    ("s3://models", "http://minio.example/"): "s3://http://minio.example:80/models",
+    ("s3://http://localhost:9000/models/a", "http://localhost:9000"): "s3://http://localhost:9000/models/a",
+}
+
+
+@pytest.mark.parametrize("case", TOLD, ids=str)
+def test_what_triton_is_told(case):
+    """It reads no setting of an endpoint: one that is not AWS's is in the URL, with its port."""
+    url, endpoint = case
+    assert for_triton(location(url, "repository"), endpoint) == TOLD[case]
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint", "why"),
+    [
+        ("s3://models/a", "http://[::1]:9000", "Triton takes http://HOST:PORT"),
+        ("s3://models/a", "https://minio.example/s3", "Triton takes http://HOST:PORT"),
+        ("s3://models/a b", "http://localhost:9000", "beside http://localhost:9000 Triton takes letters"),
+    ],
+)
+def test_what_triton_would_take_for_another(url, endpoint, why):
+    """Its pattern would not match, and it would take `http:` for the bucket."""
+    with pytest.raises(BadOption, match=why):
+        for_triton(location(url, "repository"), endpoint)
