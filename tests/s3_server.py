@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import boto3
 from moto.server import ThreadedMotoServer
 
+SIGNED = {"aws_access_key_id": "tests", "aws_secret_access_key": "no secret", "region_name": "us-east-1"}
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "no secret", "AWS_DEFAULT_REGION": "us-east-1"}
 REQUEST = re.compile(r'"(?:\x1b\[[\d;]*m)*(?P<method>[A-Z]+) (?P<path>\S+) HTTP')
 LOCK = ".tritongen.lock"
@@ -23,9 +24,7 @@ class S3:
     @property
     def client(self):
         """boto3's, which is not what the program uses."""
-        return boto3.client(
-            "s3", endpoint_url=self.endpoint, aws_access_key_id="tests", aws_secret_access_key="x", region_name="us-east-1"
-        )  # fmt: skip
+        return boto3.client("s3", endpoint_url=self.endpoint, **SIGNED)
 
     def url(self, prefix="models"):
         """A place for a repository."""

@@ -32,10 +32,9 @@ WEIGHTS = np.random.default_rng(0).standard_normal((3, 700_000)).astype(np.float
 
 def heavy(**options):
     """[N,3] by a large matrix; the nodes stand behind the weights in the file."""
-    model = onnx_model(
+    return onnx_model(
         [("MatMul", ["input", "w"], ["output"])], {"input": ["fp32", "N", 3]}, {"output": ["fp32", "N", 700_000]}, {"w": WEIGHTS}, **options
     )  # fmt: skip
-    return model
 
 
 CONFIG = SMALL_CONFIG.replace("3, 224, 224", "3").replace("1000", "700000")
@@ -96,10 +95,10 @@ def test_keys_that_are_no_paths(s3, tmp_path, key):
     write_model(tmp_path / "models", "net")
     s3.upload(tmp_path / "models")
     s3.put(f"models/{key}", b"evil")
-    before = sorted(os.listdir(tmp_path))
+    before = sorted(tmp_path.iterdir())
     with pytest.raises(StorageFailed, match="cannot be looked into: its name is no path of files"):
         check(s3.url())
-    assert sorted(os.listdir(tmp_path)) == before
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_object_that_is_a_folder_too(s3):

@@ -123,6 +123,6 @@ class Bucket:
         """Turn what S3 says into StorageFailed."""
         try:
             yield
-        except (OSError, BotoCoreError, ClientError) as error:
+        except (OSError, BotoCoreError, ClientError, ValueError) as error:  # botocore's word for a wrong endpoint
             hint = next((text for kind, text in HINTS.items() if isinstance(error, kind)), None)
             raise StorageFailed(str(self.url / name if name else self.url), what, error, hint) from error

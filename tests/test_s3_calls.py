@@ -1,0 +1,113 @@
+"""S3 on the command line: what is wrong is one sentence and a hint, whatever S3 says."""
+
+import socket
+
+import pytest
+from helpers import SMALL_CONFIG, small_onnx, write_model
+from s3_server import LOCK
+
+
+@pytest.fixture(name="net")
+def _net(tmp_path):
+    """A file of one's own, to build."""
+    (tmp_path / "net.onnx").write_bytes(small_onnx().SerializeToString())
+    return "net.onnx"
+
+
+COMMANDS = [("build", "--onnx", "net.onnx", "--output"), ("check",), ("serve",)]
+
+
+@pytest.mark.usefixtures("net")
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+@pytest.mark.parametrize(
+    ("changes", "sentence", "hint"),
+    [
+        ({}, "the specified bucket does not exist", "make the bucket first"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "unable to locate credentials", "set AWS_ACCESS_KEY_ID"),
+        ({"AWS_PROFILE": "nobody"}, "the config profile (nobody) could not be found", None),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, "invalid endpoint: nowhere", None),
+    ],
+    ids=["no bucket", "no credentials", "no profile", "no endpoint"],
+)  # fmt: skip
+def test_what_is_wrong(s3, tritongen, command, changes, sentence, hint):
+    """No traceback, and the URL that it is about."""
+    s3.client.delete_bucket(Bucket=s3.bucket)
+    ran = tritongen(*command, s3.url(), env={"AWS_EC2_METADATA_DISABLED": "true", **changes})
+    assert (ran.status, ran.stdout) == (1, "")
+    error, *hints = ran.stderr.splitlines()
+    assert error.startswith(f"error: s3://{s3.bucket}/models")
+    assert error.endswith(sentence), error
+    assert [line.startswith(f"hint: {hint}") for line in hints] == [True] * bool(hint)
+
+
+def test_nobody_answers(s3, tritongen):
+    """At a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        ran = tritongen("check", f"s3://{endpoint}/{s3.bucket}/models")
+    assert ran.status == 1
+    assert (
+        f"error: s3://{endpoint}/{s3.bucket}/models cannot be listed: could not connect to the endpoint" in ran.stderr
+    )
+    assert "hint: AWS_ENDPOINT_URL names a server" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("build", "--output"), ("check",), ("serve",), ("infer", "a.jpg", "-m", "net", "--repository")],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_urls_that_are_none(tritongen, command):
+    """A wrong call, said with the option."""
+    ran = tritongen(*command, "s3://Models/x")
+    assert ran.status == 2
+    option = command[-1] if len(command) > 1 else "repository"
+    assert ran.stderr.startswith(
+        f"error: {option} s3://Models/x: 'Models' is no bucket's name\nhint: s3://BUCKET/PREFIX"
+    )
+
+
+def test_perf_measures_folders(tritongen):
+    """And says how a repository in S3 is measured."""
+    ran = tritongen("perf", "--gpu", "cpu", "--repository", "s3://models/prod")
+    assert ran.status == 2
+    assert ran.stderr == (
+        "error: --repository s3://models/prod: perf starts servers on folders only\n"
+        "hint: `tritongen serve s3://models/prod` serves them, and perf attaches to it\n"
+    )
+
+
+def test_check_prints(s3, tritongen, tmp_path):
+    """As of a folder: the count, JSON, and annotations with the URL."""
+    write_model(tmp_path / "models", "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 999 ]"))
+    s3.upload(tmp_path / "models")
+    ran = tritongen("check", s3.url())
+    assert ran.status == 1
+    assert ran.stdout.startswith("error: net/config.pbtxt:5 [check-io]\n")
+    assert ran.stderr == f"1 model in {s3.url()}: 1 error, 0 warnings\n"
+    assert tritongen("check", s3.url(), "--json").json[0]["model"] == "net"
+    annotation = tritongen("check", s3.url(), "--github").stdout
+    assert annotation.startswith(f"::error file=s3%3A//{s3.bucket}/models/net/config.pbtxt,line=5,title=check-io::")
+
+
+def test_a_build_that_another_holds_up(s3, net, tritongen):
+    """One sentence, and when it may go on."""
+    s3.put(f"models/{LOCK}")
+    ran = tritongen("build", "--onnx", net, "--output", s3.url())
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr.startswith(
+        f"error: another build writes to {s3.url()}\nhint: wait for its end; if it was killed,"
+    )
+    assert s3.written() == []
+
+
+def test_build_prints(s3, net, tritongen):
+    """The URL stands where a folder would, for a person and for a program."""
+    ran = tritongen("build", "--onnx", net, "--output", s3.url(), "--json")
+    assert ran.status == 0, ran.stderr
+    assert ran.json["models"][0]["folder"] == s3.url("models/net")
+    again = tritongen("build", "--onnx", net, "--output", s3.url())
+    assert "net: up to date" in again.stderr
+    assert f"1 verified in {s3.url()} (1 up to date): config.pbtxt is fp16, configs/ has t4-fp16," in again.stderr
+    dry = tritongen("build", "--onnx", net, "--output", s3.url(), "--dry-run", "--force")
+    assert "--force" in dry.stdout

@@ -1,0 +1,101 @@
+"""The real Triton on a repository in S3, which it fetches by itself, over real HTTP."""
+
+import json
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import SMALL_CONFIG, ask, eventually, run_program, serving, small_onnx, write_model
+from s3_server import LOCK
+
+import generator
+from generator import image
+from generator.server import probe
+from generator.server.ports import free_ports
+
+pytestmark = pytest.mark.server
+
+IMAGES = np.random.default_rng(0).standard_normal((8, 3, 224, 224), dtype=np.float32)
+
+
+@pytest.fixture(name="repository")
+def _repository(s3, tmp_path):
+    """One of the ten, as a user builds it; beside it, the lock of another build that goes on, which is no model."""
+    done = run_program("build", "--models", "densenet121", "--output", s3.url(), cwd=tmp_path)
+    assert done.status == 0, done.stderr
+    assert f"1 verified in {s3.url()}" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
+    s3.put(f"models/{LOCK}", b"")
+    return s3.url()
+
+
+def test_the_users_story(s3, repository, tmp_path):
+    """build, check, serve, infer: the answers are those of the same build in a folder, and nothing is left behind."""
+    temporary = set(Path(tempfile.gettempdir()).iterdir())
+    generator.build("densenet121", output=tmp_path / "folder")
+    assert run_program("check", repository, "--server", cwd=tmp_path).status == 0
+    with serving(repository) as server:
+        assert f"starting Triton (embedded engine) on {repository}\n" in server.said
+        theirs = ask(server.url, "densenet121", IMAGES)
+        labels = run_program(
+            "infer", image.PHOTOGRAPHS[0], "-m", "densenet121", "--json", "--url", server.url, cwd=tmp_path
+        )
+    with serving(tmp_path / "folder") as server:
+        assert np.array_equal(theirs, ask(server.url, "densenet121", IMAGES))
+    classes = (Path(generator.__file__).parent / "assets" / "imagenet_classes.txt").read_text().splitlines()
+    ((guesses,),) = [[image["classes"] for image in json.loads(labels.stdout)["images"]]]
+    assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
+    assert s3.asked("GET").count("models/densenet121/1/model.onnx") >= 1
+    left = {path.name for path in set(Path(tempfile.gettempdir()).iterdir()) - temporary}
+    assert {name for name in left if name.startswith(("tritongen", "folder"))} == set()
+
+
+def test_infer_starts_a_server_on_it(repository, tmp_path):
+    """Where none runs."""
+    asked = run_program("infer", image.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
+    assert asked.status == 0, asked.stderr
+    assert f"starting one of {repository} (embedded engine)" in asked.stderr
+
+
+def test_a_model_that_is_refused(s3, tmp_path):
+    """With Triton's reason, as from a folder."""
+    write_model(tmp_path / "models", "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 999 ]"))
+    s3.upload(tmp_path / "models")
+    checked = run_program("check", s3.url(), "--server", cwd=tmp_path)
+    assert checked.status == 1
+    assert "the model configuration specifies" in checked.stdout
+    assert "server: net: refused (load): " in checked.stderr
+    assert "a defect" not in checked.stderr
+    served = run_program("serve", s3.url(), cwd=tmp_path)
+    assert served.status == 1
+    assert "error: Triton refused net: " in served.stderr
+
+
+def test_a_polling_server(s3, tmp_path):
+    """The printed line is Triton's own; a model that is replaced under it answers throughout, then anew."""
+    (tmp_path / "net.onnx").write_bytes(small_onnx().SerializeToString())
+    generator.build(generator.onnx_network("net.onnx" and str(tmp_path / "net.onnx")), output=s3.url())
+    ports = free_ports()
+    line = run_program(
+        "serve", s3.url(), "--print", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",
+        f"--metrics-port={ports.metrics}", cwd=tmp_path,
+    ).stdout.strip()  # fmt: skip
+    assert f" --model-repository=s3://{s3.endpoint}/{s3.bucket}/models " in line
+    with (
+        (tmp_path / "log").open("w") as sink,
+        subprocess.Popen(f"exec {line} --model-control-mode=poll --repository-poll-secs=1", shell=True, stderr=sink) as process,
+    ):  # fmt: skip
+        try:
+            assert eventually(lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("net",))
+            before = ask(ports.grpc_url, "net", IMAGES)
+            other = small_onnx()
+            other.graph.initializer[0].raw_data = np.ones((3, 1000), np.float32).tobytes()
+            (tmp_path / "net.onnx").write_bytes(other.SerializeToString())
+            generator.build(generator.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
+            assert eventually(lambda: not np.array_equal(ask(ports.grpc_url, "net", IMAGES), before))
+        finally:
+            process.send_signal(signal.SIGINT)
+    assert "failed to load" not in (tmp_path / "log").read_text()
