@@ -1,6 +1,5 @@
 """Looking into a repository in S3: what `check` finds is what it finds in a folder, and weights stay where they are."""
 
-
 import numpy as np
 import pytest
 from helpers import SMALL_CONFIG, onnx_model, small_onnx, write_model

@@ -1,0 +1,119 @@
+"""Disks that fail a build: full at any point, or not to be written any more. Every model stays the old or the new one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from helpers import ROOT
+from test_side_by_side import contents
+from tiny_networks import FOUR
+
+import generator
+
+TESTS = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}
+
+
+@pytest.fixture(name="states", scope="module")
+def _states(tmp_path_factory):
+    """The four networks as they were, and as an undisturbed build leaves them."""
+    folder = tmp_path_factory.mktemp("states")
+    for name, seed in (("old", 1), ("new", 2)):
+        assert generator.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
+    return folder / "old", folder / "new"
+
+
+def check_each(found, states):
+    """Every model is whole, and loads; how many are the new ones."""
+    old, new = map(contents, states)
+    news = 0
+    for network in FOUR:
+        files = of(found, network)
+        assert files in (of(old, network), of(new, network))
+        news += files == of(new, network)
+        onnxruntime.InferenceSession(files[f"{network.name}/1/model.onnx"])
+    assert found.keys() == old.keys()
+    return news
+
+
+def of(files, network):
+    """A model's."""
+    return {name: content for name, content in files.items() if name.startswith(f"{network.name}/")}
+
+
+ON_A_SMALL_DISK = """
+import os, shutil, subprocess, sys
+from pathlib import Path
+disk, old, kept, free = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "none", disk], check=True)
+shutil.copytree(old, disk / "models")
+used = os.statvfs(disk)
+with open(disk / "filler", "wb") as filler:
+    filler.write(bytes(used.f_bavail * used.f_bsize - free))
+build = [sys.executable, "-c", "import sys, generator, tiny_networks\\n"
+         "generator.build(tiny_networks.FOUR, output=sys.argv[1], seed=2, jobs=2)", disk / "models"]
+done = subprocess.run(build, capture_output=True, text=True)
+(kept / "said").write_text(done.stderr.strip().splitlines()[-1] if done.returncode else "")
+shutil.copytree(disk / "models", kept / "after")
+(kept / "left").write_text(repr(sorted(path.name for path in disk.iterdir())))
+(disk / "filler").unlink()
+subprocess.run(build, check=True)
+shutil.copytree(disk / "models", kept / "again")
+"""
+
+
+@pytest.mark.parametrize("free_kib", [0, 200, 800])
+def test_a_full_disk(tmp_path, states, free_kib):
+    """A real one, of 32 MB: one sentence, nothing left behind, and the next build completes it."""
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_DISK]
+    done = subprocess.run(
+        [*command, tmp_path / "disk", states[0], tmp_path, str(free_kib << 10)],
+        cwd=TESTS, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("generator.errors.OutputFailed: cannot write ")
+    assert said.endswith(": no space left on device")
+    assert (tmp_path / "left").read_text() == "['filler', 'models']"
+    assert check_each(contents(tmp_path / "after"), states) < len(FOUR)
+    assert contents(tmp_path / "again") == contents(states[1])
+
+
+LOST = """
+import os, sys, generator, tiny_networks
+from pathlib import Path
+models = Path(sys.argv[1])
+def lose(network, step):
+    if step == "published":
+        os.chmod(eval(sys.argv[2]), 0o555)
+generator.build(tiny_networks.FOUR, output=models, seed=2, jobs=1, on_step=lose)
+"""
+
+
+@pytest.mark.parametrize(
+    "lost", ["models", "models.parent / '.models.staging' / 'models'", "models / 'small-densenet'"], ids=["repository", "staging", "model"]
+)  # fmt: skip
+def test_a_permission_that_is_lost(tmp_path, states, lost):
+    """After the first model: one sentence, and the next build, which may write again, completes it."""
+    models = tmp_path / "place" / "models"
+    shutil.copytree(states[0], models)
+    # root without its capabilities is held to modes as anybody is
+    unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
+    done = subprocess.run(
+        [*unprivileged, sys.executable, "-c", LOST, models, lost],
+        cwd=TESTS, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("generator.errors.OutputFailed: cannot write ")
+    assert said.endswith(": permission denied")
+    assert check_each(contents(models), states) >= 1
+    for folder in (models.parent, *models.parent.rglob("*")):
+        folder.chmod(0o755)
+    assert generator.build(FOUR, output=models, seed=2, jobs=1).failed == {}
+    assert contents(models) == contents(states[1])
+    assert [path.name for path in models.parent.iterdir()] == ["models"]
