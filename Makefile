@@ -28,7 +28,7 @@ test: $(INSTALLED)  ## All tests, with the real tritonserver, perf_analyzer and 
 test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
 	$(BIN)/pytest -m 'not server and not browser and not slow'
 
-test-slow: $(INSTALLED)  ## Builds that are killed at fifty moments
+test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
 	$(BIN)/pytest -m slow
 
 lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
@@ -41,10 +41,11 @@ docs: $(INSTALLED)  ## Write the generated parts of the docs again, and draw the
 	$(BIN)/python docs/pictures.py
 	$(BIN)/cog -r $(GENERATED)
 
-bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop
+bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop, many models
 	$(BIN)/python bench/rewrites.py
 	$(BIN)/python bench/serving.py
 	$(BIN)/python bench/building.py
 	$(BIN)/python bench/checking.py
+	$(BIN)/python bench/many.py
 
 .PHONY: help install demo test test-fast test-slow lint docs bench

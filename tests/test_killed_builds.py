@@ -8,12 +8,14 @@ import time
 
 import onnxruntime
 import pytest
+from s3_server import LOCK
 from test_side_by_side import BUILD_FOUR, contents, script
 from tiny_networks import FOUR
 
 import generator
 
 KILLS = 50
+KILLS_IN_S3 = 12
 NEW = BUILD_FOUR.replace("output=", "seed=2, output=")
 
 
@@ -67,6 +69,48 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
         assert [path.name for path in repository.parent.iterdir()] == ["models"]
     assert killed > KILLS // 4  # a build that had ended would tell nothing
     assert len(seen) > 1  # some were killed between two models
+
+
+IN_S3 = NEW.replace(
+    "import sys,",
+    "import sys, generator.s3.lease; generator.s3.lease.LEASE_S = 3.0; generator.s3.lease.RENEWED_EVERY_S = 0.3; import",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
+def test_killed_while_it_writes_to_s3(s3, tmp_path, states, first):
+    """Each object is the old or the new one, a config stands only where all that it names does; then as above."""
+    old, new = map(contents, states)
+    moments = random.Random(1)  # noqa: S311 (moments, no keys)
+    seen = set()
+    for number in range(KILLS_IN_S3 // 2):
+        prefix = f"models-{number}"
+        if not first:
+            s3.upload(states[0], prefix)
+        s3.requests.clear()
+        build = script(IN_S3, s3.url(prefix), 1, start_new_session=True)
+        # Uploads are the last tenth of a build: it is killed some objects after it has begun with them.
+        objects = moments.randrange(len(new))
+        while build.poll() is None and len(s3.written()) <= objects:
+            time.sleep(0.005)
+        os.killpg(build.pid, signal.SIGKILL)
+        build.communicate()
+        found = {name: content for name, content in s3.contents(prefix).items() if name != LOCK}
+        assert all(content in (old.get(name), new[name]) for name, content in found.items())
+        for network in FOUR:
+            model = of(found, network)
+            if first and f"{network.name}/config.pbtxt" in model:
+                assert model == of(new, network)
+            if f"{network.name}/1/model.onnx" in model:
+                onnxruntime.InferenceSession(model[f"{network.name}/1/model.onnx"])
+        seen.add(sum(content == new[name] for name, content in found.items()))
+        time.sleep(4)  # its lock is void then
+        again = script(IN_S3, s3.url(prefix), 1)
+        assert again.communicate()[1] == ""
+        assert s3.contents(prefix) == new
+        assert not list((tmp_path / "cache" / "tritongen" / "staging").iterdir())
+    assert len(seen) > KILLS_IN_S3 // 4
 
 
 def of(files, network):

@@ -112,7 +112,7 @@ class S3Destination:
         shutil.rmtree(staged)
 
     def check_held(self) -> None:
-        """Raise TritongenError where the repository may be another build's by now."""
+        """Raise StorageFailed where the repository may be another build's by now."""
         for lease in self.held:
             lease.check()
 

@@ -39,14 +39,14 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise TritongenError where it may be another's by now.
+        """Raise StorageFailed where it may be another's by now.
 
         Nobody takes it sooner: S3 counts from when a PUT arrives, this from before it is sent.
         """
         if now_s() - self._since_s >= LEASE_S:
-            raise TritongenError(
-                f"the lock {self._bucket.url / LOCK} could not be renewed for {LEASE_S:.0f} s, and is lost",
-                "build again: what was written is found again",
+            why = TimeoutError(f"{LEASE_S:.0f} s have passed, and another build may have taken it")
+            raise StorageFailed(
+                str(self._bucket.url / LOCK), "renewed", why, "build again: what was written is found again"
             )
 
     def end(self) -> None:
