@@ -43,7 +43,7 @@ def staging(repository: Path) -> Iterator[Path]:
     """
     repository = repository.resolve()
     new = not repository.exists()
-    with emptied(repository.parent / f".{repository.name}.staging", repository) as folder:
+    with emptied(repository.parent / f".{repository.name}.staging", repository, repository) as folder:
         try:
             with reporting(repository):
                 repository.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,17 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def emptied(root: Path, repository: Path | S3Url) -> Iterator[Path]:
-    """An empty folder below the root for one build at a time, gone when the context ends, and its root with it."""
+def emptied(root: Path, repository: Path | S3Url, written: Path) -> Iterator[Path]:
+    """An empty folder below the root for one build at a time, gone when the context ends, and its root with it.
+
+    Raises:
+        TritongenError: another build writes to the repository.
+        OutputFailed: it cannot be made; `written` is what is said not to be written then.
+    """
     folder = root / "models"
-    with locked(root, repository):
+    with locked(root, repository, written):
         try:
-            with reporting(repository):
+            with reporting(written):
                 make_empty(folder)
             yield folder
         finally:
@@ -70,14 +75,14 @@ def emptied(root: Path, repository: Path | S3Url) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(root: Path, repository: Path | S3Url) -> Iterator[None]:
+def locked(root: Path, repository: Path | S3Url, written: Path) -> Iterator[None]:
     """Hold a lock file below the root, which is made; the kernel frees it whatever becomes of the process.
 
     The one that holds it removes it at the end: who has opened a file that is gone by then tries again.
     """
     path = root / "lock"
     while True:
-        with reporting(repository):
+        with reporting(written):
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -91,7 +96,7 @@ def locked(root: Path, repository: Path | S3Url) -> Iterator[None]:
             except BlockingIOError:
                 raise TritongenError(f"another build writes to {repository}", "wait for its end") from None
             except OSError as error:  # a filesystem without locks
-                raise OutputFailed(repository, error) from error
+                raise OutputFailed(written, error) from error
             if not there(path, descriptor):
                 continue
             try:
@@ -196,7 +201,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def reporting(path: Path | S3Url) -> Iterator[None]:
+def reporting(path: Path) -> Iterator[None]:
     """Turn what the operating system says of a write into OutputFailed."""
     try:
         yield

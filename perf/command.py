@@ -11,6 +11,7 @@ from generator.commands.options import json_option, models_option, repository_op
 from perf.options import HOW, RUNS, TABLES, WHAT, options
 
 if TYPE_CHECKING:
+    from generator.spec import S3Url
     from perf.compare import Comparison
     from perf.spec import Request
     from perf.store import Stored
@@ -69,6 +70,7 @@ def command(
     output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
     asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
     output.check_files(charts, html, measured["gpus"], show)
+    check_folder(measured["repository"])
     given = given_options(ctx)
     if show is not None:
         refuse_measuring(given, reporting=html is not None)
@@ -97,6 +99,15 @@ def command(
     return status(runs, compared, fail_above)
 
 
+def check_folder(repository: Path | S3Url) -> None:
+    """Raise BadOption where it is none."""
+    from generator.errors import BadOption
+
+    if not isinstance(repository, Path):
+        hint = f"`tritongen serve {repository}` serves it, and perf attaches to that server"
+        raise BadOption("--repository", repository, "perf works with folders only", hint)
+
+
 def given_options(ctx: click.Context) -> dict[str, str]:
     """The parameters that say what is measured and that the user gave, with the options that say them."""
     return {
@@ -115,9 +126,6 @@ def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
 
     if not measured["models"]:
         raise BadOption("--models", "''", "it names no model", "all stands for every one of them")
-    if not isinstance(measured["repository"], Path):
-        hint = f"`tritongen serve {measured['repository']}` serves them, and perf attaches to it"
-        raise BadOption("--repository", measured["repository"], "perf starts servers on folders only", hint)
     measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
     asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
     same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}

@@ -67,13 +67,14 @@ def test_urls_that_are_none(tritongen, command):
     )
 
 
-def test_perf_measures_folders(tritongen):
+@pytest.mark.parametrize("more", [(), ("--show", "last", "--html", "report.html")], ids=["measuring", "reporting"])
+def test_perf_works_with_folders(tritongen, more):
     """And says how a repository in S3 is measured."""
-    ran = tritongen("perf", "--gpu", "cpu", "--repository", "s3://models/prod")
+    ran = tritongen("perf", "--gpu", "cpu", "--repository", "s3://models/prod", *more)
     assert ran.status == 2
     assert ran.stderr == (
-        "error: --repository s3://models/prod: perf starts servers on folders only\n"
-        "hint: `tritongen serve s3://models/prod` serves them, and perf attaches to it\n"
+        "error: --repository s3://models/prod: perf works with folders only\n"
+        "hint: `tritongen serve s3://models/prod` serves it, and perf attaches to that server\n"
     )
 
 

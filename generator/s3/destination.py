@@ -80,7 +80,7 @@ class S3Destination:
     def staging(self) -> Iterator[Path]:
         """As `Destination` has it; the folder is of this machine's cache, and the next build empties it."""
         root = cache_home() / "staging" / digest_of(str(self.url).encode())[:16]
-        with emptied(root, self.url) as folder, leased(self.bucket) as lease:
+        with emptied(root, self.url, root) as folder, leased(self.bucket) as lease:
             self.bucket.end_uploads()
             self.held.append(lease)
             yield folder
