@@ -30,7 +30,7 @@ MEASURED = {
 @models_option("Models to measure, of those that are served.")
 @options(HOW)
 @url_option
-@repository_option("What is served where no Triton runs.")
+@repository_option("What is served where no Triton runs.", "DIR")
 @options(RUNS, TABLES)
 @json_option
 @click.pass_context

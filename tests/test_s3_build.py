@@ -161,6 +161,13 @@ def test_a_large_object_is_known_by_its_mark(s3, built):
     assert built() == ("published", "1/model.onnx was changed")
 
 
+def test_a_text_is_read_whatever_its_mark_says(s3, built):
+    """Programs that mount a bucket keep what is written beside an object when they edit it."""
+    config = s3.client.get_object(Bucket=s3.bucket, Key="models/one/config.pbtxt")
+    s3.put("models/one/config.pbtxt", config["Body"].read()[:-1] + b"#", Metadata=config["Metadata"])
+    assert built() == ("rendered", "config.pbtxt would be another")
+
+
 @pytest.mark.usefixtures("large")
 def test_a_large_object_is_read_in_pieces(s3, monkeypatch):
     """Its digest is that of the whole."""

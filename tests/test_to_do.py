@@ -1,5 +1,6 @@
 """Builds that do only what is needed: what each change asks for, and that nothing else is done."""
 
+import errno
 import json
 import os
 
@@ -8,7 +9,7 @@ import pytest
 from helpers import ROOT, small_onnx
 
 import generator
-from generator import make, provenance
+from generator import make, provenance, to_do
 from generator.errors import TritongenError
 from generator.spec import DPNShape, Network, Published
 
@@ -99,6 +100,19 @@ def test_another_network_of_the_name(repository, monkeypatch):
     """One hyper-parameter is another."""
     monkeypatch.setattr("generator.networks.NETWORKS", (GROWN,))
     assert only(generator.build(output=repository)) == ("published", "another network")
+
+
+class Unreadable:
+    """A model on a disk that has gone bad."""
+
+    def digest(self, _name):
+        """As the system says it."""
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_that_cannot_be_read():
+    """Is not the one that was published."""
+    assert not to_do.same(Unreadable(), "1/model.onnx", "a digest")
 
 
 @pytest.mark.parametrize("package", provenance.PACKAGES)

@@ -57,10 +57,10 @@ def models_option(help_text: str) -> Decorator:
     )  # fmt: skip
 
 
-def repository_option(help_text: str) -> Decorator:
+def repository_option(help_text: str, metavar: str = "DIR|URL") -> Decorator:
     """`--repository`."""
     return click.option(
-        "--repository", callback=where, default=str(REPOSITORY), show_default=True, metavar="DIR|URL",
+        "--repository", callback=where, default=str(REPOSITORY), show_default=True, metavar=metavar,
         help=help_text,
     )  # fmt: skip
 
