@@ -22,11 +22,11 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
 	examples/demo.sh $(BIN)/tritongen $(REPOSITORY)
 
-test: $(INSTALLED)  ## All tests, with the real tritonserver, perf_analyzer and Chromium
-	$(BIN)/pytest
+test: test-fast  ## All tests, with the real tritonserver, perf_analyzer and Chromium
+	$(BIN)/pytest -m '(server or browser) and not slow'
 
 test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
-	$(BIN)/pytest -m 'not server and not browser and not slow'
+	$(BIN)/pytest -m 'not server and not browser and not slow' --numprocesses=2 --dist=loadfile
 
 test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
 	$(BIN)/pytest -m slow
