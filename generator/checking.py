@@ -15,7 +15,7 @@ from generator.rules.accelerators import gpu_accelerators
 from generator.rules.ensembles import models_agree
 from generator.rules.labels import inside
 from generator.s3.url import location
-from generator.server.source import Source
+from generator.server.source import check_models
 from generator.spec import S3Url
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def checked(named: Path | S3Url, *, gpu: str, release: str | None, run: bool) ->
     """The same, with how many models there are."""
     server = judged_for(gpu, release)
     with looked_into(named, run=run) as folder:
-        Source(folder, str(named), named).check()
+        check_models(folder, named)
         models = sum(entry.is_dir() for entry in folder.iterdir())
         findings = check_folder(folder, server, runs() if run else None)
     if isinstance(named, S3Url):

@@ -44,7 +44,7 @@ class Destination(Protocol):
 
 
 @dataclass(frozen=True)
-class Folder:
+class RepositoryFolder:
     """A repository on a disk: a model is replaced in one step. `root` is absolute."""
 
     root: Path
@@ -55,7 +55,7 @@ class Folder:
 
     def published(self, name: str) -> Published:
         """As `Destination` has it."""
-        return published.Folder(self.root / name)
+        return published.ModelFolder(self.root / name)
 
     def check_replaceable(self, name: str) -> None:
         """As `Destination` has it."""
@@ -74,7 +74,7 @@ class Folder:
 def destination(output: Path | S3Url) -> Destination:
     """The one that is named; the client of S3 is imported for S3 only."""
     if isinstance(output, Path):
-        return Folder(output.resolve())
+        return RepositoryFolder(output.resolve())
     from generator.s3.destination import S3Destination
 
     return S3Destination(output)

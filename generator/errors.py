@@ -50,8 +50,8 @@ def quoted(text: str) -> str:
     return shown if len(shown) <= QUOTED_CHARACTERS + 2 else f"{shown[:QUOTED_CHARACTERS]}…{shown[0]}"
 
 
-def printable(path: Path) -> str:
-    """A path as it is, or in quotes if a terminal would obey something in it."""
+def printable(path: object) -> str:
+    """A path or URL as it is, or in quotes if a terminal would obey something in it."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
@@ -185,9 +185,11 @@ class OutputFailed(TritongenError):
 class StorageFailed(TritongenError):
     """Something in S3 that could not be read or written."""
 
-    def __init__(self, url: str, what: str, error: Exception, hint: str | None = None) -> None:
+    def __init__(self, url: object, what: str, error: Exception, hint: str | None = None) -> None:
         why = (getattr(error, "strerror", None) or first_line(error)).rstrip(".")
-        super().__init__(f"{url} cannot be {what}: {why[:1].lower()}{why[1:]}", hint)
+        if why[1:2].islower():  # a sentence, and no name of a class
+            why = why[:1].lower() + why[1:]
+        super().__init__(f"{printable(url)} cannot be {what}: {why}", hint)
 
 
 class RepositoryNotFound(TritongenError):

@@ -20,7 +20,7 @@ from generator.build_call import (
 )
 from generator.destination import destination
 from generator.errors import OutputFailed, StorageFailed, TritongenError
-from generator.published import Folder
+from generator.published import ModelFolder
 from generator.render import check_templates
 from generator.s3.url import location
 from generator.side_by_side import side_by_side
@@ -164,7 +164,8 @@ def carried_out(
                     kept = found.graph_digests  # the graph that is there
                     yield network, attempt(published, network, todo.texts, found, kept, staging, target)
                 else:
-                    yield network, summary(network, found, target, target.published(network.name).sizes())
+                    sizes = map(target.published(network.name).size_bytes, found.graph_digests)
+                    yield network, summary(network, found, target, sum(sizes))
     with closing(side_by_side(to_make, staging, limits, on_step)) as results:
         for job, made in results:
             if isinstance(made, TritongenError):
@@ -184,16 +185,17 @@ def published(
     """Of the files that are staged, its texts, and what is kept of the model that is there."""
     staged = staging / network.name
     repository.write_model(staged, texts)
-    sizes = target.published(network.name).sizes() | Folder(staged).sizes()
+    graph = target.published(network.name) if kept else ModelFolder(staged)
+    size_bytes = sum(map(graph.size_bytes, found.graph_digests))
     target.publish(staged, kept)
-    return summary(network, found, target, sizes)
+    return summary(network, found, target, size_bytes)
 
 
-def summary(network: Network, found: Provenance, target: Destination, sizes: Mapping[str, int]) -> BuiltModel:
-    """A model that is there, of files of these bytes."""
+def summary(network: Network, found: Provenance, target: Destination, size_bytes: int) -> BuiltModel:
+    """A model that is there, with a graph of so many bytes."""
     return BuiltModel(
-        network, found.weights, target.location(network.name), sum(sizes[name] for name in found.graph_digests),
-        found.variants, found.signature, found.graph, found.certificate,
+        network, found.weights, target.location(network.name), size_bytes, found.variants,
+        found.signature, found.graph, found.certificate,
     )  # fmt: skip
 
 

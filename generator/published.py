@@ -12,10 +12,16 @@ if TYPE_CHECKING:
 
 
 class Published(Protocol):
-    """A model's files, by their names from its folder on; none where there is no such model."""
+    """A model's files, by their names from its folder on; none where there is no such model.
 
-    def sizes(self) -> dict[str, int]:
-        """Every file with its bytes."""
+    A file that is not there, or cannot be read, is an OSError.
+    """
+
+    def names(self) -> list[str]:
+        """Of every file."""
+
+    def size_bytes(self, name: str) -> int:
+        """Of a file."""
 
     def read(self, name: str, limit: int) -> bytes:
         """A file, or its first bytes where it has more than the limit."""
@@ -25,15 +31,18 @@ class Published(Protocol):
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A model's folder on a disk. What cannot be read raises OSError."""
+class ModelFolder:
+    """A model's folder on a disk."""
 
     path: Path
 
-    def sizes(self) -> dict[str, int]:
+    def names(self) -> list[str]:
+        """As `Published` has it; links to folders are not followed."""
+        return sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
+
+    def size_bytes(self, name: str) -> int:
         """As `Published` has it."""
-        files = (path for path in self.path.rglob("*") if path.is_file())
-        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in sorted(files)}
+        return (self.path / name).stat().st_size
 
     def read(self, name: str, limit: int) -> bytes:
         """As `Published` has it."""

@@ -50,7 +50,6 @@ def staging(repository: Path) -> Iterator[Path]:
                 check_movable(folder, repository)
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
             if new:
                 with suppress(OSError):  # it has models, or was never made
                     repository.rmdir()
@@ -159,7 +158,7 @@ def link_files(target: Path, staged: Path, names: Iterable[str]) -> None:
                 shutil.copyfile(target / name, path)
 
 
-def publish(staged: Path, repository: Path) -> Path:
+def publish(staged: Path, repository: Path) -> None:
     """Move a staged model into the repository, in place of the one that it replaces.
 
     Raises:
@@ -174,7 +173,6 @@ def publish(staged: Path, repository: Path) -> Path:
             shutil.rmtree(staged)
         else:
             staged.rename(target)
-    return target
 
 
 def check_replaceable(target: Path) -> None:

@@ -15,7 +15,6 @@ from generator.render import CONFIG_TEMPLATE, LABELS, config_text, default_confi
 from generator.spec import NEW, DenseNetShape, Described, DPNShape, OnnxFile
 
 if TYPE_CHECKING:
-    from collections.abc import Container
     from pathlib import Path
 
     from generator.published import Published
@@ -52,20 +51,20 @@ def to_do(job: Job, model: Published) -> Todo:
     A graph is made anew where anything that it depends on differs from what its provenance says, or its files from
     their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
     """
-    there = model.sizes()
+    there = model.names()
     if not there:
         return Todo("published", NEW)
     try:
         found = provenance.read(model)
     except (OSError, ValueError):
         return Todo("published", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
-    if why := differs(job, found) or damaged(model, there, found):
+    if why := differs(job, found) or damaged(model, found):
         return Todo("published", why)
     try:
         rendered, texts = with_texts(job, found, labels_of(job))
     except TritongenError as error:
         return Todo("published", str(error))
-    changed = [name for name, digest in digests(texts).items() if name not in there or not same(model, name, digest)]
+    changed = [name for name, digest in digests(texts).items() if state(model, name, digest)]
     changed += [name for name in there if name not in rendered.blake3 and name != repository.PROVENANCE_FILE]
     if changed:
         return Todo("rendered", f"{changed[0]} would be another", rendered, texts)
@@ -107,20 +106,20 @@ def defined(job: Job) -> dict[str, Any]:
     return network
 
 
-def damaged(model: Published, there: Container[str], found: Provenance) -> str | None:
+def damaged(model: Published, found: Provenance) -> str | None:
     """A file of the graph that is not as it was published."""
-    graph = found.graph_digests
-    if missing := [name for name in graph if name not in there]:
-        return f"{missing[0]} is not there"
-    return next((f"{name} was changed" for name, digest in graph.items() if not same(model, name, digest)), None)
+    states = ((name, state(model, name, digest)) for name, digest in found.graph_digests.items())
+    return next((f"{name} {what}" for name, what in states if what), None)
 
 
-def same(model: Published, name: str, digest: str) -> bool:
-    """Whether a file is the one of that digest; one that cannot be read is not."""
+def state(model: Published, name: str, digest: str) -> str | None:
+    """What has become of a file since it had that digest; None where it has it still."""
     try:
-        return model.digest(name) == digest
+        return None if model.digest(name) == digest else "was changed"
+    except FileNotFoundError:
+        return "is not there"
     except OSError:
-        return False
+        return "cannot be read"
 
 
 def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:

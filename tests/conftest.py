@@ -97,6 +97,17 @@ def _warm_weights(tmp_path_factory):
         load(BY_NAME["dpn68"], folder / "paddle")
 
 
+@pytest.fixture(name="states", scope="session")
+def _states(tmp_path_factory):
+    """Repositories of four small networks as they were, and as an undisturbed build leaves them."""
+    from tiny_networks import FOUR
+
+    folder = tmp_path_factory.mktemp("states")
+    for name, seed in (("old", 1), ("new", 2)):
+        assert generator.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
+    return folder / "old", folder / "new"
+
+
 @pytest.fixture(name="moto", scope="session")
 def _moto():
     """An S3 server."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, run_program
 
 from generator.cli import COMMANDS
 from generator.commands.list import RULE, cells, markdown, record
@@ -15,7 +15,7 @@ from generator.commands.list import command as list_command
 from generator.networks import NETWORKS
 from generator.networks.counts import Counts
 
-HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient")
+HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient", "fsspec", "botocore")
 LOADED = """
 import sys
 from generator.cli import status_of_call
@@ -257,3 +257,10 @@ def test_a_reader_that_leaves():
     )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize("call", ["check ", "serve ", "build --output ", "infer a.jpg --repository "])
+def test_paths_are_completed(tmp_path, call):
+    """A shell is told to complete a repository as a path."""
+    words = {"_TRITONGEN_COMPLETE": "bash_complete", "COMP_WORDS": f"tritongen {call}", "COMP_CWORD": str(len(call.split()) + 1)}  # fmt: skip
+    assert run_program(cwd=tmp_path, env=words).stdout == "file,\n"

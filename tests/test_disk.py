@@ -10,21 +10,12 @@ import onnxruntime
 import pytest
 from helpers import ROOT
 from test_side_by_side import contents
-from tiny_networks import FOUR
+from tiny_networks import FOUR, of
 
 import generator
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}
-
-
-@pytest.fixture(name="states", scope="module")
-def _states(tmp_path_factory):
-    """The four networks as they were, and as an undisturbed build leaves them."""
-    folder = tmp_path_factory.mktemp("states")
-    for name, seed in (("old", 1), ("new", 2)):
-        assert generator.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
-    return folder / "old", folder / "new"
 
 
 def check_each(found, states):
@@ -38,11 +29,6 @@ def check_each(found, states):
         onnxruntime.InferenceSession(files[f"{network.name}/1/model.onnx"])
     assert found.keys() == old.keys()
     return news
-
-
-def of(files, network):
-    """A model's."""
-    return {name: content for name, content in files.items() if name.startswith(f"{network.name}/")}
 
 
 ON_A_SMALL_DISK = """

@@ -11,22 +11,13 @@ import onnxruntime
 import pytest
 from s3_server import LOCK
 from test_side_by_side import BUILD_FOUR, contents, script
-from tiny_networks import FOUR
+from tiny_networks import FOUR, of
 
 import generator
 
 KILLS = 50
 KILLS_IN_S3 = 8
 NEW = BUILD_FOUR.replace("output=", "seed=2, output=")
-
-
-@pytest.fixture(name="states", scope="module")
-def _states(tmp_path_factory):
-    """The four networks' files as they were, and as an undisturbed build leaves them."""
-    folder = tmp_path_factory.mktemp("states")
-    for name, seed in (("old", 1), ("new", 2)):
-        assert generator.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
-    return folder / "old", folder / "new"
 
 
 @pytest.fixture(name="undisturbed_s", scope="module")
@@ -114,8 +105,3 @@ def test_killed_while_it_writes_to_s3(s3, tmp_path, states, monkeypatch, first):
         assert s3.contents(prefix) == new
         assert not list((tmp_path / "cache" / "tritongen" / "staging").iterdir())
     assert len(seen) > KILLS_IN_S3 // 4
-
-
-def of(files, network):
-    """A model's files."""
-    return {name: content for name, content in files.items() if name.startswith(f"{network.name}/")}

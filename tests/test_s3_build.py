@@ -1,15 +1,26 @@
 """Repositories in S3, written over real HTTP: the same bytes as in a folder, in an order that a server can bear."""
 
+import asyncio
+import errno
 import os
+import signal
+import threading
+from contextlib import suppress
 
+import aiohttp
 import pytest
+from botocore.exceptions import ConnectionClosedError
+from fsspec.exceptions import FSTimeoutError
 from helpers import small_onnx
 from s3_server import LOCK
 
 import generator
-from generator.errors import StorageFailed, TritongenError
+from generator import make
+from generator.digests import digest_of
+from generator.errors import StorageFailed
 from generator.s3 import bucket as bucket_module
 from generator.s3.bucket import Bucket
+from generator.s3.url import location
 
 NAMES = ("1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp32.pbtxt", "configs/v100-fp16.pbtxt",
          "configs/v100-fp32.pbtxt", "labels.txt", "provenance.json")  # fmt: skip
@@ -81,7 +92,7 @@ def test_data_of_a_graph_before_the_graph():
     """A graph names its data."""
     from generator.s3.destination import upload_order
 
-    names = ["config.pbtxt", "provenance.json", "labels.txt", "configs/t4-fp16.pbtxt", "1/model.onnx", "1/w/part.bin"]
+    names = ["config.pbtxt", "provenance.json", "configs/t4-fp16.pbtxt", "labels.txt", "1/model.onnx", "1/w/part.bin"]
     assert sorted(names, key=upload_order) == [
         "1/w/part.bin", "1/model.onnx", "labels.txt", "configs/t4-fp16.pbtxt", "provenance.json", "config.pbtxt",
     ]  # fmt: skip
@@ -171,9 +182,6 @@ def test_a_text_is_read_whatever_its_mark_says(s3, built):
 @pytest.mark.usefixtures("large")
 def test_a_large_object_is_read_in_pieces(s3, monkeypatch):
     """Its digest is that of the whole."""
-    from generator.digests import digest_of
-    from generator.s3.url import location
-
     monkeypatch.setattr(bucket_module, "PIECE_BYTES", 4096)
     content = os.urandom(10_000)
     s3.put("models/net/1/model.onnx", content)
@@ -200,6 +208,61 @@ def test_folders_that_tools_draw(s3, networks):
     assert "one/1/" in s3.contents()
 
 
+def test_somebody_elses_model_that_comes_meanwhile(s3, networks, monkeypatch):
+    """Between the listing and the upload: it is not replaced either."""
+    prepared = make.verify
+
+    def slow(*arguments, **options):
+        s3.put("models/one/config.pbtxt", b"by hand")
+        return prepared(*arguments, **options)
+
+    monkeypatch.setattr(make, "verify", slow)
+    report = generator.build(networks[0], output=s3.url())
+    assert "was not made by tritongen" in str(report.failed["one"])
+    assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
+
+
+def test_a_key_that_the_client_would_cut(s3, built):
+    """s3fs takes ?versionId= for its own, and would remove the object beside it."""
+    s3.put("models/one/1/model.onnx?versionId=x", b"")
+    with pytest.raises(StorageFailed, match=r"\?versionId=x cannot be asked for: \?versionId= stands in its name"):
+        built()
+    assert s3.asked("DELETE") == [f"models/{LOCK}"]
+    with pytest.raises(StorageFailed, match="stands in its name"):
+        generator.check(s3.url())
+
+
+def test_an_upload_that_is_interrupted(s3, tmp_path, monkeypatch):
+    """It does not go on beside the build that was ended."""
+    (tmp_path / "large").write_bytes(bytes(1000))
+    bucket = Bucket(location(s3.url(), ""))
+    begun, ended = threading.Event(), threading.Event()
+
+    async def slow(*_, **__):
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(bucket.filesystem, "_put_file", slow)
+    threading.Timer(0.5, lambda: begun.wait() and signal.raise_signal(signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        bucket.put(tmp_path / "large", "net/1/model.onnx", "")
+    assert ended.wait(10)
+
+
+def test_a_large_graph_goes_up_in_parts(s3, tmp_path):
+    """Of 50 MB; it has its mark, and what is read is what was written."""
+    content = os.urandom(1 << 20) * 101
+    (tmp_path / "large").write_bytes(content)
+    bucket = Bucket(location(s3.url(), ""))
+    bucket.put(tmp_path / "large", "net/1/model.onnx", "its mark")
+    assert bucket.mark("net/1/model.onnx") == "its mark"
+    assert s3.get("models/net/1/model.onnx") == content
+    assert s3.asked("PUT").count("models/net/1/model.onnx") == 3
+
+
 def test_a_dry_run(s3, networks):
     """It reads, and writes nothing at all."""
     assert only(generator.build(networks[0], output=s3.url(), dry_run=True)) == ("published", "it is not there")
@@ -207,12 +270,44 @@ def test_a_dry_run(s3, networks):
 
 
 def test_parts_of_uploads_that_never_ended(s3, networks):
-    """They cost and nobody sees them: those below the repository go, others stay."""
-    for key in ("models/one/1/model.onnx", "elsewhere/model.onnx"):
+    """They cost and nobody sees them: those of the model that is written go, others may still be under way."""
+    others = ["elsewhere/model.onnx", "models/one-more/1/model.onnx", "models/two/1/model.onnx"]
+    for key in ("models/one/1/model.onnx", *others):
         s3.client.create_multipart_upload(Bucket=s3.bucket, Key=key)
     generator.build(networks[0], output=s3.url())
     left = s3.client.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
-    assert [upload["Key"] for upload in left] == ["elsewhere/model.onnx"]
+    assert sorted(upload["Key"] for upload in left) == others
+
+
+LOST = {
+    "a body that ends early": aiohttp.ClientPayloadError("Response payload is not completed"),
+    "a connection that is closed": ConnectionClosedError(endpoint_url="http://here"),
+    "no answer in time": FSTimeoutError(),
+}
+
+
+@pytest.mark.parametrize("method", ["_call_s3", "_find", "_cat_file", "_get_file", "_put_file"])
+@pytest.mark.parametrize("case", LOST)
+def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
+    """Whatever a client calls it, it is one sentence; clearing up after old uploads is given up without a word."""
+    s3.put("models/net/labels.txt", b"x")
+    (tmp_path / "file").touch()
+    bucket = Bucket(location(s3.url(), ""))
+
+    async def broken(*_, **__):
+        raise LOST[case]
+
+    monkeypatch.setattr(bucket.filesystem, method, broken)
+    for call in (
+        bucket.sizes,
+        lambda: bucket.read("net/labels.txt"),
+        lambda: bucket.fetch("net/labels.txt", tmp_path / "got"),
+        lambda: bucket.put(tmp_path / "file", "net/labels.txt", ""),
+        lambda: bucket.mark("net/labels.txt"),
+    ):
+        with suppress(StorageFailed):
+            call()
+    bucket.end_uploads("net")
 
 
 @pytest.mark.parametrize("uploads", range(len(NAMES)))
@@ -247,16 +342,16 @@ def test_a_replacement_that_fails_half_way(s3, built, networks, tmp_path, monkey
     """The graph is the new one and the rest is the old one's: the next build sees it."""
     (tmp_path / "one.onnx").write_bytes(small_onnx(classes=900).SerializeToString())
     put = Bucket.put
-    monkeypatch.setattr(Bucket, "put", lambda *_: pytest.fail("it is not up to date"))
-    monkeypatch.setattr(
-        Bucket, "put", lambda self, path, name, digest: put(self, path, name, digest) if "1/" in name else fail()
-    )
 
-    def fail():
-        raise TritongenError("the line is cut")
+    def failing(self, path, name, digest):
+        if "1/" not in name:
+            with self.reporting("written", name):
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        put(self, path, name, digest)
 
-    report = generator.build(networks[0], output=s3.url())
-    assert str(report.failed["one"]) == "the line is cut"
+    monkeypatch.setattr(Bucket, "put", failing)
+    with pytest.raises(StorageFailed, match="cannot be written: connection reset by peer"):
+        generator.build(networks[0], output=s3.url())
     monkeypatch.setattr(Bucket, "put", put)
     assert built(labels=None)[0] == "published"
     generator.build(networks[0], output=tmp_path / "folder")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from test_docker import check_golden, with_variants
 
+from generator.commands.serve import write_container
 from generator.errors import RepositoryNotFound
 from generator.served import Ports
 from generator.server import docker
@@ -66,8 +67,20 @@ def test_credentials_that_are_not_there(tmp_path, monkeypatch):
     assert list(docker.notes(of, options, configs, None, [])) == []
 
 
-def test_print_and_compose(s3, tmp_path, tritongen):
-    """From the configs in S3, on an address that a container reaches; moto listens on loopback, which is refused."""
+def test_what_is_printed_and_written(tmp_path, monkeypatch, capsys):
+    """The line, and the compose file; the engines' folder is prepared."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with_variants(tmp_path / "models", "net", variant="v100-fp32")
+    repository = source(tmp_path / "models", URL)
+    options = docker_options("v100", "fp32")
+    assert write_container(repository, Ports(), options, None) == 0
+    assert " -e AWS_ACCESS_KEY_ID " in capsys.readouterr().out
+    assert write_container(repository, Ports(), options, tmp_path / "compose.yaml") == 0
+    assert f"--model-repository={URL}" in (tmp_path / "compose.yaml").read_text()
+
+
+def test_what_a_call_refuses(s3, tmp_path, tritongen):
+    """Moto listens on loopback, which a container does not reach; a variant that is not there."""
     with_variants(tmp_path / "models", "net")
     s3.upload(tmp_path / "models")
     ran = tritongen("serve", s3.url(), "--engine", "docker", "--gpu", "t4", "--print")

@@ -1,10 +1,12 @@
 """The lock of a repository in S3: who has it, who is told, and what becomes of one whose build was killed."""
 
 import re
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 from helpers import eventually
 from s3_server import LOCK
 
@@ -22,6 +24,13 @@ def _bucket(s3):
     return Bucket(location(s3.url(), ""))
 
 
+@pytest.fixture(name="short")
+def _short(monkeypatch):
+    """Leases of three seconds."""
+    monkeypatch.setattr(lease, "LEASE_S", 3.0)
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.5)
+
+
 def there(s3):
     """Whether the lock is."""
     return LOCK in s3.contents()
@@ -34,7 +43,8 @@ def test_the_second_is_told(s3, bucket):
         assert there(s3)
         with pytest.raises(TritongenError, match=f"^another build writes to {s3.url()}$") as caught, leased(bucket):
             pass
-        assert 50 < int(re.fullmatch(r"wait for its end; if it was killed, its lock is void (\d+) s from now", caught.value.hint)[1]) <= 60  # fmt: skip
+        left = re.fullmatch(r"wait for its end; if it was killed, its lock is void (\d+) s from now", caught.value.hint)
+        assert 50 < int(left[1]) <= 60
     assert not there(s3)
     with leased(bucket):
         pass
@@ -42,32 +52,36 @@ def test_the_second_is_told(s3, bucket):
 
 def test_many_at_once(s3):
     """Of eight that want it in the same moment, one has it."""
+    had, told = threading.Event(), threading.Barrier(8)
 
     def attempt(_):
         try:
             with leased(Bucket(location(s3.url(), ""))):
-                time.sleep(1)
+                had.set()
+                told.wait(60)
         except TritongenError as error:
+            told.wait(60)
             return str(error)
         return "had it"
 
     with ThreadPoolExecutor(8) as pool:
-        told = sorted(pool.map(attempt, range(8)))
-    assert told == [f"another build writes to {s3.url()}"] * 7 + ["had it"]
+        said = sorted(pool.map(attempt, range(8)))
+    assert said == [f"another build writes to {s3.url()}"] * 7 + ["had it"]
 
 
-def test_one_that_was_killed(s3, bucket, monkeypatch):
+@pytest.mark.usefixtures("short")
+def test_one_that_was_killed(s3, bucket):
     """Its lock is void when it has shown no life for so long; of many that wait for that, one takes it."""
-    monkeypatch.setattr(lease, "LEASE_S", 2.0)
-    lease.put(bucket, IfNoneMatch="*")
+    lease.put(bucket, "killed", IfNoneMatch="*")
     with pytest.raises(TritongenError, match="another build writes"):
-        lease.taken(bucket)
-    time.sleep(3)
+        lease.taken(bucket, "me")
+    time.sleep(4)
 
-    def attempt(_):
+    def attempt(number):
         try:
-            return lease.taken(bucket)
-        except TritongenError:
+            return lease.taken(bucket, str(number))
+        except TritongenError as error:
+            assert str(error) == f"another build writes to {s3.url()}"  # noqa: PT017 (of either kind)
             return None
 
     with ThreadPoolExecutor(4) as pool:
@@ -75,34 +89,123 @@ def test_one_that_was_killed(s3, bucket, monkeypatch):
     assert there(s3)
 
 
-def test_one_that_lives_is_not_robbed(bucket, monkeypatch):
+@pytest.mark.usefixtures("short")
+def test_one_that_lives_is_not_robbed(bucket):
     """However long it takes, it renews the lock."""
-    monkeypatch.setattr(lease, "LEASE_S", 3.0)
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.5)
     with leased(bucket) as held:
         for _ in range(8):
             time.sleep(0.5)
             held.check()
             with pytest.raises(TritongenError, match="another build writes"):
-                lease.taken(bucket)
+                lease.taken(bucket, "me")
 
 
-def test_one_that_cannot_renew(s3, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("short")
+def test_one_that_cannot_renew(s3, tmp_path):
     """It writes nothing more once another may have the lock, and leaves the other's lock alone."""
-    monkeypatch.setattr(lease, "LEASE_S", 2.0)
-    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.2)
+    s3.put("models/net/config.pbtxt", b"old", Metadata={"blake3": "x"})
     target = S3Destination(location(s3.url(), ""))
     with target.staging() as staging:
         target.check_held()
         s3.put(f"models/{LOCK}", b"another's")
         assert eventually(lambda: s3.asked("PUT").count(f"models/{LOCK}") > 4)
-        time.sleep(2)
+        time.sleep(3)
         (staging / "net").mkdir()
-        (staging / "net" / "config.pbtxt").touch()
-        with pytest.raises(StorageFailed, match=f"^{s3.url('models/' + LOCK)} cannot be renewed: 2 s have passed"):
+        (staging / "net" / "labels.txt").touch()
+        said = f"^{s3.url('models/' + LOCK)} cannot be renewed: another build may have taken it$"
+        with pytest.raises(StorageFailed, match=said):
             target.publish(staging / "net", ())
-    assert s3.contents() == {LOCK: b"another's"}
+    assert s3.contents() == {LOCK: b"another's", "net/config.pbtxt": b"old"}
     assert not list((tmp_path / "cache" / "tritongen" / "staging").iterdir())
+
+
+def test_it_is_asked_before_each_object(s3, monkeypatch):
+    """Before what is written and before what is removed."""
+    for name in ("config.pbtxt", "stale-1", "stale-2"):
+        s3.put(f"models/net/{name}", b"old", Metadata={"blake3": "x"})
+    target = S3Destination(location(s3.url(), ""))
+    with target.staging() as staging:
+        (staging / "net").mkdir()
+        for name in ("config.pbtxt", "labels.txt"):
+            (staging / "net" / name).touch()
+        asked = []
+        monkeypatch.setattr(target, "check_held", lambda: asked.append(len(s3.written())))
+        s3.requests.clear()
+        target.publish(staging / "net", ())
+        assert asked == [0, 0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("short")
+def test_a_machine_that_slept(bucket, monkeypatch):
+    """It renews the lock before it writes, where nobody has taken it."""
+    monkeypatch.setattr(lease, "RENEWED_EVERY_S", 100.0)  # as if nothing ran
+    with leased(bucket) as held:
+        monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.5)
+        time.sleep(4)
+        held.check()
+        assert held.age_s < 2
+
+
+def test_the_age_counts_from_before_the_request(bucket, monkeypatch):
+    """What the server counts from when it comes."""
+    put = lease.put
+
+    def slow(*arguments, **condition):
+        etag = put(*arguments, **condition)
+        time.sleep(1)
+        return etag
+
+    monkeypatch.setattr(lease, "put", slow)
+    with leased(bucket) as held:
+        assert held.age_s >= 1
+        held._renew()  # noqa: SLF001 (what the thread does)
+        assert 1 <= held.age_s < 2
+
+
+@pytest.mark.parametrize("condition", [{"IfNoneMatch": "*"}, {"IfMatch": "seen"}], ids=["taking", "renewing"])
+def test_an_answer_that_was_lost(bucket, condition):
+    """The client asks again, and the lock is not as it was: it is ours."""
+    if "IfMatch" in condition:
+        condition = {"IfMatch": lease.put(bucket, "me", IfNoneMatch="*")}
+    first = lease.put(bucket, "me", **condition)
+    assert lease.put(bucket, "me", **condition) == first
+    with pytest.raises(StorageFailed):
+        lease.put(bucket, "another", **condition)
+
+
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+def test_servers_that_say_less(s3, bucket, monkeypatch, code):
+    """Not all name the condition that failed, and two writes at once are another error."""
+    lease.put(bucket, "killed", IfNoneMatch="*")
+    call = Bucket.call
+
+    def terse(self, method, name, **arguments):
+        if "IfNoneMatch" in arguments:
+            with self.reporting("written", name):
+                raise ClientError({"Error": {"Code": code, "Message": "no"}}, "PutObject")
+        return call(self, method, name, **arguments)
+
+    monkeypatch.setattr(Bucket, "call", terse)
+    with pytest.raises(TritongenError, match=f"^another build writes to {s3.url()}$"):
+        lease.taken(bucket, "me")
+    monkeypatch.setattr(lease, "LEASE_S", -1.0)
+    assert lease.taken(bucket, "me")
+
+
+def test_one_that_ends_just_then(s3, bucket, monkeypatch):
+    """Between the refusal and the look at the lock: whoever asks again has it."""
+    lease.put(bucket, "first", IfNoneMatch="*")
+    call = Bucket.call
+
+    def late(self, method, name, **arguments):
+        if method == "head_object":
+            s3.remove(f"models/{LOCK}")
+        return call(self, method, name, **arguments)
+
+    monkeypatch.setattr(Bucket, "call", late)
+    with pytest.raises(TritongenError, match=r"^another build writes") as caught:
+        lease.taken(bucket, "me")
+    assert caught.value.hint == "wait for its end"
 
 
 def test_s3_says_no(s3, bucket):

@@ -1,12 +1,15 @@
 """Looking into a repository in S3: what `check` finds is what it finds in a folder, and weights stay where they are."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 from helpers import SMALL_CONFIG, onnx_model, small_onnx, write_model
 from verdict_cases import CASES, lay_out
 
 from generator import check
-from generator.errors import RepositoryNotFound, StorageFailed
+from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
 from generator.s3 import bucket as bucket_module
 from generator.s3.mirror import mirrored
 from generator.s3.url import location
@@ -64,6 +67,30 @@ def test_weights_are_not_fetched(s3, tmp_path, fetched):
     assert set(fetched) == {"net/1/model.onnx", "old/1/model.onnx"}
 
 
+@pytest.mark.parametrize("size", [1000, 2 << 20, 17 << 20])
+def test_what_else_a_bucket_holds(s3, tmp_path, size):
+    """Labels are read whole; what is larger than any of them is not fetched."""
+    write_model(tmp_path / "models", "net")
+    (tmp_path / "models" / "net" / "film.mp4").write_bytes(b"x" * size)
+    s3.upload(tmp_path / "models")
+    with mirrored(location(s3.url(), ""), "headers") as folder:
+        content = (folder / "net" / "film.mp4").read_bytes()
+    assert content == (b"x" if size < 1 << 24 else b"\0") * size
+
+
+def test_no_room_for_it(s3, tmp_path, monkeypatch):
+    """The file that cannot be written is named, not S3."""
+    write_model(tmp_path / "models", "net", CONFIG, heavy())
+    s3.upload(tmp_path / "models")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("generator.s3.mirror.os.pwrite", full)
+    with pytest.raises(OutputFailed, match=r"^cannot write \S+/net/1/model.onnx: no space left on device$"):
+        check(s3.url())
+
+
 def test_run_fetches_all(s3, tmp_path):
     """It needs the weights."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
@@ -108,17 +135,21 @@ def test_an_object_that_is_a_folder_too(s3):
 
 
 def test_names_that_a_terminal_would_obey(s3):
-    """They are shown."""
-    s3.put("models/net/../\x1b[31m", b"")
-    with pytest.raises(StorageFailed) as caught:
-        check(s3.url())
-    assert str(caught.value).isprintable()
+    """They are shown, whatever is wrong with them."""
+    for keys in (["models/a/../\x1b[31m"], ["models/\x1b[31m", "models/\x1b[31m/x"]):
+        for key in keys:
+            s3.put(key, b"")
+        with pytest.raises(StorageFailed) as caught:
+            check(s3.url())
+        assert str(caught.value).isprintable()
+        s3.remove(keys[0])
 
 
 def test_folders_that_tools_draw(s3, tmp_path):
     """Are folders: a model of which there is nothing else."""
     write_model(tmp_path / "models", "net", model=small_onnx())
     s3.upload(tmp_path / "models")
+    s3.put("models/")
     s3.put("models/drawn/")
     assert [found.model for found in check(s3.url()) if found.level == "error"] == ["drawn"]
 
@@ -127,6 +158,7 @@ def test_folders_that_tools_draw(s3, tmp_path):
     ("keys", "why"),
     [
         ([], "nothing is there"),
+        (["models/"], "nothing is there"),
         (["models/readme.txt"], "it holds no models"),
         (["models/config.pbtxt", "models/1/model.onnx"], "it is a model's folder"),
         (["modelsmore/net/config.pbtxt"], "nothing is there"),

@@ -76,7 +76,7 @@ def test_a_model_that_is_refused(s3, tmp_path):
 def test_a_polling_server(s3, tmp_path):
     """The printed line is Triton's own; a model that is replaced under it answers throughout, then anew."""
     (tmp_path / "net.onnx").write_bytes(small_onnx().SerializeToString())
-    generator.build(generator.onnx_network("net.onnx" and str(tmp_path / "net.onnx")), output=s3.url())
+    generator.build(generator.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
     ports = free_ports()
     line = run_program(
         "serve", s3.url(), "--print", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",

@@ -1,5 +1,7 @@
 """Where a repository in S3 is: what users write, what Triton is told, what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from generator.errors import BadOption
@@ -47,6 +49,15 @@ def test_what_is_no_place(text):
     assert "s3://BUCKET/PREFIX" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "place", ["S3://models/a", "gs://models/a", "s3:/models/a", "s3:models", Path("s3://models/a")], ids=str
+)
+def test_what_is_neither_a_folder_nor_s3(place):
+    """It would make a folder of that name; pathlib drops a slash."""
+    with pytest.raises(BadOption, match=r"^--output \S+: it is neither a folder nor a place in S3$"):
+        location(place, "--output")
+
+
 def test_the_parts_of_a_place():
     """Below it, and above."""
     url = S3Url("models", "a", "http://localhost:9000")
@@ -60,6 +71,9 @@ TOLD = {
     ("s3://models/a b", AWS): "s3://models/a b",
     ("s3://models/a", "https://s3.cn-north-1.amazonaws.com.cn"): "s3://models/a",
     ("s3://models/a", "http://localhost:9000"): "s3://http://localhost:9000/models/a",
+    ("s3://models", "https://vpce-1.s3.us-east-1.vpce.amazonaws.com"): (
+        "s3://https://vpce-1.s3.us-east-1.vpce.amazonaws.com:443/models"
+    ),
     ("s3://models", "https://minio.example"): "s3://https://minio.example:443/models",
     ("s3://models", "http://minio.example/"): "s3://http://minio.example:80/models",
     ("s3://http://localhost:9000/models/a", "http://localhost:9000"): "s3://http://localhost:9000/models/a",

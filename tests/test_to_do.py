@@ -112,7 +112,16 @@ class Unreadable:
 
 def test_a_file_that_cannot_be_read():
     """Is not the one that was published."""
-    assert not to_do.same(Unreadable(), "1/model.onnx", "a digest")
+    assert to_do.state(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_version_that_is_linked(repository, tmp_path):
+    """From another disk, say: it is the same, and stays a link."""
+    (repository / "tiny-dpn" / "1").rename(tmp_path / "elsewhere")
+    (repository / "tiny-dpn" / "1").symlink_to(tmp_path / "elsewhere")
+    assert only(generator.build(output=repository)) == ("up to date", "")
+    assert (repository / "tiny-dpn" / "1").is_symlink()
 
 
 @pytest.mark.parametrize("package", provenance.PACKAGES)

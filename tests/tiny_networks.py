@@ -18,6 +18,11 @@ SMALL_DPN = Network("small-dpn", "SmallDPN", DPNShape(8, 3, 32, 16, 4, (1, 2, 2,
 FOUR = (TINY_DENSENET, TINY_DPN, SMALL_DENSENET, SMALL_DPN)
 
 
+def of(files, network):
+    """A model's, of the files of a repository."""
+    return {name: content for name, content in files.items() if name.startswith(f"{network.name}/")}
+
+
 class Linear(nn.Module):
     """[N,4] -> [N,3]."""
 

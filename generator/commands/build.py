@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written; cpu has config.pbtxt alone.",
 )  # fmt: skip
 @click.option(
-    "--output", "-o", callback=where, default=str(REPOSITORY), show_default=True, metavar="DIR|URL",
+    "--output", "-o", type=click.Path(), callback=where, default=REPOSITORY, show_default=True, metavar="DIR|URL",
     help="The model repository to write: a folder, or s3://bucket/prefix.",
 )  # fmt: skip
 @click.option(

@@ -20,7 +20,7 @@ LEVELS = ("error", "warning")
 
 
 @click.command(name="check", short_help="Judge a model repository without a server.")
-@click.argument("repository", callback=where, default=str(REPOSITORY))
+@click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
 @click.option(
     "--gpu",
     default="cpu",

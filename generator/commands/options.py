@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path("model_repository")
 
 
-def where(_ctx: click.Context, param: click.Parameter, value: str) -> Path | S3Url:
+def where(_ctx: click.Context, param: click.Parameter, value: str | Path) -> Path | S3Url:
     """A model repository: a folder, or a place in S3."""
     from generator.s3.url import location
 
@@ -60,7 +60,7 @@ def models_option(help_text: str) -> Decorator:
 def repository_option(help_text: str, metavar: str = "DIR|URL") -> Decorator:
     """`--repository`."""
     return click.option(
-        "--repository", callback=where, default=str(REPOSITORY), show_default=True, metavar=metavar,
+        "--repository", type=click.Path(), callback=where, default=REPOSITORY, show_default=True, metavar=metavar,
         help=help_text,
     )  # fmt: skip
 

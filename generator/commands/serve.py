@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
-@click.argument("repository", callback=where, default=str(REPOSITORY))
+@click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
 @click.option(
     "--engine", type=click.Choice(["auto", "embedded", "docker"], case_sensitive=False), default="auto",
     show_default=True, help="auto: docker where Docker answers and an NVIDIA GPU is there, else embedded.",

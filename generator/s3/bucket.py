@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import fsspec
 from blake3 import blake3
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 DIGEST = "blake3"  # of an object that we wrote: x-amz-meta-blake3
 READ_WHOLE_BYTES = 1 << 20  # what is cheaper to read than to ask about
 PIECE_BYTES = 1 << 23
+# s3fs tries again what botocore has given up: three times two, each of 15 s at most, is what a dead network costs.
+TRIES, BOTOCORE_TRIES = 2, 3
+PARTS_AT_ONCE = 4  # of 50 MB each, in memory
+VERSION_MARK = "?versionId="  # s3fs takes it for its own in a name, and cuts it off
 HINTS = {
     NoCredentialsError: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     PermissionError: "these credentials may not do it; reading needs s3:ListBucket and s3:GetObject, writing "
@@ -29,6 +35,8 @@ HINTS = {
     FileNotFoundError: "make the bucket first; AWS_ENDPOINT_URL names a server that is not AWS's",
     EndpointConnectionError: "AWS_ENDPOINT_URL names a server that is not AWS's",
 }
+# ValueError is botocore's word for a wrong endpoint.
+FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,16 @@ class Bucket:
     @cached_property
     def filesystem(self) -> Any:  # noqa: ANN401 (s3fs has no types)
         """s3fs with the usual credentials; it remembers no listing, since others write too."""
-        endpoint = {"endpoint_url": self.url.endpoint} if self.url.endpoint else {}
         with self.reporting("reached"):
-            return fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True, client_kwargs=endpoint)
+            made = fsspec.filesystem(
+                "s3",
+                use_listings_cache=False,
+                skip_instance_cache=True,
+                client_kwargs={"endpoint_url": self.url.endpoint} if self.url.endpoint else {},
+                config_kwargs={"retries": {"mode": "standard", "total_max_attempts": BOTOCORE_TRIES}},
+            )
+        made.retries = TRIES
+        return made
 
     @property
     def endpoint(self) -> str:
@@ -50,12 +65,18 @@ class Bucket:
         with self.reporting("reached"):
             return str(self.filesystem.s3.meta.endpoint_url)
 
-    def sizes(self) -> dict[str, int]:
-        """Each object with its bytes; a key that ends with a slash is a folder that some tool has drawn."""
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Each object, or each of a folder, with its bytes; a key that ends with a slash is a folder of some tool's."""
         root = f"{self.url.path}/"
-        with self.reporting("listed"):
-            found = self.filesystem.find(root, detail=True)
-        return {name.removeprefix(root): entry["size"] for name, entry in found.items() if name.startswith(root)}
+        with self.reporting("listed", folder):
+            found = self.filesystem.find(f"{root}{folder}/" if folder else root, detail=True)
+        sizes = {name.removeprefix(root): entry["size"] for name, entry in found.items() if name.startswith(root)}
+        sizes.pop("", None)  # the folder that a console makes
+        for name in sizes:
+            if VERSION_MARK in name:
+                why = ValueError(f"{VERSION_MARK} stands in its name")
+                raise StorageFailed(self.url / name, "asked for", why, "remove the object")
+        return sizes
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes of an object, or some of them."""
@@ -86,23 +107,35 @@ class Bucket:
             self.filesystem.get_file(self.path(name), str(path))
 
     def put(self, path: Path, name: str, digest: str) -> None:
-        """A file as an object, in parts where it is large; it is there whole or as it was."""
+        """A file as an object, in parts where it is large; it is there whole or as it was.
+
+        What ends this call ends the upload: it does not go on beside a build that was interrupted.
+        """
         with self.reporting("written", name):
-            self.filesystem.put_file(str(path), self.path(name), Metadata={DIGEST: digest})
+            uploading = asyncio.run_coroutine_threadsafe(
+                self.filesystem._put_file(  # noqa: SLF001 (fsspec's asynchronous methods are called so)
+                    str(path), self.path(name), Metadata={DIGEST: digest}, max_concurrency=PARTS_AT_ONCE
+                ),
+                self.filesystem.loop,
+            )
+            try:
+                uploading.result()
+            finally:
+                uploading.cancel()
 
     def remove(self, name: str) -> None:
         """An object, which may be gone already."""
         with self.reporting("removed", name):
             self.filesystem.rm_file(self.path(name))
 
-    def end_uploads(self) -> None:
-        """Give back what parts of uploads take that never ended; nothing else shows them."""
-        request: dict[str, Any] = {
-            "Bucket": self.url.bucket,
-            "Prefix": f"{self.url.prefix}/" if self.url.prefix else "",
-        }
-        with suppress(OSError, ClientError):  # it may not be allowed, and nothing depends on it
-            for upload in self.filesystem.call_s3("list_multipart_uploads", **request).get("Uploads", ()):
+    def end_uploads(self, folder: str) -> None:
+        """Give back what parts of uploads into a folder take that never ended; nothing else shows them.
+
+        The credentials may not allow it; nothing depends on it.
+        """
+        below = {"Bucket": self.url.bucket, "Prefix": f"{(self.url / folder).prefix}/"}
+        with suppress(StorageFailed), self.reporting("cleared", folder):
+            for upload in self.filesystem.call_s3("list_multipart_uploads", **below).get("Uploads", ()):
                 ended = {"Bucket": self.url.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 self.filesystem.call_s3("abort_multipart_upload", **ended)
 
@@ -123,6 +156,14 @@ class Bucket:
         """Turn what S3 says into StorageFailed."""
         try:
             yield
-        except (OSError, BotoCoreError, ClientError, ValueError) as error:  # botocore's word for a wrong endpoint
+        except FAILURES as error:
             hint = next((text for kind, text in HINTS.items() if isinstance(error, kind)), None)
-            raise StorageFailed(str(self.url / name if name else self.url), what, error, hint) from error
+            raise StorageFailed(self.url / name if name else self.url, what, error, hint) from error
+
+
+def answered(failed: StorageFailed) -> str | None:
+    """S3's code for what went wrong, where it said one: s3fs hides it behind Python's errors."""
+    error: BaseException | None = failed
+    while error is not None and not isinstance(error, ClientError):
+        error = error.__cause__
+    return None if error is None else str(error.response["Error"].get("Code"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,71 +18,72 @@ from generator.digests import digest_of
 from generator.errors import TritongenError
 from generator.repository import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION, emptied
 from generator.s3.bucket import Bucket
-from generator.s3.lease import Lease, leased
+from generator.s3.lease import leased
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from generator.s3.lease import Lease
     from generator.spec import S3Url
 
 
 @dataclass(frozen=True)
 class S3Model:
-    """A model's objects, as one listing had them; `sizes` leaves out the folders that tools draw."""
+    """A model's objects with their bytes, as a listing had them, without the folders that tools draw."""
 
     bucket: Bucket
     name: str
-    listed: dict[str, int]
+    listed: Mapping[str, int]
 
-    def sizes(self) -> dict[str, int]:
+    def names(self) -> list[str]:
         """As `Published` has it."""
-        return dict(self.listed)
+        return sorted(self.listed)
 
-    def read(self, name: str, limit: int) -> bytes:
-        """As `Published` has it; one that is not there is an OSError."""
+    def size_bytes(self, name: str) -> int:
+        """As `Published` has it."""
         if name not in self.listed:
             raise FileNotFoundError(name)
-        return self.bucket.read(f"{self.name}/{name}", 0, min(limit, self.listed[name])) if self.listed[name] else b""
+        return self.listed[name]
+
+    def read(self, name: str, limit: int) -> bytes:
+        """As `Published` has it."""
+        end = min(limit, self.size_bytes(name))
+        return self.bucket.read(f"{self.name}/{name}", 0, end) if end else b""
 
     def digest(self, name: str) -> str:
         """As `Published` has it."""
-        return self.bucket.digest(f"{self.name}/{name}", self.listed[name])
+        return self.bucket.digest(f"{self.name}/{name}", self.size_bytes(name))
 
-    def ours(self) -> bool:
-        """Whether tritongen wrote it: its provenance comes late, and an upload may have been cut short before."""
-        return PROVENANCE_FILE in self.listed or all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed)
+    def check_ours(self) -> None:
+        """Raise TritongenError unless tritongen wrote it: by its provenance, before which an upload may have ended."""
+        if PROVENANCE_FILE in self.listed or all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed):
+            return
+        raise TritongenError(
+            f"{self.bucket.url / self.name} was not made by tritongen and would be replaced",
+            "move it away, or choose another --output",
+        )
 
 
-@dataclass(frozen=True)
 class S3Destination:
     """A repository in S3; what is there is listed once, when it is first asked for."""
 
-    url: S3Url
-    held: list[Lease] = field(default_factory=list)
-
-    @cached_property
-    def bucket(self) -> Bucket:
-        """Its objects."""
-        return Bucket(self.url)
+    def __init__(self, url: S3Url) -> None:
+        self.url = url
+        self.bucket = Bucket(url)
+        self._lease: Lease | None = None
 
     @cached_property
     def models(self) -> dict[str, dict[str, int]]:
-        """The objects of each model with their bytes, as they were when the build began."""
-        found: dict[str, dict[str, int]] = {}
-        for key, size_bytes in self.bucket.sizes().items():
-            model, _, name = key.partition("/")
-            if name and not name.endswith("/"):
-                found.setdefault(model, {})[name] = size_bytes
-        return found
+        """The objects of each model as they were when the build began."""
+        return by_model(self.bucket.sizes())
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """As `Destination` has it; the folder is of this machine's cache, and the next build empties it."""
-        root = cache_home() / "staging" / digest_of(str(self.url).encode())[:16]
-        with emptied(root, self.url, root) as folder, leased(self.bucket) as lease:
-            self.bucket.end_uploads()
-            self.held.append(lease)
+        place = f"{self.bucket.endpoint} {self.url.path}"
+        root = cache_home() / "staging" / digest_of(place.encode())[:16]
+        with emptied(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
             yield folder
 
     def published(self, name: str) -> S3Model:
@@ -91,34 +92,43 @@ class S3Destination:
 
     def check_replaceable(self, name: str) -> None:
         """As `Destination` has it."""
-        if not self.published(name).ours():
-            raise TritongenError(
-                f"{self.location(name)} was not made by tritongen and would be replaced",
-                "move it away, or choose another --output",
-            )
+        self.published(name).check_ours()
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
         """As `Destination` has it: what changed goes up, and what is of the old model alone goes last."""
-        model = self.published(staged.name)
+        self.check_held()
+        self.bucket.end_uploads(staged.name)
+        model = S3Model(self.bucket, staged.name, by_model(self.bucket.sizes(staged.name)).get(staged.name, {}))
+        model.check_ours()  # others write too
         files = {path.relative_to(staged).as_posix(): path for path in staged.rglob("*") if path.is_file()}
         for name in sorted(files, key=lambda name: (upload_order(name), name)):
             digest = digest_of(files[name])
             if name not in model.listed or model.digest(name) != digest:
                 self.check_held()
                 self.bucket.put(files[name], f"{staged.name}/{name}", digest)
-        for name in model.listed.keys() - files.keys() - set(kept):
+        for name in sorted(model.listed.keys() - files.keys() - set(kept)):
             self.check_held()
             self.bucket.remove(f"{staged.name}/{name}")
         shutil.rmtree(staged)
 
     def check_held(self) -> None:
         """Raise StorageFailed where the repository may be another build's by now."""
-        for lease in self.held:
-            lease.check()
+        assert self._lease is not None  # it is held while there is a staging folder  # noqa: S101
+        self._lease.check()
 
     def location(self, name: str) -> S3Url:
         """As `Destination` has it."""
         return self.url / name
+
+
+def by_model(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """The objects of each folder, by their names in it."""
+    found: dict[str, dict[str, int]] = {}
+    for key, size_bytes in sizes.items():
+        model, _, name = key.partition("/")
+        if name and not name.endswith("/"):
+            found.setdefault(model, {})[name] = size_bytes
+    return found
 
 
 def upload_order(name: str) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from generator.errors import RepositoryNotFound, StorageFailed
+from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
 from generator.s3.bucket import READ_WHOLE_BYTES, Bucket
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 17  # of 1534 MB in ten models, 219 are fetched then, in 1670 requests
 AT_ONCE = 8
+LARGEST_TEXT_BYTES = 1 << 24  # outside of a version, where no rule reads more: a bucket may hold other things too
 LONGEST_NAME_BYTES = 255  # of a file on Linux
 
 
@@ -47,7 +48,7 @@ def mirrored(url: S3Url, wanted: Wanted) -> Iterator[Path]:
 def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
     """Make the files and fetch what is wanted of them."""
     sizes = bucket.sizes()
-    if not sizes:
+    if not sizes:  # a folder that a console made is nothing either
         raise RepositoryNotFound(bucket.url, "nothing is there")
     for name, size_bytes in sizes.items():
         check_name(bucket, name)
@@ -59,7 +60,7 @@ def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
             with (root / name).open("xb") as file:
                 file.truncate(size_bytes)
         except OSError as error:
-            raise StorageFailed(str(bucket.url / name), "a file", error) from error
+            raise StorageFailed(bucket.url / name, "a file", error) from error
     files = {name: size_bytes for name, size_bytes in sizes.items() if size_bytes and not name.endswith("/")}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(lambda name: fetch(bucket, root / name, name, files[name], wanted), files):
@@ -71,17 +72,26 @@ def check_name(bucket: Bucket, name: str) -> None:
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in parts):
         why = ValueError("its name is no path of files")
-        raise StorageFailed(str(bucket.url / repr(name)[1:-1]), "looked into", why, "remove the object")
+        raise StorageFailed(bucket.url / name, "looked into", why, "remove the object")
 
 
 def fetch(bucket: Bucket, path: Path, name: str, size_bytes: int, wanted: Wanted) -> None:
-    """What is wanted of one object."""
+    """What is wanted of one object.
+
+    Raises:
+        OutputFailed: there is no room for it.
+    """
     if wanted == "configs" and not name.endswith(".pbtxt"):
         return
-    if wanted == "headers" and size_bytes > READ_WHOLE_BYTES and in_version(name):
-        fetch_header(bucket, path, name, size_bytes)
-    else:
-        bucket.fetch(name, path)
+    try:
+        if wanted == "everything" or size_bytes <= READ_WHOLE_BYTES:
+            bucket.fetch(name, path)
+        elif in_version(name):
+            fetch_header(bucket, path, name, size_bytes)
+        elif size_bytes <= LARGEST_TEXT_BYTES:
+            bucket.fetch(name, path)
+    except OSError as error:
+        raise OutputFailed(path, error) from error
 
 
 def in_version(name: str) -> bool:

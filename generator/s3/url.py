@@ -14,6 +14,7 @@ ENDPOINT = re.compile(r"(?P<endpoint>https?://[0-9a-zA-Z.-]+:[0-9]{1,5})/(?P<res
 TRITON_PATH = re.compile(r"[0-9a-zA-Z._/-]*")
 # AWS, "General purpose buckets naming rules".
 BUCKET = re.compile(r"[0-9a-z][0-9a-z.-]{1,61}[0-9a-z]")
+PRIVATE = ".vpce."  # an endpoint of AWS's in somebody's network, which Triton has to be told
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 PORTS = {"http": 80, "https": 443}
 HINT = "s3://BUCKET/PREFIX, or s3://http://HOST:PORT/BUCKET/PREFIX for a server that is not AWS's"
@@ -43,11 +44,15 @@ def location(place: str | Path | S3Url, option: str) -> Path | S3Url:
     """A folder, or a place in S3, by what is written.
 
     Raises:
-        BadOption: it begins with s3:// and is no such place.
+        BadOption: it looks like a URL and is no such place.
     """
+    if isinstance(place, S3Url):
+        return place
     if isinstance(place, str) and place.startswith(SCHEME):
         return parse(place, option)
-    return Path(place) if isinstance(place, str) else place
+    if "://" in str(place) or str(place).lower().startswith("s3:"):  # as well what pathlib makes of s3://
+        raise BadOption(option, place, "it is neither a folder nor a place in S3", HINT)
+    return Path(place)
 
 
 def for_triton(url: S3Url, endpoint: str) -> str:
@@ -61,10 +66,11 @@ def for_triton(url: S3Url, endpoint: str) -> str:
         BadOption: Triton would take the URL for another.
     """
     asked = urlsplit(endpoint)
-    if (asked.hostname or "").endswith(AWS_HOSTS):
+    host = asked.hostname or ""
+    if host.endswith(AWS_HOSTS) and PRIVATE not in host:
         return str(url)
     port = asked.port or PORTS.get(asked.scheme, 0)
-    told = str(S3Url(url.bucket, url.prefix, f"{asked.scheme}://{asked.hostname}:{port}"))
+    told = str(S3Url(url.bucket, url.prefix, f"{asked.scheme}://{host}:{port}"))
     if asked.path.strip("/") or not ENDPOINT.fullmatch(told.removeprefix(SCHEME)):
         raise BadOption("the endpoint", endpoint, "Triton takes http://HOST:PORT or https://HOST:PORT alone")
     if not TRITON_PATH.fullmatch(url.path):

@@ -40,13 +40,17 @@ class Source:
 
     def check(self) -> None:
         """Raise RepositoryNotFound unless it is a folder with a model in it."""
-        if not self.folder.is_dir():
-            raise RepositoryNotFound(self.named, "it is a file" if self.folder.exists() else "there is no such folder")
-        if not any(entry.is_dir() for entry in self.folder.iterdir()):
-            raise RepositoryNotFound(self.named, "it holds no models")
-        if (self.folder / CONFIG_FILE).is_file():
-            above = self.named.parent
-            raise RepositoryNotFound(self.named, "it is a model's folder", f"name the folder that it is in: {above}")
+        check_models(self.folder, self.named)
+
+
+def check_models(folder: Path, named: Path | S3Url) -> None:
+    """Raise RepositoryNotFound unless there is a model in the folder; `named` is how the user calls it."""
+    if not folder.is_dir():
+        raise RepositoryNotFound(named, "it is a file" if folder.exists() else "there is no such folder")
+    if not any(entry.is_dir() for entry in folder.iterdir()):
+        raise RepositoryNotFound(named, "it holds no models")
+    if (folder / CONFIG_FILE).is_file():
+        raise RepositoryNotFound(named, "it is a model's folder", f"name the folder that it is in: {named.parent}")
 
 
 def of_folder(path: Path) -> Source:

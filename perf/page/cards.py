@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from generator import provenance
 from generator.digests import digest_of_digests, digest_of_folder
-from generator.published import Folder
+from generator.published import ModelFolder
 from generator.repository import PROVENANCE_FILE, VERSION
 from perf.compare import hashes
 from perf.table import Table, title
@@ -55,7 +55,7 @@ def card(stored: Stored, model: Model, repository: Path) -> Card:
         return Card(title(model.name), facts, why=NOT_AT_HAND)
     folder = repository / model.name
     try:
-        found = provenance.read(Folder(folder))
+        found = provenance.read(ModelFolder(folder))
         if digest != digest_of_folder(folder / VERSION) or digest != digest_of_version(found):
             return Card(title(model.name), facts, why=OTHER_BYTES)
     except OSError:
