@@ -26,6 +26,8 @@ VERSION = "1"
 MODEL_FILE = f"{VERSION}/model.onnx"
 CONFIG_FILE = "config.pbtxt"
 PROVENANCE_FILE = "provenance.json"
+OURS = b'key: "tritongen.weights"'
+LARGEST_CONFIG_BYTES = 1 << 20
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -84,10 +86,13 @@ def locked(root: Path, repository: Path | S3Url, written: Path) -> Iterator[None
         with reporting(written):
             try:
                 root.mkdir(parents=True, exist_ok=True)
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except (FileExistsError, FileNotFoundError):
+            except FileExistsError:
                 if root.is_file():
                     raise
+                continue  # the root was there, and went
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError:
                 continue  # the root went in between
         try:
             try:
@@ -176,12 +181,21 @@ def publish(staged: Path, repository: Path) -> None:
 
 
 def check_replaceable(target: Path) -> None:
-    """Refuse to replace what somebody else put there."""
+    """Refuse to replace what somebody else put there; of ours, provenance may have been lost."""
+    config = target / CONFIG_FILE
     if target.exists() and not (target / PROVENANCE_FILE).is_file():
+        with reporting(config):
+            if config.is_file() and config_is_ours(config.read_bytes()[:LARGEST_CONFIG_BYTES]):
+                return
         raise TritongenError(
             f"{target} was not made by tritongen and would be replaced",
             "move it away, or choose another --output",
         )
+
+
+def config_is_ours(text: bytes) -> bool:
+    """Whether it says what tritongen says of every model."""
+    return OURS in text
 
 
 def exchange(one: Path, other: Path) -> None:

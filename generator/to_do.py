@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from generator.published import Published
     from generator.spec import BuildOptions, Network
 
+CHANGED, OTHER = "was changed", "would be another"
+
 # Its graph anew, its texts alone, or as it is: what it needs, and what has become of it.
 Outcome = Literal["published", "rendered", "up to date"]
 
@@ -51,24 +53,31 @@ def to_do(job: Job, model: Published) -> Todo:
     A graph is made anew where anything that it depends on differs from what its provenance says, or its files from
     their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
     """
-    there = model.names()
-    if not there:
+    if not model.names():
         return Todo("published", NEW)
     try:
         found = provenance.read(model)
+    except FileNotFoundError:
+        return Todo("published", f"its {repository.PROVENANCE_FILE} is not there")
     except (OSError, ValueError):
         return Todo("published", f"its {repository.PROVENANCE_FILE} is not one that this tritongen writes")
     if why := differs(job, found) or damaged(model, found):
         return Todo("published", why)
+    return texts_to_do(job, model, found)
+
+
+def texts_to_do(job: Job, model: Published, found: Provenance) -> Todo:
+    """The same of a model whose graph stays."""
     try:
         rendered, texts = with_texts(job, found, labels_of(job))
     except TritongenError as error:
         return Todo("published", str(error))
-    changed = [name for name, digest in digests(texts).items() if state(model, name, digest)]
-    changed += [name for name in there if name not in rendered.blake3 and name != repository.PROVENANCE_FILE]
-    if changed:
-        return Todo("rendered", f"{changed[0]} would be another", rendered, texts)
-    return Todo("up to date", "", found)
+    states = {name: state(model, name, digest) for name, digest in digests(texts).items()}
+    # A text that differs was edited, or an option is another: which, is not known.
+    reasons = [f"{name} {OTHER if what == CHANGED else what}" for name, what in states.items() if what][:1]
+    if others := [name for name in model.names() if name not in rendered.blake3 and name not in texts]:
+        reasons.append(f"{', '.join(others)} would go")
+    return Todo("rendered", "; ".join(reasons), rendered, texts) if reasons else Todo("up to date", "", found)
 
 
 def differs(job: Job, found: Provenance) -> str | None:
@@ -115,7 +124,7 @@ def damaged(model: Published, found: Provenance) -> str | None:
 def state(model: Published, name: str, digest: str) -> str | None:
     """What has become of a file since it had that digest; None where it has it still."""
     try:
-        return None if model.digest(name) == digest else "was changed"
+        return None if model.digest(name) == digest else CHANGED
     except FileNotFoundError:
         return "is not there"
     except OSError:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, eventually
@@ -113,6 +114,12 @@ def test_what_a_killed_build_staged_is_cleaned_by_the_next(tmp_path):
     assert set(contents(target).values()) == {"old"}
     make(target, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["repository"]
+
+
+def test_a_place_where_no_folder_can_be_made():
+    """The kernel says that its parent is not there, which it is: it is not tried for ever."""
+    with pytest.raises(OutputFailed, match=r"^cannot write /proc/nowhere: "), staging(Path("/proc/nowhere")):
+        pass
 
 
 BUILD_AND_BUILD = """

@@ -17,7 +17,7 @@ from s3_server import LOCK
 import generator
 from generator import make
 from generator.digests import digest_of
-from generator.errors import StorageFailed
+from generator.errors import BadOption, StorageFailed
 from generator.s3 import bucket as bucket_module
 from generator.s3.bucket import Bucket
 from generator.s3.url import location
@@ -127,10 +127,10 @@ DAMAGE = {
     "another graph": ("1/model.onnx", b"?", "1/model.onnx was changed"),
     "no graph": ("1/model.onnx", None, "1/model.onnx is not there"),
     "a config that was edited": ("config.pbtxt", b'name: "two"', "config.pbtxt would be another"),
-    "no labels": ("labels.txt", None, "labels.txt would be another"),
-    "no provenance": ("provenance.json", None, "its provenance.json is not one that this tritongen writes"),
+    "no labels": ("labels.txt", None, "labels.txt is not there"),
+    "no provenance": ("provenance.json", None, "its provenance.json is not there"),
     "a provenance that was edited": ("provenance.json", b"{}", "its provenance.json is not one that this tritongen writes"),
-    "a file of somebody's": ("notes.txt", b"", "notes.txt would be another"),
+    "a file of somebody's": ("notes.txt", b"", "notes.txt would go"),
 }  # fmt: skip
 
 
@@ -148,7 +148,8 @@ def test_what_was_changed_since(s3, built, case):
             s3.client.head_object(Bucket=s3.bucket, Key=f"models/one/{name}")["Metadata"].get("blake3")
             for name in s3.contents("models/one")
         )
-    assert built() == ("rendered" if "would be" in why else "published", why)
+    texts = ("config.pbtxt", "labels.txt", "notes.txt")
+    assert built() == ("rendered" if name in texts else "published", why)
     assert s3.contents() == before
 
 
@@ -250,6 +251,33 @@ def test_an_upload_that_is_interrupted(s3, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         bucket.put(tmp_path / "large", "net/1/model.onnx", "")
     assert ended.wait(10)
+
+
+def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
+    """They go with it; those of another model stay."""
+    (tmp_path / "large").write_bytes(bytes(101 << 20))
+    bucket = Bucket(location(s3.url(), ""))
+    s3.client.create_multipart_upload(Bucket=s3.bucket, Key="models/other/1/model.onnx")
+    real = bucket.filesystem._call_s3  # noqa: SLF001 (its only way in)
+
+    async def slow(method, *arguments, **options):
+        if method == "upload_part":
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(60)
+        return await real(method, *arguments, **options)
+
+    monkeypatch.setattr(bucket.filesystem, "_call_s3", slow)
+    with pytest.raises(KeyboardInterrupt):
+        bucket.put(tmp_path / "large", "net/1/model.onnx", "")
+    left = s3.client.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["models/other/1/model.onnx"]
+
+
+def test_paths_that_no_triton_reads(s3, networks):
+    """Beside a server that is not AWS's: refused before anything is built."""
+    with pytest.raises(BadOption, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
+        generator.build(networks[0], output=s3.url("a b"))
+    assert s3.asked("PUT") == []
 
 
 def test_a_large_graph_goes_up_in_parts(s3, tmp_path):

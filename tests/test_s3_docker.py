@@ -8,7 +8,7 @@ import yaml
 from test_docker import check_golden, with_variants
 
 from generator.commands.serve import write_container
-from generator.errors import RepositoryNotFound
+from generator.errors import BadOption
 from generator.served import Ports
 from generator.server import docker
 from generator.server.container import S3_VARIABLES, compose, container, docker_options, docker_run
@@ -49,7 +49,7 @@ def test_an_s3_that_a_container_does_not_reach(tmp_path):
     """Its loopback is another; a bucket of AWS is reached from everywhere."""
     with_variants(tmp_path, "net")
     for host in ("localhost", "127.0.0.1", "127.1.2.3"):
-        with pytest.raises(RepositoryNotFound, match=f"^s3://models/prod is .*: {host} is another host inside"):
+        with pytest.raises(BadOption, match=f"^repository s3://models/prod: {host} is another host inside"):
             docker.planned(source(tmp_path, f"s3://http://{host}:9000/models/prod"), Ports(), docker_options("cpu"))
     of, _ = docker.planned(source(tmp_path, "s3://localhost-models/prod"), Ports(), docker_options("cpu"))
     assert "--model-repository=s3://localhost-models/prod" in of.command
@@ -84,7 +84,7 @@ def test_what_a_call_refuses(s3, tmp_path, tritongen):
     with_variants(tmp_path / "models", "net")
     s3.upload(tmp_path / "models")
     ran = tritongen("serve", s3.url(), "--engine", "docker", "--gpu", "t4", "--print")
-    assert ran.status == 1
+    assert ran.status == 2
     assert "127.0.0.1 is another host inside the container" in ran.stderr
     ran = tritongen("serve", s3.url(), "--engine", "docker", "--gpu", "v100", "--print")
     assert "error: --gpu v100-fp16: no model in s3://" in ran.stderr

@@ -112,7 +112,7 @@ def test_one_that_cannot_renew(s3, tmp_path):
         time.sleep(3)
         (staging / "net").mkdir()
         (staging / "net" / "labels.txt").touch()
-        said = f"^{s3.url('models/' + LOCK)} cannot be renewed: another build may have taken it$"
+        said = f"^{s3.url('models/' + LOCK)} cannot be renewed: it is gone, or another build may have taken it$"
         with pytest.raises(StorageFailed, match=said):
             target.publish(staging / "net", ())
     assert s3.contents() == {LOCK: b"another's", "net/config.pbtxt": b"old"}
@@ -133,6 +133,17 @@ def test_it_is_asked_before_each_object(s3, monkeypatch):
         s3.requests.clear()
         target.publish(staging / "net", ())
         assert asked == [0, 0, 1, 2, 3]
+
+
+def test_a_lock_that_somebody_removed(s3, bucket):
+    """It is lost at the next renewal, not only when it would be void."""
+    with leased(bucket) as held:
+        s3.remove(f"models/{LOCK}")
+        held.check()  # nobody knows yet
+        held._renew()  # noqa: SLF001 (what the thread does)
+        with pytest.raises(StorageFailed, match="cannot be renewed: it is gone"):
+            held.check()
+    assert not there(s3)
 
 
 @pytest.mark.usefixtures("short")

@@ -58,6 +58,9 @@ def test_infer_starts_a_server_on_it(repository, tmp_path):
     asked = run_program("infer", image.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
     assert asked.status == 0, asked.stderr
     assert f"starting one of {repository} (embedded engine)" in asked.stderr
+    absent = run_program("infer", image.PHOTOGRAPHS[0], "-m", "densenet12", "--repository", repository, cwd=tmp_path)
+    assert (absent.status, absent.stdout) == (2, "")
+    assert "error: there is no model named 'densenet12'\nhint: did you mean 'densenet121'?" in absent.stderr
 
 
 def test_a_model_that_is_refused(s3, tmp_path):

@@ -175,6 +175,17 @@ def test_provenance_that_cannot_be_read(repository, case):
     assert contents(repository) == before
 
 
+def test_provenance_that_is_gone(repository):
+    """The config says whose the model is; without that it is somebody else's."""
+    before = contents(repository)
+    (repository / "tiny-dpn" / "provenance.json").unlink()
+    assert only(generator.build(output=repository)) == ("published", "its provenance.json is not there")
+    assert contents(repository) == before
+    (repository / "tiny-dpn" / "provenance.json").unlink()
+    (repository / "tiny-dpn" / "config.pbtxt").write_text('name: "tiny-dpn"')
+    assert "was not made by tritongen" in str(generator.build(output=repository).failed["tiny-dpn"])
+
+
 def test_provenance_that_was_edited(repository):
     """A better figure, written by hand, does not stay."""
     path = repository / "tiny-dpn" / "provenance.json"
@@ -201,7 +212,10 @@ def test_provenance_of_files_elsewhere(repository, name):
 TEXTS = {
     "a serving option": ({"max_queue_delay_us": 7}, "config.pbtxt would be another"),
     "the precision": ({"precision": "fp32"}, "config.pbtxt would be another"),
-    "a GPU less": ({"gpus": ["t4"]}, "provenance.json would be another"),
+    "a GPU less": (
+        {"gpus": ["t4"]},
+        "provenance.json would be another; configs/v100-fp16.pbtxt, configs/v100-fp32.pbtxt would go",
+    ),
 }
 
 
@@ -225,10 +239,10 @@ EDITED = {
     "a config": (lambda model: edit(model / "config.pbtxt", b"# mine\n"), "config.pbtxt would be another"),
     "a config that is gone": (
         lambda model: (model / "configs/t4-fp16.pbtxt").unlink(),
-        "configs/t4-fp16.pbtxt would be",
+        "configs/t4-fp16.pbtxt is not there",
     ),
     "the labels": (lambda model: edit(model / "labels.txt", b"cat\n"), "labels.txt would be another"),
-    "a file more": (lambda model: edit(model / "configs" / "h100.pbtxt", b""), "configs/h100.pbtxt would be another"),
+    "a file more": (lambda model: edit(model / "configs" / "h100.pbtxt", b""), "configs/h100.pbtxt would go"),
 }
 
 

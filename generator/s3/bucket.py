@@ -30,10 +30,11 @@ PARTS_AT_ONCE = 4  # of 50 MB each, in memory
 VERSION_MARK = "?versionId="  # s3fs takes it for its own in a name, and cuts it off
 HINTS = {
     NoCredentialsError: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    PermissionError: "these credentials may not do it; reading needs s3:ListBucket and s3:GetObject, writing "
-    "s3:PutObject and s3:DeleteObject too",
+    PermissionError: "these credentials may not do it, or are not known there; reading needs s3:ListBucket and "
+    "s3:GetObject, writing s3:PutObject and s3:DeleteObject too",
     FileNotFoundError: "make the bucket first; AWS_ENDPOINT_URL names a server that is not AWS's",
     EndpointConnectionError: "AWS_ENDPOINT_URL names a server that is not AWS's",
+    ValueError: "AWS_ENDPOINT_URL is http://HOST:PORT or https://HOST",
 }
 # ValueError is botocore's word for a wrong endpoint.
 FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, ValueError)
@@ -109,7 +110,7 @@ class Bucket:
     def put(self, path: Path, name: str, digest: str) -> None:
         """A file as an object, in parts where it is large; it is there whole or as it was.
 
-        What ends this call ends the upload: it does not go on beside a build that was interrupted.
+        What ends this call ends the upload: it does not go on beside a build that was interrupted, nor do parts stay.
         """
         with self.reporting("written", name):
             uploading = asyncio.run_coroutine_threadsafe(
@@ -120,21 +121,23 @@ class Bucket:
             )
             try:
                 uploading.result()
-            finally:
+            except KeyboardInterrupt:
                 uploading.cancel()
+                self.end_uploads(name)
+                raise
 
     def remove(self, name: str) -> None:
         """An object, which may be gone already."""
         with self.reporting("removed", name):
             self.filesystem.rm_file(self.path(name))
 
-    def end_uploads(self, folder: str) -> None:
-        """Give back what parts of uploads into a folder take that never ended; nothing else shows them.
+    def end_uploads(self, start: str) -> None:
+        """Give back what parts of uploads take that never ended, of names that begin so; nothing else shows them.
 
         The credentials may not allow it; nothing depends on it.
         """
-        below = {"Bucket": self.url.bucket, "Prefix": f"{(self.url / folder).prefix}/"}
-        with suppress(StorageFailed), self.reporting("cleared", folder):
+        below = {"Bucket": self.url.bucket, "Prefix": (self.url / start).prefix}
+        with suppress(StorageFailed), self.reporting("cleared", start):
             for upload in self.filesystem.call_s3("list_multipart_uploads", **below).get("Uploads", ()):
                 ended = {"Bucket": self.url.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
                 self.filesystem.call_s3("abort_multipart_upload", **ended)

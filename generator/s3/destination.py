@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING
 from generator.cache import cache_home
 from generator.digests import digest_of
 from generator.errors import TritongenError
-from generator.repository import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION, emptied
+from generator.repository import (
+    CONFIG_FILE,
+    LARGEST_CONFIG_BYTES,
+    MODEL_FILE,
+    PROVENANCE_FILE,
+    VERSION,
+    config_is_ours,
+    emptied,
+)
 from generator.s3.bucket import Bucket
 from generator.s3.lease import leased
+from generator.s3.url import for_triton
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -56,8 +65,10 @@ class S3Model:
         return self.bucket.digest(f"{self.name}/{name}", self.size_bytes(name))
 
     def check_ours(self) -> None:
-        """Raise TritongenError unless tritongen wrote it: by its provenance, before which an upload may have ended."""
+        """Raise TritongenError unless tritongen wrote it; an upload may have ended before its provenance and config."""
         if PROVENANCE_FILE in self.listed or all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed):
+            return
+        if CONFIG_FILE in self.listed and config_is_ours(self.read(CONFIG_FILE, LARGEST_CONFIG_BYTES)):
             return
         raise TritongenError(
             f"{self.bucket.url / self.name} was not made by tritongen and would be replaced",
@@ -81,8 +92,8 @@ class S3Destination:
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """As `Destination` has it; the folder is of this machine's cache, and the next build empties it."""
-        place = f"{self.bucket.endpoint} {self.url.path}"
-        root = cache_home() / "staging" / digest_of(place.encode())[:16]
+        address = for_triton(self.url, self.bucket.endpoint)  # what no Triton could read is not built
+        root = cache_home() / "staging" / digest_of(address.encode())[:16]
         with emptied(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
             yield folder
 
@@ -97,7 +108,7 @@ class S3Destination:
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
         """As `Destination` has it: what changed goes up, and what is of the old model alone goes last."""
         self.check_held()
-        self.bucket.end_uploads(staged.name)
+        self.bucket.end_uploads(f"{staged.name}/")
         model = S3Model(self.bucket, staged.name, by_model(self.bucket.sizes(staged.name)).get(staged.name, {}))
         model.check_ours()  # others write too
         files = {path.relative_to(staged).as_posix(): path for path in staged.rglob("*") if path.is_file()}

@@ -8,6 +8,7 @@ other rights than the models; Triton takes folders for models, not objects.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -55,7 +56,7 @@ class Lease:
         if self.age_s >= LEASE_S - RENEWED_EVERY_S:
             self._renew()  # the machine may have slept
         if self.age_s >= LEASE_S - RENEWED_EVERY_S:
-            why = TimeoutError("another build may have taken it")
+            why = TimeoutError("it is gone, or another build may have taken it")
             raise StorageFailed(self._bucket.url / LOCK, "renewed", why, "build again: what was written is found again")
 
     @property
@@ -78,10 +79,16 @@ class Lease:
             self._renew()
 
     def _renew(self) -> None:
-        """Show life once; a failure shows in the age."""
+        """Show life once; a failure shows in the age, and a lock that is gone is lost at once."""
         since_s = now_s()
-        with suppress(StorageFailed), self._renewing:
-            self._etag, self._since_s = put(self._bucket, self._holder, IfMatch=self._etag), since_s
+        with self._renewing:
+            try:
+                self._etag = put(self._bucket, self._holder, IfMatch=self._etag)
+            except StorageFailed as failed:
+                if answered(failed) not in (*NOT_AS_SEEN, *GONE):
+                    return
+                since_s = -math.inf
+            self._since_s = since_s
 
 
 @contextmanager

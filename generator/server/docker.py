@@ -153,13 +153,12 @@ def check_mountable(of: Container) -> None:
 
 
 def check_reachable(source: Source) -> None:
-    """Raise RepositoryNotFound where the repository is in an S3 on this host's loopback: a container has its own."""
+    """Raise BadOption where the repository is in an S3 on this host's loopback: a container has its own."""
     host = urlsplit(source.address.removeprefix(SCHEME)).hostname
     if host == "localhost" or (host or "").startswith("127."):
         why = f"{host} is another host inside the container"
-        raise RepositoryNotFound(
-            source.named, why, "have the S3 server listen on an address of this host, and name that"
-        )
+        hint = "have the S3 server listen on an address of this host, and name that"
+        raise BadOption("repository", source.named, why, hint)
 
 
 def check_readable(repository: Path) -> None:

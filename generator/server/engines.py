@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from generator.errors import UnknownName
 from generator.server import docker, embedded
 from generator.server.container import docker_options
 from generator.server.gpus import gpu_names, this_gpu
@@ -39,6 +40,14 @@ def gpu_to_serve(repository: Path, precision: str | None = None, device: str = "
     return gpu if there else None
 
 
+def check_there(folder: Path, models: Sequence[str]) -> None:
+    """Raise UnknownName for a model that the folder has not: Triton would say that it cannot start."""
+    there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    for name in models:
+        if there and name not in there:
+            raise UnknownName("model", name, there)
+
+
 @contextmanager
 def start(
     engine: Engine,
@@ -51,6 +60,7 @@ def start(
 ) -> Iterator[Server]:
     """A server of that engine, for as long as the context lasts; `say` is told of engines that it has to build."""
     with opened(repository) as source:
+        check_there(source.folder, models)
         serving: AbstractContextManager[Server]
         if engine == "docker":
             options = options or docker_options(gpu_to_serve(source.folder))
