@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from generator import provenance, repository
 from generator.digests import digest_of, digests
-from generator.errors import TritongenError
+from generator.errors import TritongenError, printable
 from generator.files import sha256_of
 from generator.labels import IMAGENET, read_labels
 from generator.provenance import Provenance, made_of
@@ -76,7 +76,7 @@ def texts_to_do(job: Job, model: Published, found: Provenance) -> Todo:
     # A text that differs was edited, or an option is another: which, is not known.
     reasons = [f"{name} {OTHER if what == CHANGED else what}" for name, what in states.items() if what][:1]
     if others := [name for name in model.names() if name not in rendered.blake3 and name not in texts]:
-        reasons.append(f"{', '.join(others)} would go")
+        reasons.append(f"{', '.join(map(printable, others))} would go")
     return Todo("rendered", "; ".join(reasons), rendered, texts) if reasons else Todo("up to date", "", found)
 
 

@@ -25,7 +25,7 @@ COMMANDS = [("build", "--onnx", "net.onnx", "--output"), ("check",), ("serve",)]
         ({}, "the specified bucket does not exist", "make the bucket first"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "unable to locate credentials", "set AWS_ACCESS_KEY_ID"),
         ({"AWS_PROFILE": "nobody"}, "the config profile (nobody) could not be found", None),
-        ({"AWS_ENDPOINT_URL": "nowhere"}, "invalid endpoint: nowhere", None),
+        ({"AWS_ENDPOINT_URL": "nowhere"}, "invalid endpoint: nowhere", "AWS_ENDPOINT_URL is http://"),
     ],
     ids=["no bucket", "no credentials", "no profile", "no endpoint"],
 )  # fmt: skip
