@@ -62,9 +62,12 @@ def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
         except OSError as error:
             raise StorageFailed(bucket.url / name, "a file", error) from error
     files = {name: size_bytes for name, size_bytes in sizes.items() if size_bytes and not name.endswith("/")}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         for _ in pool.map(lambda name: fetch(bucket, root / name, name, files[name], wanted), files):
             pass
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C only those that have begun are waited for
 
 
 def check_name(bucket: Bucket, name: str) -> None:
