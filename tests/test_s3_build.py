@@ -233,24 +233,30 @@ def test_a_key_that_the_client_would_cut(s3, built):
         generator.check(s3.url())
 
 
+def interrupt():
+    """Ctrl-C, as the kernel hands it to a process: its main thread wakes from what it waits for."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
 def test_an_upload_that_is_interrupted(s3, tmp_path, monkeypatch):
     """It does not go on beside the build that was ended."""
     (tmp_path / "large").write_bytes(bytes(1000))
     bucket = Bucket(location(s3.url(), ""))
-    begun, ended = threading.Event(), threading.Event()
+    cancelled = threading.Event()
 
     async def slow(*_, **__):
-        begun.set()
+        await asyncio.sleep(0.5)  # until it is waited for
+        interrupt()
         try:
             await asyncio.sleep(60)
-        finally:
-            ended.set()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
 
     monkeypatch.setattr(bucket.filesystem, "_put_file", slow)
-    threading.Timer(0.5, lambda: begun.wait() and signal.raise_signal(signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         bucket.put(tmp_path / "large", "net/1/model.onnx", "")
-    assert ended.wait(10)
+    assert cancelled.wait(10)
 
 
 def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
@@ -262,7 +268,7 @@ def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
 
     async def slow(method, *arguments, **options):
         if method == "upload_part":
-            signal.raise_signal(signal.SIGINT)
+            interrupt()
             await asyncio.sleep(60)
         return await real(method, *arguments, **options)
 
