@@ -130,7 +130,9 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
     before = 0
     for number in range(20):
         line = [sys.executable, "-m", "generator", *arguments]
-        with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
+        with subprocess.Popen(
+            line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as sweep:
             if number % 2:  # in a round; else at its start, too
                 assert any(said.startswith("[") for said in sweep.stderr)
             time.sleep(rng.uniform(0, 1.5))
