@@ -29,7 +29,7 @@ test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
 	$(BIN)/pytest -m 'not server and not browser and not slow' --numprocesses=2 --dist=loadfile
 
 test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --numprocesses=2
 
 lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
 	$(BIN)/ruff check .

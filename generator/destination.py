@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from generator import published, repository
+from generator.errors import OutputFailed
+from generator.ownership import is_ours, not_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +29,9 @@ class Destination(Protocol):
         Raises:
             TritongenError: another build writes to the repository, or it cannot be written.
         """
+
+    def check(self) -> None:
+        """Raise TritongenError where it can be seen without writing that no repository can be."""
 
     def published(self, name: str) -> Published:
         """The model of that name as it is now."""
@@ -53,16 +60,25 @@ class RepositoryFolder:
         """As `Destination` has it."""
         return repository.staging(self.root)
 
+    def check(self) -> None:
+        """As `Destination` has it."""
+        if self.root.exists() and not self.root.is_dir():
+            raise OutputFailed(self.root, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+
     def published(self, name: str) -> Published:
         """As `Destination` has it."""
         return published.ModelFolder(self.root / name)
 
     def check_replaceable(self, name: str) -> None:
         """As `Destination` has it."""
-        repository.check_replaceable(self.root / name)
+        target = self.root / name
+        with repository.reporting(target):
+            if target.exists() and not is_ours(published.ModelFolder(target)):
+                raise not_ours(target)
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
         """As `Destination` has it."""
+        self.check_replaceable(staged.name)  # others write too
         repository.link_files(self.root / staged.name, staged, kept)
         repository.publish(staged, self.root)
 

@@ -114,6 +114,7 @@ def build(
     check_files(chosen, labels)
     limits = checked_limits(jobs, memory_gib)
     target = destination(location(output, "--output"))
+    target.check()
 
     def job_of(network: Network) -> Job:
         target.check_replaceable(network.name)

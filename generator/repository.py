@@ -26,8 +26,6 @@ VERSION = "1"
 MODEL_FILE = f"{VERSION}/model.onnx"
 CONFIG_FILE = "config.pbtxt"
 PROVENANCE_FILE = "provenance.json"
-OURS = b'key: "tritongen.weights"'
-LARGEST_CONFIG_BYTES = 1 << 20
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -167,35 +165,15 @@ def publish(staged: Path, repository: Path) -> None:
     """Move a staged model into the repository, in place of the one that it replaces.
 
     Raises:
-        TritongenError: a folder of that name is there that tritongen did not make.
         OutputFailed: the move failed; the repository holds what it held before.
     """
     target = repository.resolve() / staged.name
-    check_replaceable(target)
     with reporting(target):
         if target.exists():
             exchange(staged, target)
             shutil.rmtree(staged)
         else:
             staged.rename(target)
-
-
-def check_replaceable(target: Path) -> None:
-    """Refuse to replace what somebody else put there; of ours, provenance may have been lost."""
-    config = target / CONFIG_FILE
-    if target.exists() and not (target / PROVENANCE_FILE).is_file():
-        with reporting(config):
-            if config.is_file() and config_is_ours(config.read_bytes()[:LARGEST_CONFIG_BYTES]):
-                return
-        raise TritongenError(
-            f"{target} was not made by tritongen and would be replaced",
-            "move it away, or choose another --output",
-        )
-
-
-def config_is_ours(text: bytes) -> bool:
-    """Whether it says what tritongen says of every model."""
-    return OURS in text
 
 
 def exchange(one: Path, other: Path) -> None:

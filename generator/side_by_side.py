@@ -16,6 +16,7 @@ import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from operator import itemgetter
 from types import ModuleType
@@ -89,7 +90,7 @@ def portable(job: Job) -> bool:
 def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
     """In this process."""
     # torch, onnx and onnxsim are imported here: what is refused before is refused at once.
-    with uninterrupted():
+    with held_back(signal.SIGINT, signal.SIGTERM):  # torch's native code aborts when its import is interrupted
         from generator.make import make
 
     try:
@@ -143,12 +144,20 @@ def next_that_fits(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker]
 def started(needed: int, job: Job, staging: Path) -> tuple[Connection, Worker]:
     """A process that makes it, and where it tells how far it is."""
     ours, theirs = FORKS.Pipe(duplex=False)
-    FORKS.set_forkserver_preload(["generator.make"])
     process = FORKS.Process(target=work, args=(job, staging / job.network.name, theirs))
     with without_main():
+        start_fork_server()
         process.start()
     theirs.close()
     return ours, Worker(process, job, needed)
+
+
+def start_fork_server() -> None:
+    """Have it run, deaf to Ctrl-C: it ignores that once it has imported torch, and would die of it before."""
+    FORKS.set_forkserver_preload(["generator.make"])
+    resource_tracker.ensure_running()  # the server would start it, which lets signals through again
+    with held_back(signal.SIGINT):  # here, and so there
+        forkserver.ensure_running()
 
 
 @contextmanager
@@ -205,9 +214,9 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back: torch's native code aborts the process when its import is interrupted."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+def held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Have signals wait until the context ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

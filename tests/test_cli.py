@@ -92,7 +92,7 @@ def test_the_api_is_light_until_used():
             "releases are YY.MM",
         ),
         ("build --models ,", "--models : it names no network", "--models all"),
-        ("build --output=", "name a folder", "`tritongen build --help`"),
+        ("build --output=", "--output : it is empty", "name a folder, or a place in S3"),
         ("perf --url http://localhost:8001", "is not HOST:PORT, such as localhost:8001", "`tritongen perf --help`"),
         ("infer", "Missing argument 'IMAGE...'", "`tritongen infer --help`"),
         ("infer a.jpg -m densenet121 --top 0", "Invalid value for '--top'", "`tritongen infer --help`"),

@@ -18,7 +18,7 @@ LAYERS = (
     ("generator.export", "generator.simplify", "generator.repository", "generator.provenance", "generator.to_do", "generator.rules", "generator.onnx_file",
      "generator.prepare", "generator.prepared", "generator.own_onnx", "generator.own_torch",
      "generator.client", "generator.server", "generator.onnx_header", "generator.findings", "generator.judge",
-     "generator.check_run", "generator.weightless", "generator.onnx_pieces", "generator.make", "generator.side_by_side",
+     "generator.check_run", "generator.weightless", "generator.onnx_pieces", "generator.make", "generator.side_by_side", "generator.ownership",
      "generator.build_call", "generator.memory", "generator.destination", "generator.s3"),
     ("generator.pipeline", "generator.checking", "generator.doctor", "perf"),
     ("generator.commands", "perf.command", "perf.options"),

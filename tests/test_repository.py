@@ -53,15 +53,6 @@ def test_where_folders_cannot_be_swapped_in_one_step(tmp_path, monkeypatch):
     assert contents(target / "net") == dict.fromkeys(files(""), "new")
 
 
-def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
-    """No provenance, no replacement; what was there stays."""
-    (tmp_path / "repository" / "net").mkdir(parents=True)
-    (tmp_path / "repository" / "net" / "precious").write_text("mine")
-    with pytest.raises(TritongenError, match="was not made by tritongen and would be replaced"):
-        make(tmp_path / "repository", "new")
-    assert contents(tmp_path / "repository") == {"net/precious": "mine"}
-
-
 def test_a_failed_write_leaves_the_old_model(tmp_path):
     """The disk refuses in the middle: one sentence, the old model whole, nothing staged."""
     target = tmp_path / "repository"

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import signal
 import threading
@@ -77,7 +78,7 @@ def test_a_bucket_as_a_whole(s3, networks):
 def test_the_graph_first_and_the_config_last(s3, networks, tmp_path):
     """A server that reads a config finds all that it names; what is stale goes after that."""
     for name in ("1/old.data", "2/model.onnx", "provenance.json"):
-        s3.put(f"models/one/{name}", b"of another build")
+        s3.put(f"models/one/{name}", b'{"blake3_of_the_rest": "of another build"}')
     s3.requests.clear()
     generator.build(networks[0], output=s3.url(), labels=tmp_path / "labels.txt")
     written = [path.removeprefix("models/one/") for path in s3.written()]
@@ -199,6 +200,44 @@ def test_somebody_elses_model(s3, networks):
     assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
 
 
+THEIRS = {
+    "provenance.json": b'{"team": "vision"}',
+    "config.pbtxt": b'name: "one"',
+    "1/model.onnx": b"trained for weeks",
+}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
+    """What files are called makes nobody their owner."""
+    for name, content in THEIRS.items():
+        s3.put(f"models/one/{name}", content)
+    report = generator.build(networks[0], output=s3.url(), dry_run=dry_run)
+    assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
+    assert s3.contents("models/one") == THEIRS
+
+
+def test_an_object_in_the_place_of_a_model(s3, networks):
+    """No folder can be there, so none is made there."""
+    s3.put("models/one", b"notes")
+    report = generator.build(networks[0], output=s3.url())
+    assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
+    assert s3.contents() == {"one": b"notes"}
+
+
+def test_staging_that_killed_builds_left(s3, networks, tmp_path):
+    """Wherever they wrote to; of one that lives it stays."""
+    places = tmp_path / "cache" / "tritongen" / "staging"
+    for name in ("killed", "living"):
+        (places / name / "models" / "net").mkdir(parents=True)
+        (places / name / "lock").touch()
+    with (places / "living" / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        generator.build(networks[0], output=s3.url())
+        assert [path.name for path in places.iterdir()] == ["living"]
+        assert (places / "living" / "models" / "net").is_dir()
+
+
 def test_folders_that_tools_draw(s3, networks):
     """Objects whose keys end with a slash are no files of a model."""
     s3.put("models/")
@@ -281,8 +320,9 @@ def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
 
 def test_paths_that_no_triton_reads(s3, networks):
     """Beside a server that is not AWS's: refused before anything is built."""
-    with pytest.raises(BadOption, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
-        generator.build(networks[0], output=s3.url("a b"))
+    for dry_run in (True, False):
+        with pytest.raises(BadOption, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
+            generator.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
     assert s3.asked("PUT") == []
 
 

@@ -24,10 +24,11 @@ COMMANDS = [("build", "--onnx", "net.onnx", "--output"), ("check",), ("serve",)]
     [
         ({}, "the specified bucket does not exist", "make the bucket first"),
         ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "unable to locate credentials", "set AWS_ACCESS_KEY_ID"),
-        ({"AWS_PROFILE": "nobody"}, "the config profile (nobody) could not be found", None),
+        ({"AWS_PROFILE": "nobody"}, "the config profile (nobody) could not be found", "AWS_PROFILE names one"),
+        ({"AWS_DEFAULT_REGION": "a b"}, "provided region_name 'a b' doesn't match a supported format", "AWS_DEFAULT_REGION is one"),
         ({"AWS_ENDPOINT_URL": "nowhere"}, "invalid endpoint: nowhere", "AWS_ENDPOINT_URL is http://"),
     ],
-    ids=["no bucket", "no credentials", "no profile", "no endpoint"],
+    ids=["no bucket", "no credentials", "no profile", "no region", "no endpoint"],
 )  # fmt: skip
 def test_what_is_wrong(s3, tritongen, command, changes, sentence, hint):
     """No traceback, and the URL that it is about."""
@@ -37,7 +38,7 @@ def test_what_is_wrong(s3, tritongen, command, changes, sentence, hint):
     error, *hints = ran.stderr.splitlines()
     assert error.startswith(f"error: s3://{s3.bucket}/models")
     assert error.endswith(sentence), error
-    assert [line.startswith(f"hint: {hint}") for line in hints] == [True] * bool(hint)
+    assert [line.startswith(f"hint: {hint}") for line in hints] == [True]
 
 
 def test_nobody_answers(s3, tritongen):

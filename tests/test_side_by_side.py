@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -183,6 +184,29 @@ def test_ctrl_c_of_a_terminal(tmp_path, models):
     assert (build.returncode, said.strip()) == (130, "error: interrupted")
     assert eventually(lambda: not any(map(alive, family)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after_s", [0, 0.5, 1])
+def test_ctrl_c_while_the_workers_are_prepared(tmp_path, after_s):
+    """The fork server imports torch first; it dies of nothing, and says nothing."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "generator", "build", "--models", "densenet121,dpn68", "--jobs", "2", "-o", "models"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as build:  # fmt: skip
+        assert eventually(lambda: list(filter(is_fork_server, psutil.Process(build.pid).children())), 120)
+        time.sleep(after_s)
+        family = psutil.Process(build.pid).children(recursive=True)
+        os.killpg(build.pid, signal.SIGINT)
+        _, said = build.communicate(timeout=60)
+    assert (build.returncode, said.strip()) == (130, "error: interrupted")
+    assert eventually(lambda: not any(map(alive, family)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def is_fork_server(process):
+    """By its command."""
+    return "multiprocessing.forkserver" in " ".join(process.cmdline())
 
 
 def job(network):

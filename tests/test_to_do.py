@@ -10,7 +10,7 @@ from helpers import ROOT, small_onnx
 
 import generator
 from generator import make, provenance, to_do
-from generator.errors import TritongenError
+from generator.errors import BadOption, OutputFailed, TritongenError
 from generator.spec import DPNShape, Network, Published
 
 TINY = Network(
@@ -329,11 +329,51 @@ def test_a_torch_function_is_called(tmp_path, monkeypatch):
     assert only(generator.build(network, output=tmp_path / "repo")) == ("published", why)
 
 
-def test_a_folder_of_somebody_else(tmp_path):
-    """It is neither taken nor replaced."""
-    (tmp_path / "repo" / "tiny-dpn").mkdir(parents=True)
-    for dry_run in (True, False):
-        report = generator.build(output=tmp_path / "repo", dry_run=dry_run)
+THEIRS = [
+    {},
+    {"precious": b"mine"},
+    {
+        "provenance.json": b'{"team": "vision"}',
+        "config.pbtxt": b'name: "tiny-dpn"',
+        "1/model.onnx": b"trained for weeks",
+    },
+]
+
+
+@pytest.mark.parametrize("theirs", THEIRS, ids=["empty", "a file", "of our names"])
+def test_a_folder_of_somebody_else(tmp_path, theirs):
+    """It is neither taken nor replaced, whatever its files are called."""
+    (tmp_path / "repo" / "tiny-dpn" / "1").mkdir(parents=True)
+    for name, content in theirs.items():
+        (tmp_path / "repo" / "tiny-dpn" / name).write_bytes(content)
+    for options in ({"dry_run": True}, {}, {"force": True}):
+        report = generator.build(output=tmp_path / "repo", **options)
         assert isinstance(report.failed["tiny-dpn"], TritongenError)
         assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
         assert report.needed == {}
+    assert contents(tmp_path / "repo" / "tiny-dpn") == theirs
+
+
+def test_a_folder_of_somebody_else_that_comes_meanwhile(tmp_path, monkeypatch):
+    """While the model is made: it is not replaced either."""
+    verify = make.verify
+
+    def slow(*arguments, **options):
+        (tmp_path / "repo" / "tiny-dpn").mkdir(parents=True)
+        (tmp_path / "repo" / "tiny-dpn" / "precious").write_bytes(b"mine")
+        return verify(*arguments, **options)
+
+    monkeypatch.setattr(make, "verify", slow)
+    report = generator.build(output=tmp_path / "repo", jobs=1)
+    assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
+    assert contents(tmp_path / "repo") == {"tiny-dpn/precious": b"mine"}
+
+
+def test_where_no_repository_can_be(tmp_path):
+    """A dry run says it too."""
+    (tmp_path / "file").touch()
+    for dry_run in (True, False):
+        with pytest.raises(OutputFailed, match=r"^cannot write \S+/file: file exists$"):
+            generator.build(output=tmp_path / "file", dry_run=dry_run)
+    with pytest.raises(BadOption, match=r"^--output : it is empty$"):
+        generator.build(output="")

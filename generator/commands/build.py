@@ -141,8 +141,6 @@ def command(
     from generator.pipeline import build
     from generator.spec import ImageInput
 
-    if output == Path():  # what an empty string becomes
-        raise click.BadParameter("name a folder", param_hint="'--output'")
     if seed is not None and weights != RANDOM:
         raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
     own = own_networks(onnx, torch, name, inputs, ImageInput(mean, std, resize))
@@ -218,7 +216,8 @@ def print_needed(report: BuildReport, *, as_json: bool) -> None:
         click.echo(json.dumps({"models": models, "failed": reasons(report)}, indent=2))
         return
     rows = [(name, todo.outcome, todo.why) for name, todo in report.needed.items()]
-    console.out().print(console.table(("Model", "Would be", "Because"), rows, left=3))
+    if rows:
+        console.out().print(console.table(("Model", "Would be", "Because"), rows, left=3))
     for error in report.failed.values():
         console.complain(str(error), error.hint)
 

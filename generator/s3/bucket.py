@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import fsspec
 from blake3 import blake3
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    ProfileNotFound,
+    SSLError,
+)
 
 from generator.errors import StorageFailed
 
@@ -29,11 +37,14 @@ TRIES, BOTOCORE_TRIES = 2, 3
 PARTS_AT_ONCE = 4  # of 50 MB each, in memory
 VERSION_MARK = "?versionId="  # s3fs takes it for its own in a name, and cuts it off
 HINTS = {
+    ProfileNotFound: "AWS_PROFILE names one of ~/.aws/config or ~/.aws/credentials",
     NoCredentialsError: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     PermissionError: "these credentials may not do it, or are not known there; reading needs s3:ListBucket and "
     "s3:GetObject, writing s3:PutObject and s3:DeleteObject too",
     FileNotFoundError: "make the bucket first; AWS_ENDPOINT_URL names a server that is not AWS's",
     EndpointConnectionError: "AWS_ENDPOINT_URL names a server that is not AWS's",
+    SSLError: "a server without TLS is http://HOST:PORT",
+    InvalidRegionError: "AWS_DEFAULT_REGION is one such as us-east-1",
     ValueError: "AWS_ENDPOINT_URL is http://HOST:PORT or https://HOST",
 }
 # ValueError is botocore's word for a wrong endpoint.

@@ -8,7 +8,7 @@ made again.
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,15 +16,8 @@ from typing import TYPE_CHECKING
 from generator.cache import cache_home
 from generator.digests import digest_of
 from generator.errors import TritongenError
-from generator.repository import (
-    CONFIG_FILE,
-    LARGEST_CONFIG_BYTES,
-    MODEL_FILE,
-    PROVENANCE_FILE,
-    VERSION,
-    config_is_ours,
-    emptied,
-)
+from generator.ownership import is_ours, not_ours
+from generator.repository import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION, emptied
 from generator.s3.bucket import Bucket
 from generator.s3.lease import leased
 from generator.s3.url import for_triton
@@ -66,14 +59,8 @@ class S3Model:
 
     def check_ours(self) -> None:
         """Raise TritongenError unless tritongen wrote it; an upload may have ended before its provenance and config."""
-        if PROVENANCE_FILE in self.listed or all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed):
-            return
-        if CONFIG_FILE in self.listed and config_is_ours(self.read(CONFIG_FILE, LARGEST_CONFIG_BYTES)):
-            return
-        raise TritongenError(
-            f"{self.bucket.url / self.name} was not made by tritongen and would be replaced",
-            "move it away, or choose another --output",
-        )
+        if not is_ours(self) and not all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed):
+            raise not_ours(self.bucket.url / self.name)
 
 
 class S3Destination:
@@ -85,15 +72,30 @@ class S3Destination:
         self._lease: Lease | None = None
 
     @cached_property
+    def address(self) -> str:
+        """The URL with its endpoint, as Triton takes it."""
+        return for_triton(self.url, self.bucket.endpoint)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The objects as they were when the build began."""
+        return self.bucket.sizes()
+
+    @cached_property
     def models(self) -> dict[str, dict[str, int]]:
-        """The objects of each model as they were when the build began."""
-        return by_model(self.bucket.sizes())
+        """Those of each model."""
+        return by_model(self.sizes)
+
+    def check(self) -> None:
+        """As `Destination` has it: what no Triton could read is not built."""
+        _ = self.address
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """As `Destination` has it; the folder is of this machine's cache, and the next build empties it."""
-        address = for_triton(self.url, self.bucket.endpoint)  # what no Triton could read is not built
-        root = cache_home() / "staging" / digest_of(address.encode())[:16]
+        """As `Destination` has it; the folder is of this machine's cache."""
+        places = cache_home() / "staging"
+        clear(places)
+        root = places / digest_of(self.address.encode())[:16]
         with emptied(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
             yield folder
 
@@ -102,7 +104,9 @@ class S3Destination:
         return S3Model(self.bucket, name, self.models.get(name, {}))
 
     def check_replaceable(self, name: str) -> None:
-        """As `Destination` has it."""
+        """As `Destination` has it; an object of that very name would be in the way of a folder."""
+        if name in self.sizes:
+            raise not_ours(self.location(name))
         self.published(name).check_ours()
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
@@ -130,6 +134,13 @@ class S3Destination:
     def location(self, name: str) -> S3Url:
         """As `Destination` has it."""
         return self.url / name
+
+
+def clear(places: Path) -> None:
+    """Remove the staging folders that killed builds have left, wherever those wrote to."""
+    for root in places.iterdir() if places.is_dir() else ():
+        with suppress(TritongenError), emptied(root, root, root):  # a build that lives has its lock
+            pass
 
 
 def by_model(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:

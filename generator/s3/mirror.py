@@ -17,7 +17,7 @@ from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
 from generator.s3.bucket import READ_WHOLE_BYTES, Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from generator.spec import S3Url
 
@@ -51,7 +51,7 @@ def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
     if not sizes:  # a folder that a console made is nothing either
         raise RepositoryNotFound(bucket.url, "nothing is there")
     for name, size_bytes in sizes.items():
-        check_name(bucket, name)
+        check_name(bucket, name, sizes)
         try:
             if name.endswith("/"):  # drawn by a tool
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -70,12 +70,15 @@ def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C only those that have begun are waited for
 
 
-def check_name(bucket: Bucket, name: str) -> None:
-    """Raise StorageFailed where a key would lead out of the folder, or cannot be a path."""
+def check_name(bucket: Bucket, name: str, names: Container[str]) -> None:
+    """Raise StorageFailed where a key would lead out of the folder, cannot be a path, or goes on from another's."""
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in parts):
         why = ValueError("its name is no path of files")
         raise StorageFailed(bucket.url / name, "looked into", why, "remove the object")
+    if above := next((str(path) for path in PurePosixPath(name).parents if str(path) in names), None):
+        why = ValueError("other objects are below it")
+        raise StorageFailed(bucket.url / above, "a file", why, "remove the object")
 
 
 def fetch(bucket: Bucket, path: Path, name: str, size_bytes: int, wanted: Wanted) -> None:

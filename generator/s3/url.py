@@ -44,10 +44,12 @@ def location(place: str | Path | S3Url, option: str) -> Path | S3Url:
     """A folder, or a place in S3, by what is written.
 
     Raises:
-        BadOption: it looks like a URL and is no such place.
+        BadOption: it is empty, or looks like a URL and is no such place.
     """
     if isinstance(place, S3Url):
         return place
+    if place == "":  # which pathlib takes for the current folder
+        raise BadOption(option, place, "it is empty", "name a folder, or a place in S3")
     if isinstance(place, str) and place.startswith(SCHEME):
         return parse(place, option)
     if "://" in str(place) or str(place).lower().startswith("s3:"):  # as well what pathlib makes of s3://
