@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import threading
-from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -360,7 +359,7 @@ LOST = {
 }
 
 
-@pytest.mark.parametrize("method", ["_call_s3", "_find", "_cat_file", "_get_file", "_put_file"])
+@pytest.mark.parametrize("method", ["_call_s3", "_put_file", "find", "cat_file", "get_file"])
 @pytest.mark.parametrize("case", LOST)
 def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
     """Whatever a client calls it, it is one sentence; clearing up after old uploads is given up without a word."""
@@ -368,10 +367,14 @@ def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
     (tmp_path / "file").touch()
     bucket = Bucket(location(s3.url(), ""))
 
-    async def broken(*_, **__):
+    def broken(*_, **__):
         raise LOST[case]
 
-    monkeypatch.setattr(bucket.filesystem, method, broken)
+    async def broken_there(*_, **__):
+        raise LOST[case]
+
+    monkeypatch.setattr(bucket.filesystem, method, broken_there if method.startswith("_") else broken)
+    said = []
     for call in (
         bucket.sizes,
         lambda: bucket.read("net/labels.txt"),
@@ -379,9 +382,13 @@ def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
         lambda: bucket.put(tmp_path / "file", "net/labels.txt", ""),
         lambda: bucket.mark("net/labels.txt"),
     ):
-        with suppress(StorageFailed):
+        try:
             call()
+        except StorageFailed as failed:
+            said.append(str(failed))
     bucket.end_uploads("net")
+    assert said  # by those that come to it
+    assert all(text.isprintable() for text in said)
 
 
 @pytest.mark.parametrize("uploads", range(len(NAMES)))
