@@ -169,39 +169,36 @@ def alive(process):
         return False
 
 
-@pytest.mark.parametrize("models", ["densenet121", "densenet121,dpn68"], ids=["in this process", "in workers"])
-def test_ctrl_c_of_a_terminal(tmp_path, models):
-    """It reaches the whole group; one sentence is said, nothing is left, and the status is a shell's."""
+def interrupt_a_terminal(tmp_path, models, ready, after_s=0.0):
+    """Ctrl-C reaches the whole group; one sentence is said, nothing is left, and the status is a shell's."""
     with subprocess.Popen(
         [sys.executable, "-m", "generator", "build", "--models", models, "--jobs", "2", "-o", "models"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as build:  # fmt: skip
-        assert eventually(lambda: list(tmp_path.glob(".models.staging/models/*/1/model.onnx")), 120)
-        family = psutil.Process(build.pid).children(recursive=True)
+        process = psutil.Process(build.pid)
+        assert eventually(lambda: ready(process), 120)
+        time.sleep(after_s)
+        family = process.children(recursive=True)
         os.killpg(build.pid, signal.SIGINT)
         _, said = build.communicate(timeout=60)
     assert (build.returncode, said.strip()) == (130, "error: interrupted")
     assert eventually(lambda: not any(map(alive, family)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("models", ["densenet121", "densenet121,dpn68"], ids=["in this process", "in workers"])
+def test_ctrl_c_of_a_terminal(tmp_path, models):
+    """While models are made."""
+    interrupt_a_terminal(tmp_path, models, lambda _: list(tmp_path.glob(".models.staging/models/*/1/model.onnx")))
 
 
 @pytest.mark.parametrize("after_s", [0, 0.5, 1])
 def test_ctrl_c_while_the_workers_are_prepared(tmp_path, after_s):
     """The fork server imports torch first; it dies of nothing, and says nothing."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "generator", "build", "--models", "densenet121,dpn68", "--jobs", "2", "-o", "models"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as build:  # fmt: skip
-        assert eventually(lambda: list(filter(is_fork_server, psutil.Process(build.pid).children())), 120)
-        time.sleep(after_s)
-        family = psutil.Process(build.pid).children(recursive=True)
-        os.killpg(build.pid, signal.SIGINT)
-        _, said = build.communicate(timeout=60)
-    assert (build.returncode, said.strip()) == (130, "error: interrupted")
-    assert eventually(lambda: not any(map(alive, family)))
-    assert list(tmp_path.iterdir()) == []
+    interrupt_a_terminal(
+        tmp_path, "densenet121,dpn68", lambda build: any(map(is_fork_server, build.children())), after_s
+    )
 
 
 def is_fork_server(process):
