@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers import Ran, Serving, run_program, serving, write_model
+from helpers import Ran, Serving, only, run_program, serving, small_onnx, write_model
 
 import generator
 from generator.onnx_header import read_header
@@ -131,3 +131,21 @@ def _s3(moto, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return moto.bucket()
+
+
+@pytest.fixture(name="networks")
+def _networks(tmp_path):
+    """Two ONNX files as networks of the user's own, and a file of their classes."""
+    (tmp_path / "labels.txt").write_text("\n".join(f"class {number}" for number in range(1000)))
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.onnx").write_bytes(small_onnx().SerializeToString())
+    return [generator.onnx_network(str(tmp_path / f"{name}.onnx")) for name in ("one", "two")]
+
+
+@pytest.fixture(name="built")
+def _built(s3, networks, tmp_path):
+    """The first of them in S3; what was asked so far is forgotten. Builds it again."""
+    labels = tmp_path / "labels.txt"
+    assert generator.build(networks[0], output=s3.url(), labels=labels).failed == {}
+    s3.requests.clear()
+    return lambda **options: only(generator.build(networks[0], output=s3.url(), **{"labels": labels, **options}))

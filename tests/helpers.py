@@ -176,3 +176,15 @@ def ask(url: str, model: str, batch: np.ndarray) -> np.ndarray:
     request.set_data_from_numpy(batch)
     with triton.InferenceServerClient(url) as client:
         return client.infer(model, [request]).as_numpy("output")
+
+
+def contents(folder):
+    """Every file of a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def only(report):
+    """Of a report of one model: what was done, and why."""
+    assert report.failed == {}
+    (todo,) = report.needed.values()
+    return todo.outcome, todo.why

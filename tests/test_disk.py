@@ -8,8 +8,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from helpers import ROOT
-from test_side_by_side import contents
+from helpers import ROOT, contents
 from tiny_networks import FOUR, of
 
 import generator

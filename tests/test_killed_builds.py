@@ -9,8 +9,9 @@ from contextlib import suppress
 
 import onnxruntime
 import pytest
+from helpers import contents
 from s3_server import LOCK
-from test_side_by_side import BUILD_FOUR, contents, script
+from test_side_by_side import BUILD_FOUR, script
 from tiny_networks import FOUR, of
 
 import generator

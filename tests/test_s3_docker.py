@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_docker import check_golden, with_variants
+from test_container import check_golden
+from test_docker import with_variants
 
 from generator.commands.serve import write_container
 from generator.errors import BadOption

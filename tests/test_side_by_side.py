@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny_networks
-from helpers import ROOT, eventually
+from helpers import ROOT, contents, eventually
 from tiny_networks import FOUR, TINY_DENSENET, TINY_DPN, own
 
 import generator
@@ -36,11 +36,6 @@ def script(text, *arguments, start_new_session=False, **environment):
         cwd=TESTS, env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}", **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
     )  # fmt: skip
-
-
-def contents(folder):
-    """Every file of a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(name="undisturbed", scope="module")

@@ -6,7 +6,7 @@ import os
 
 import onnx
 import pytest
-from helpers import ROOT, small_onnx
+from helpers import ROOT, only, small_onnx
 
 import generator
 from generator import make, provenance, to_do
@@ -53,14 +53,6 @@ def state(folder):
 def contents(folder):
     """Every file with its content."""
     return {name: content for name, (content, _, _) in state(folder).items()}
-
-
-def only(report):
-    """Of a report of one model: what was done, and why."""
-    assert report.failed == {}
-    (built,) = report.built
-    todo = report.needed[built.network.name]
-    return todo.outcome, todo.why
 
 
 @pytest.mark.usefixtures("no_export")

@@ -1,0 +1,77 @@
+"""What others have put into a repository in S3: it stays as it is."""
+
+import pytest
+from helpers import only
+from s3_server import LOCK
+
+import generator
+from generator import make
+from generator.errors import StorageFailed
+
+
+def test_somebody_elses_model(s3, networks):
+    """It is not replaced; the other network is built."""
+    s3.put("models/one/config.pbtxt", b"by hand")
+    report = generator.build(networks, output=s3.url(), jobs=1)
+    assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
+    assert [model.network.name for model in report.built] == ["two"]
+    assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
+
+
+THEIRS = {
+    "provenance.json": b'{"team": "vision"}',
+    "config.pbtxt": b'name: "one"',
+    "1/model.onnx": b"trained for weeks",
+}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
+    """What files are called makes nobody their owner."""
+    for name, content in THEIRS.items():
+        s3.put(f"models/one/{name}", content)
+    report = generator.build(networks[0], output=s3.url(), dry_run=dry_run)
+    assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
+    assert s3.contents("models/one") == THEIRS
+
+
+def test_an_object_in_the_place_of_a_model(s3, networks):
+    """No folder can be there, so none is made there."""
+    s3.put("models/one", b"notes")
+    report = generator.build(networks[0], output=s3.url())
+    assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
+    assert s3.contents() == {"one": b"notes"}
+
+
+def test_somebody_elses_model_that_comes_meanwhile(s3, networks, monkeypatch):
+    """Between the listing and the upload: it is not replaced either."""
+    prepared = make.verify
+
+    def slow(*arguments, **options):
+        s3.put("models/one/config.pbtxt", b"by hand")
+        return prepared(*arguments, **options)
+
+    monkeypatch.setattr(make, "verify", slow)
+    report = generator.build(networks[0], output=s3.url())
+    assert "was not made by tritongen" in str(report.failed["one"])
+    assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
+
+
+def test_folders_that_tools_draw(s3, networks):
+    """Objects whose keys end with a slash are no files of a model."""
+    s3.put("models/")
+    s3.put("models/one/")
+    s3.put("models/one/1/")
+    assert only(generator.build(networks[0], output=s3.url())) == ("published", "it is not there")
+    assert only(generator.build(networks[0], output=s3.url())) == ("up to date", "")
+    assert "one/1/" in s3.contents()
+
+
+def test_a_key_that_the_client_would_cut(s3, built):
+    """s3fs takes ?versionId= for its own, and would remove the object beside it."""
+    s3.put("models/one/1/model.onnx?versionId=x", b"")
+    with pytest.raises(StorageFailed, match=r"\?versionId=x cannot be asked for: \?versionId= stands in its name"):
+        built()
+    assert s3.asked("DELETE") == [f"models/{LOCK}"]
+    with pytest.raises(StorageFailed, match="stands in its name"):
+        generator.check(s3.url())
