@@ -31,10 +31,11 @@ test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
 test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
 	$(BIN)/pytest -m slow --numprocesses=2
 
-lint: $(INSTALLED)  ## ruff, mypy, and whether the generated parts of the docs are current
+lint: $(INSTALLED)  ## ruff, mypy, import contracts, and whether the generated parts of the docs are current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/cog --check $(GENERATED)
 
 docs: $(INSTALLED)  ## Write the generated parts of the docs again, and draw the README's charts

@@ -24,8 +24,8 @@ import psutil
 import torch
 
 from generator import networks
-from generator.shell import Child
-from generator.weights.random import random_network
+from generator.system.processes import Child
+from generator.weights.random_init import random_network
 
 SAMPLED_EVERY_S = 0.5
 
@@ -51,7 +51,7 @@ def ours(command: list[str]) -> tuple[float, int]:
     """Seconds of a whole command, and the most memory that its processes had together (proportional set sizes)."""
     begin = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        child = Child([sys.executable, "-m", "generator", *command], log=log)
+        child = Child([sys.executable, "-m", "tritongen", *command], log=log)
         peak = Peak()
         status = child.wait()
         seconds = time.perf_counter() - begin

@@ -11,9 +11,9 @@ from pathlib import Path
 ROUNDS = 5
 CHECK = """
 import resource, sys, time
-from generator import checking
+from generator.checker import repository
 begun = time.perf_counter()
-findings = checking.check(sys.argv[1])
+findings = repository.check(sys.argv[1])
 print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(findings))
 """
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Build the ten networks, and check them in five processes."""
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "model_repository"
-        build = [sys.executable, "-m", "generator", "build", "--models", "all", "--output", str(repository)]
+        build = [sys.executable, "-m", "tritongen", "build", "--models", "all", "--output", str(repository)]
         subprocess.run(build, check=True, capture_output=True)
         size_gb = sum(path.stat().st_size for path in repository.rglob("*") if path.is_file()) / 1e9
         rounds = [checked(repository) for _ in range(ROUNDS)]

@@ -14,7 +14,7 @@ import onnx
 from building import Peak, ours
 from onnx import TensorProto, helper
 
-from generator.server.embedded import serve
+from generator.server.embedded.engine import serve
 from generator.server.ports import free_ports
 
 COUNTS = (25, 50, 100, 200)

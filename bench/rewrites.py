@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import onnxruntime
 
-from generator import networks, samples
-from generator.export import export
-from generator.simplify import simplify
-from generator.spec import REWRITES, Preprocessing
-from generator.weights.random import random_network
+from generator import networks
+from generator.graph.export import export
+from generator.graph.simplify import simplify
+from generator.graph.types import REWRITES
+from generator.types import Preprocessing
+from generator.verify import samples
+from generator.weights.random_init import random_network
 
 if TYPE_CHECKING:
     import onnx

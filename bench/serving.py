@@ -9,11 +9,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from generator import build
-from perf import table
-from perf.analyzer import Analyzer, find
-from perf.spec import Request
-from perf.sweep import sweep
+from perf.measure.analyzer import Analyzer, find
+from perf.measure.sweep import sweep
+from perf.runs import tables
+from perf.runs.types import Request
+from tritongen import build
 
 MODELS = ("densenet121", "dpn92")
 
@@ -30,7 +30,7 @@ def main() -> None:
         run = sweep(
             request, Analyzer(*find(None)), Path(folder) / "results", say=print, on_point=lambda _run, _point: None
         )
-        shown = table.beside_bare(run)
+        shown = tables.beside_bare(run)
         print(f"{shown.markdown}\n\n{shown.under}")
 
 

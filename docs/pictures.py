@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from generator.files import write_whole
-from perf import store
+from generator.system.files import write_whole
+from perf.charts.choose import of_run
 from perf.charts.draw import pictures
-from perf.charts.of_run import of_run
-from perf.charts.spec import NotDrawn
-from perf.metrics import COMPUTE
+from perf.charts.types import NotDrawn
+from perf.runs import store
+from perf.runs.metrics import COMPUTE
 
 DOCS = Path(__file__).parent
 SHOWN = ("top1-latency-batch-4-fp32", "latency-batch-fp32")

@@ -21,8 +21,8 @@ while read -r line <&3; do
 done
 [[ -n $ready ]] || exit 1
 
-step infer generator/assets/chelsea.jpg --model densenet121
-"$tritongen" infer generator/assets/chelsea.jpg --model densenet121
+step infer generator/imagenet/assets/chelsea.jpg --model densenet121
+"$tritongen" infer generator/imagenet/assets/chelsea.jpg --model densenet121
 
 step perf --gpu cpu --measurement quick
 "$tritongen" perf --gpu cpu --measurement quick

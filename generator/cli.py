@@ -10,7 +10,7 @@ from importlib import import_module
 
 import click
 
-from generator.console import complain
+from generator.commands.console import complain
 from generator.errors import TritongenError, UnknownName
 
 # In the order of the user's story. Each is imported when it is called: `--help` pays for no torch, onnx or numpy.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import json_option, models_option, repository_option, url_option
+from generator.commands.click_options import json_option, models_option, repository_option, url_option
 from perf.options import HOW, RUNS, TABLES, WHAT, options
 
 if TYPE_CHECKING:
-    from generator.spec import S3Url
-    from perf.compare import Comparison
-    from perf.spec import Request
-    from perf.store import Stored
+    from generator.repository.s3.url import S3Url
+    from perf.runs.compare import Comparison
+    from perf.runs.store import Stored
+    from perf.runs.types import Request
 
 # What is measured, by the option that says it; what else an option says is about this call alone.
 MEASURED = {
@@ -65,7 +65,9 @@ def command(
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import asked, output, pictures, store
+    from perf import artifacts, output
+    from perf import request as asked
+    from perf.runs import store
 
     output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
     asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
@@ -77,7 +79,7 @@ def command(
     if show == "published":
         output.print_published(measured["gpus"])
         if charts:
-            pictures.draw_published(charts, measured["gpus"])
+            artifacts.draw_published(charts, measured["gpus"])
         return 0
     before = [None if name == "published" else store.read(store.find(results, name)) for name in others]
     if show is not None:
@@ -92,10 +94,10 @@ def command(
     compared = [output.compared(run, before, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
     if charts:
-        pictures.draw(charts, runs, metric_names)
+        artifacts.draw(charts, runs, metric_names)
     if html:
         repository = measured["repository"] if "repository" in given else None
-        pictures.report(html, runs[0], compared[0], metric_names, results, repository)
+        artifacts.report(html, runs[0], compared[0], metric_names, results, repository)
     return status(runs, compared, fail_above)
 
 
@@ -121,8 +123,8 @@ def given_options(ctx: click.Context) -> dict[str, str]:
 def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
     """What is asked for, a request a device."""
     from generator.errors import BadOption
-    from perf import device as devices
-    from perf.spec import Request
+    from perf.measure import device as devices
+    from perf.runs.types import Request
 
     if not measured["models"]:
         raise BadOption("--models", "''", "it names no model", "all stands for every one of them")
@@ -145,10 +147,11 @@ def measure(
     wanted: list[Request], root: Path, program: Path | None, patience_s: float, given: set[str] | None
 ) -> list[Stored]:
     """A run a request: a new one, or, where fields are `given`, the newest that has the same in them."""
-    from generator import console
-    from perf import asked, progress, servers
-    from perf.analyzer import Analyzer, find
-    from perf.sweep import sweep
+    from generator.commands import console
+    from perf import request as asked
+    from perf.measure import progress, servers
+    from perf.measure.analyzer import Analyzer, find
+    from perf.measure.sweep import sweep
 
     path, version = find(program)
     before = [None if given is None else asked.newest_like(root, request, given) for request in wanted]
@@ -181,7 +184,7 @@ def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
 
 def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: float | None) -> int:
     """1 where a point has no stable figure, or a comparison is above its limit."""
-    from generator import console
+    from generator.commands import console
 
     failed = any(found.status != "ok" for run in runs for found in run.results)
     for comparison in (comparison for of_run in compared for comparison in of_run):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import host_and_port, split
-from perf.metrics import METRICS
-from perf.plans import MEASUREMENTS, PLANS, PROFILES
+from generator.commands.click_options import host_and_port, split
+from perf.measure.plans import MEASUREMENTS, PLANS, PROFILES
+from perf.runs.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,31 +7,33 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator import targets
-from generator.console import printable, say
+from generator.commands.console import printable, say
+from generator.config import targets
 from generator.errors import BadOption, UsageError
-from perf import asked, compare, exported, reference, table
-from perf.metrics import COMPUTE, METRICS
-from perf.store import check_writable
+from perf import request
+from perf.runs import compare, export, tables
+from perf.runs import published as reference
+from perf.runs.metrics import COMPUTE, METRICS
+from perf.runs.store import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from perf.compare import Comparison
-    from perf.store import Stored
-    from perf.table import Table
+    from perf.runs.compare import Comparison
+    from perf.runs.store import Stored
+    from perf.runs.tables import Table
 
 
 def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
     """Raise UsageError where two forms were asked for, or one that what is printed does not have."""
-    asked = [name for name, wanted in (("--json", as_json), ("--csv", as_csv), ("--parts", as_parts)) if wanted]
-    if len(asked) > 1:
-        raise UsageError(f"{asked[0]} and {asked[1]} cannot go together", "CSV and JSON have the parts")
+    request = [name for name, wanted in (("--json", as_json), ("--csv", as_csv), ("--parts", as_parts)) if wanted]
+    if len(request) > 1:
+        raise UsageError(f"{request[0]} and {request[1]} cannot go together", "CSV and JSON have the parts")
     if as_csv and comparing:
         raise UsageError("--csv and --compare cannot go together", "--json has comparisons")
-    if show == "published" and (asked or comparing):
-        other = asked[0] if asked else "--compare"
+    if show == "published" and (request or comparing):
+        other = request[0] if request else "--compare"
         hint = f"the figures as CSV: {files('perf') / 'reference' / 'latency.csv'}"
         raise UsageError(f"--show published prints the published tables: {other} cannot go with it", hint)
 
@@ -59,7 +61,7 @@ def compared(run: Stored, others: Sequence[Stored | None], metrics: Sequence[str
         if other is not None:
             made += [compare.with_run(run, other, metric) for metric in METRICS if metric.name in metrics]
             continue
-        asked.check_published(run.run.device.name)
+        request.check_published(run.run.device.name)
         made.append(compare.with_published(run, reference.published(run.run.device.name)))
     return made
 
@@ -78,18 +80,18 @@ def print_runs(
         import json
 
         pairs = zip(runs, compared, strict=True)
-        records = [exported.record(run, of_run, reference.published(run.run.device.name)) for run, of_run in pairs]
+        records = [export.record(run, of_run, reference.published(run.run.device.name)) for run, of_run in pairs]
         click.echo(json.dumps(records, indent=2))
     elif as_csv:
         rows = [
-            exported.row(run, found, reference.published(run.run.device.name)) for run in runs for found in run.results
+            export.row(run, found, reference.published(run.run.device.name)) for run in runs for found in run.results
         ]
-        click.echo(exported.table(rows), nl=False)
+        click.echo(export.table(rows), nl=False)
     else:
         for run, of_run in zip(runs, compared, strict=True):
             print_tables(run, of_run, metrics, as_parts=as_parts)
     for run in runs:
-        for line in table.reasons(run):
+        for line in tables.reasons(run):
             say(printable(line))
         say(f"kept in {run.path}")
 
@@ -97,16 +99,16 @@ def print_runs(
 def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequence[str], *, as_parts: bool) -> None:
     """Each under its name, and under it what it was measured on, how, and when."""
     if as_parts:
-        print_table(table.parts(run))
+        print_table(tables.parts(run))
     else:
         for metric in METRICS:
             if metric.name in metrics:
-                print_table(table.latencies(run, metric))
+                print_table(tables.latencies(run, metric))
         published = reference.published(run.run.device.name)
         if published.latency_ms and COMPUTE.name in metrics:
-            print_table(table.reference(run, published))
+            print_table(tables.reference(run, published))
         if run.run.request.baseline:
-            print_table(table.beside_bare(run))
+            print_table(tables.beside_bare(run))
     for comparison in comparisons:
         print_table(compare.ratios(run, comparison))
 
@@ -124,5 +126,5 @@ def print_published(gpus: Sequence[str]) -> None:
     """
     known = [target.name for target in targets.TARGETS if target.published]
     for gpu in [targets.find(gpu).name for gpu in gpus] or known:
-        asked.check_published(gpu)
-        print_table(table.published(reference.published(gpu)))
+        request.check_published(gpu)
+        print_table(tables.published(reference.published(gpu)))

@@ -13,12 +13,12 @@ from xml.etree import ElementTree as ET
 import perf_runs
 
 from generator.networks import NETWORKS
-from perf import reference
+from perf.charts.choose import of_run
 from perf.charts.draw import pictures
-from perf.charts.of_run import of_run
-from perf.charts.spec import NotDrawn
-from perf.metrics import COMPUTE
-from perf.spec import Device
+from perf.charts.types import NotDrawn
+from perf.runs import published as reference
+from perf.runs.metrics import COMPUTE
+from perf.runs.types import Device
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"

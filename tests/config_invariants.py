@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from generator.tensorrt import BY_KEY
+from generator.config.tensorrt_parameters import BY_KEY
 
 OLDEST_TAG = "24.05"  # of every target
 

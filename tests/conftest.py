@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from helpers import Ran, Serving, only, run_program, serving, small_onnx, write_model
 
-import generator
-from generator.onnx_header import read_header
+import tritongen
+from generator.graph.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def _build(tmp_path, monkeypatch):
     def build(model, *inputs, file="model.onnx", **options):
         if model is not None:
             Path(file).write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
-        report = generator.build(generator.onnx_network(file, options.pop("name", None), inputs), **options)
+        report = tritongen.build(tritongen.onnx_network(file, options.pop("name", None), inputs), **options)
         if report.failed:
             raise next(iter(report.failed.values()))
         return report.built[0]
@@ -104,7 +104,7 @@ def _states(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("states")
     for name, seed in (("old", 1), ("new", 2)):
-        assert generator.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
+        assert tritongen.build(FOUR, output=folder / name, seed=seed, jobs=1).failed == {}
     return folder / "old", folder / "new"
 
 
@@ -139,13 +139,13 @@ def _networks(tmp_path):
     (tmp_path / "labels.txt").write_text("\n".join(f"class {number}" for number in range(1000)))
     for name in ("one", "two"):
         (tmp_path / f"{name}.onnx").write_bytes(small_onnx().SerializeToString())
-    return [generator.onnx_network(str(tmp_path / f"{name}.onnx")) for name in ("one", "two")]
+    return [tritongen.onnx_network(str(tmp_path / f"{name}.onnx")) for name in ("one", "two")]
 
 
 @pytest.fixture(name="built")
 def _built(s3, networks, tmp_path):
     """The first of them in S3; what was asked so far is forgotten. Builds it again."""
     labels = tmp_path / "labels.txt"
-    assert generator.build(networks[0], output=s3.url(), labels=labels).failed == {}
+    assert tritongen.build(networks[0], output=s3.url(), labels=labels).failed == {}
     s3.requests.clear()
-    return lambda **options: only(generator.build(networks[0], output=s3.url(), **{"labels": labels, **options}))
+    return lambda **options: only(tritongen.build(networks[0], output=s3.url(), **{"labels": labels, **options}))

@@ -18,13 +18,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from generator.datatypes import TYPES
+from generator.graph.datatypes import TYPES
 from generator.server.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from generator.served import Ports
+    from generator.server.ports import Ports
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
@@ -47,7 +47,7 @@ class Ran:
 def run_program(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Ran:
     """Call tritongen in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "generator", *map(str, arguments)],
+        [sys.executable, "-m", "tritongen", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         capture_output=True,
@@ -127,7 +127,7 @@ class Serving:
 def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
     """Run `tritongen serve` as a user does, until the context ends; then Ctrl-C."""
     ports = free_ports()
-    command = [sys.executable, "-m", "generator", "serve", str(repository), *arguments]
+    command = [sys.executable, "-m", "tritongen", "serve", str(repository), *arguments]
     command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None

@@ -2,7 +2,7 @@
 
 import re
 
-from perf import store
+from perf.runs import store
 
 QUICK = ("--gpu", "cpu", "--measurement", "quick")
 

@@ -7,7 +7,7 @@ import dataclasses
 import perf_runs
 from chart_structure import TEN
 
-from perf import store
+from perf.runs import store
 
 SCRIPT = "<script>window.hacked = 1</script>"
 IMAGE = "<img src=x onerror='window.hacked = 2'>"

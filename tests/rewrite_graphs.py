@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 from onnx_graphs import answers, model_of, node, noise
 
-from generator.rewrites import rewrite
-from generator.spec import REWRITES
+from generator.graph.rewrites import rewrite
+from generator.graph.types import REWRITES
 
 X = {"x": [1, 3, 4, 4]}
 WEIGHTS = {"w": noise(8, 3, 3, 3), "b": noise(8, seed=1), "grouped": noise(6, 1, 1, 1), "line": noise(8, 3, 3)}

@@ -9,8 +9,8 @@ from batching_cases import BOOL, CONSTANTS, IMAGE, REFUSED, SAFE, graph
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import answers, model_of, node, noise, tensor
 
-from generator.batch_rules import RULES
-from generator.batching import rows_of, with_dynamic_batch
+from generator.graph.dynamic_batch import rows_of, with_dynamic_batch
+from generator.graph.row_rules import RULES
 
 
 def feeds_of(model, rows):

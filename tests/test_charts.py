@@ -12,14 +12,14 @@ from chart_structure import GOLDEN, TEN, drawn, structure, v100_run
 from matplotlib.text import Text
 
 from generator.networks import NETWORKS
-from perf import reference
 from perf.charts import accuracy, draw
+from perf.charts.choose import of_pages, of_run
 from perf.charts.labels import apart
-from perf.charts.of_run import of_pages, of_run
-from perf.charts.spec import Axis, Bars, Mark, NotDrawn, Points, Series, description
 from perf.charts.styles import FAMILIES, PARTS
-from perf.metrics import COMPUTE, METRICS
-from perf.spec import Device
+from perf.charts.types import Axis, Bars, Mark, NotDrawn, Points, Series, description
+from perf.runs import published as reference
+from perf.runs.metrics import COMPUTE, METRICS
+from perf.runs.types import Device
 
 CHARTS = drawn(v100_run())
 

@@ -5,10 +5,10 @@ from check_configs import CONFIG, NO_PROFILE, errors
 from helpers import SMALL_CONFIG, onnx_model, write_model
 from verdict_cases import CASES, lay_out
 
-import generator
+import tritongen
+from generator.checker.rules.line_numbers import line_at, lines_of
+from generator.checker.rules.onnxruntime_versions import onnx_runtime_of
 from generator.errors import RepositoryNotFound
-from generator.rules.places import line_at, lines_of
-from generator.rules.releases import onnx_runtime_of
 
 
 @pytest.mark.parametrize("run", [False, True], ids=["unrun", "run"])
@@ -17,7 +17,7 @@ def test_the_real_servers_verdicts(tmp_path, name, run):
     """The verdict is the server's, and so is the sentence, paths and all."""
     case = CASES[name]
     lay_out(case, tmp_path)
-    found = errors(generator.check(tmp_path, run=run))
+    found = errors(tritongen.check(tmp_path, run=run))
     assert ("refused" if found else "accepted") == case["verdict"]
     if found:
         sentence = case["message"].replace("<repository>", str(tmp_path))
@@ -30,7 +30,7 @@ def test_the_real_servers_verdicts(tmp_path, name, run):
 def test_a_good_model_has_no_findings(tmp_path):
     """Nor has it when it is run."""
     write_model(tmp_path, "net", CONFIG)
-    assert generator.check(tmp_path, run=True) == ()
+    assert tritongen.check(tmp_path, run=True) == ()
 
 
 HURTS = {
@@ -80,7 +80,7 @@ def test_what_loads_and_hurts(tmp_path, rule):
     """A warning with a fix, and no error."""
     config, sentence = HURTS[rule]
     (write_model(tmp_path, "net", config) / "labels.txt").write_text("a\nb\n")
-    found = generator.check(tmp_path)
+    found = tritongen.check(tmp_path)
     assert errors(found) == []
     assert any(finding.rule == rule and sentence in finding.message and finding.fix for finding in found), found
 
@@ -90,7 +90,7 @@ def test_accelerators_that_only_a_gpu_server_reads(tmp_path, old, new, sentence)
     """On the CPU server it loads: a warning, with the line of the block."""
     assert old in CONFIG
     write_model(tmp_path, "net", CONFIG.replace(old, new))
-    found = generator.check(tmp_path)
+    found = tritongen.check(tmp_path)
     assert errors(found) == []
     (finding,) = [finding for finding in found if sentence in finding.message]
     block = 1 + CONFIG.split("gpu_execution_accelerator")[0].count("\n")
@@ -112,14 +112,14 @@ def test_accelerators_that_only_a_gpu_server_reads(tmp_path, old, new, sentence)
 def test_a_gpu_server_refuses_them(tmp_path, old, new, release, sentence):
     """`--gpu t4 --triton RELEASE`: an error; on the CPU a warning."""
     write_model(tmp_path, "net", CONFIG.replace(old, new))
-    assert any(sentence in finding.message for finding in errors(generator.check(tmp_path, gpu="t4", release=release)))
-    assert errors(generator.check(tmp_path)) == []
+    assert any(sentence in finding.message for finding in errors(tritongen.check(tmp_path, gpu="t4", release=release)))
+    assert errors(tritongen.check(tmp_path)) == []
 
 
 def test_keys_and_profiles_that_a_release_does_not_know(tmp_path):
     """Before 24.04 there are no profiles; the image is outside the window as well."""
     write_model(tmp_path, "net", CONFIG)
-    found = errors(generator.check(tmp_path, gpu="t4", release="24.03"))
+    found = errors(tritongen.check(tmp_path, gpu="t4", release="24.03"))
     assert [finding.rule for finding in found] == ["image-is-outside", "accelerators-are-known"]
     assert "unknown parameter 'trt_profile_max_shapes'" in found[1].message
     assert found[1].fix == "release 24.04 is the first that knows it"
@@ -128,15 +128,15 @@ def test_keys_and_profiles_that_a_release_does_not_know(tmp_path):
 def test_images_outside_the_window(tmp_path):
     """The reason and the nearest; within it a warning for hosts with several GPUs."""
     write_model(tmp_path, "net", CONFIG)
-    (found,) = errors(generator.check(tmp_path, gpu="v100", release="24.10"))
+    (found,) = errors(tritongen.check(tmp_path, gpu="v100", release="24.10"))
     assert found.message == (
         "release 24.10 does not run on a V100: TensorRT 10.5, in 24.10, ended the support of compute capability 7.0"
     )
     assert found.fix == "use 24.09"
-    found = generator.check(tmp_path, gpu="v100", release="24.09")
+    found = tritongen.check(tmp_path, gpu="v100", release="24.09")
     assert [finding.rule for finding in found] == ["first-gpu-only"]
-    assert generator.check(tmp_path, gpu="t4", release="25.04") == ()
-    (found,) = generator.check(tmp_path, gpu="t4", release="26.06")
+    assert tritongen.check(tmp_path, gpu="t4", release="25.04") == ()
+    (found,) = tritongen.check(tmp_path, gpu="t4", release="26.06")
     assert "TensorRT 11, in 26.06, has no FP16 by precision_mode" in found.message
 
 
@@ -144,10 +144,10 @@ def test_instance_groups_on_a_gpu_server(tmp_path):
     """GPU 0 is there; a second one is not, and the CPU server has none."""
     group = "instance_group { count: 1 kind: KIND_GPU gpus: [ %d ] }"
     write_model(tmp_path, "net", CONFIG.replace("instance_group { count: 1 }", group % 0))
-    assert errors(generator.check(tmp_path, gpu="t4")) == []
-    assert "invalid or unsupported gpu id 0" in errors(generator.check(tmp_path))[0].message
+    assert errors(tritongen.check(tmp_path, gpu="t4")) == []
+    assert "invalid or unsupported gpu id 0" in errors(tritongen.check(tmp_path))[0].message
     (tmp_path / "net" / "config.pbtxt").write_text(CONFIG.replace("instance_group { count: 1 }", group % 1))
-    assert errors(generator.check(tmp_path, gpu="t4"))[0].message.endswith("are: 0")
+    assert errors(tritongen.check(tmp_path, gpu="t4"))[0].message.endswith("are: 0")
 
 
 def test_variants_are_judged_for_their_gpu(tmp_path):
@@ -156,7 +156,7 @@ def test_variants_are_judged_for_their_gpu(tmp_path):
     (folder / "configs").mkdir()
     (folder / "configs" / "v100-fp16.pbtxt").write_text(CONFIG.replace('"precision_mode"', '"precision_mod"'))
     (folder / "configs" / "mine.pbtxt").write_text(CONFIG.replace("[ 4, 8 ]", "[ 4, 16 ]"))
-    found = {finding.file: finding for finding in errors(generator.check(tmp_path))}
+    found = {finding.file: finding for finding in errors(tritongen.check(tmp_path))}
     assert set(found) == {"net/configs/v100-fp16.pbtxt", "net/configs/mine.pbtxt"}
     assert "unknown parameter 'precision_mod'" in found["net/configs/v100-fp16.pbtxt"].message
     assert found["net/configs/mine.pbtxt"].line == 7
@@ -173,13 +173,13 @@ def test_a_release_reads_its_opsets(tmp_path):
             ir_version=ir_version,
         )
         write_model(tmp_path / name, "net", 'backend: "onnxruntime"', model)
-        (found,) = errors(generator.check(tmp_path / name))
+        (found,) = errors(tritongen.check(tmp_path / name))
         assert (
             "Unsupported model IR version: 11" in found.message
             or "official support for domain ai.onnx is till opset 21" in found.message
         )
         assert found.file == "net/1/model.onnx"
-        assert errors(generator.check(tmp_path / name, release=first)) == []
+        assert errors(tritongen.check(tmp_path / name, release=first)) == []
     assert onnx_runtime_of("24.10").version == "1.19"
     assert onnx_runtime_of("27.01").opset == 26
 
@@ -205,7 +205,7 @@ ensemble_scheduling { step { model_name: "%s" model_version: -1
         ((8, "net", "data"), "ensemble tensor x is mapping to non-existing input data in model net"),
     ):
         config.write_text(ensemble % arguments)
-        found = errors(generator.check(tmp_path))
+        found = errors(tritongen.check(tmp_path))
         assert [sentence in finding.message for finding in found] == ([True] if sentence else [])
 
 
@@ -222,15 +222,15 @@ def test_running_shows_what_reading_cannot(tmp_path):
         'output { name: "output" data_type: TYPE_FP32 dims: [ 3 ] } optimization { graph { level: 2 } }\n'
     )
     folder = write_model(tmp_path, "net", config, graph)
-    assert generator.check(tmp_path) == ()
-    (found,) = generator.check(tmp_path, run=True)
+    assert tritongen.check(tmp_path) == ()
+    (found,) = tritongen.check(tmp_path, run=True)
     assert (found.level, found.line) == ("warning", 1)
     assert (
         "a batch of 8 fails: onnx runtime error 1: Non-zero status code returned while running Reshape" in found.message
     )
     sample = 'model_warmup { name: "w" batch_size: 8 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3 ] zero_data: true } } }'
     (folder / "config.pbtxt").write_text(config + sample)
-    (found,) = generator.check(tmp_path, run=True)
+    (found,) = tritongen.check(tmp_path, run=True)
     assert (found.level, found.line, found.stage) == ("error", 3, "load")
     assert found.message.startswith("Internal: failed to run warmup sample 'w': onnx runtime error 1: Non-zero")
 
@@ -255,7 +255,7 @@ def test_samples_are_run_as_the_server_runs_them(tmp_path, config, sample):
     """Other inputs are passed over, reshapes are done, files outside are not read: no error (all READY on 2.51.0)."""
     write_model(tmp_path / "repository", "net", config + sample)
     (tmp_path / "outside").mkdir()  # to read it would fail
-    assert errors(generator.check(tmp_path / "repository", run=True)) == []
+    assert errors(tritongen.check(tmp_path / "repository", run=True)) == []
 
 
 def test_scalars_and_outputs_that_are_not_listed(tmp_path):
@@ -268,7 +268,7 @@ def test_scalars_and_outputs_that_are_not_listed(tmp_path):
 input [ { name: "x" data_type: TYPE_FP32 dims: [ 2, 3 ] }, { name: "a" data_type: TYPE_FP32 dims: [ 1 ] } ]
 output [ { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }, { name: "b" data_type: TYPE_FP32 dims: [ 1 ] } ]"""
     write_model(tmp_path, "net", config, graph)
-    assert generator.check(tmp_path, run=True) == ()
+    assert tritongen.check(tmp_path, run=True) == ()
 
 
 def test_the_command(tritongen, tmp_path):
@@ -306,7 +306,7 @@ def test_the_command(tritongen, tmp_path):
         ran = tritongen(*call)
         assert (ran.status, sentence in ran.stderr) == (1 if call[1] == "none" else 2, True)
     with pytest.raises(RepositoryNotFound):
-        generator.check(tmp_path / "none")
+        tritongen.check(tmp_path / "none")
 
 
 def test_lines():

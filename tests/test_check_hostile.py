@@ -12,10 +12,10 @@ import pytest
 from check_configs import CONFIG, errors
 from helpers import SMALL_CONFIG, small_onnx, write_model
 
-import generator
+import tritongen
+from generator.checker.findings import Finding
+from generator.checker.rules.onnx_model import LARGEST_LOCATION
 from generator.commands.check import not_judged
-from generator.findings import Finding
-from generator.rules.model_file import LARGEST_LOCATION
 
 HOSTILE_NAMES = ["a b", "a%2Fb", 'quo"te', "new\nline", "ünï", "%s{}", "-rf", "::error::", "..."]
 
@@ -57,22 +57,22 @@ def test_paths_that_escape(tmp_path):
     (repository / "config" / "config.pbtxt").symlink_to(outside)
     opened = opened_files(repository)
     assert str(outside) not in opened
-    found = {finding.model: finding for finding in generator.check(repository)}
+    found = {finding.model: finding for finding in tritongen.check(repository)}
     assert "is outside model directory" in found["labels"].message
     assert "'../../../outside.txt' are outside" in found["warmup"].message
     assert "has data outside the model's folder" in found["external"].message
     assert "has data outside the model's folder" in found["long"].message
     for name in ("filename", "linked", "elsewhere", "config"):
         assert "leads out of the repository, and was not read" in found[name].message
-    assert errors(generator.check(repository, release="26.02"))
+    assert errors(tritongen.check(repository, release="26.02"))
 
 
 def opened_files(repository):
     """Every file that a check opens, by Python's audit hook."""
     code = (
-        "import sys, generator\nfrom generator import checking, judge\nopened = []\n"
+        "import sys, tritongen\nfrom generator.checker import model, repository\nopened = []\n"
         "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
-        f"generator.check({str(repository)!r})\nprint('\\n'.join(opened))"
+        f"tritongen.check({str(repository)!r})\nprint('\\n'.join(opened))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return [os.path.realpath(line) for line in done.stdout.splitlines()]
@@ -96,7 +96,7 @@ def test_files_that_are_too_large_or_none(tmp_path):
     (write_model(tmp_path, "folder") / "config.pbtxt").unlink()
     (tmp_path / "folder" / "config.pbtxt").mkdir()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {finding.model: finding for finding in errors(generator.check(tmp_path))}
+    found = {finding.model: finding for finding in errors(tritongen.check(tmp_path))}
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
     assert "Protobuf parsing failed" in found["sparse"].message
     assert "it has more than 4 MiB and was not read" in found["large"].message
@@ -118,10 +118,10 @@ def test_pipes_are_not_waited_for(tmp_path, name):
     (folder / "warmup").mkdir()
     (folder / "labels.txt").write_text("a\n" * 1000)
     (folder / "warmup" / "x").write_bytes(bytes(4 * 3 * 224 * 224))
-    assert errors(generator.check(tmp_path)) == []
+    assert errors(tritongen.check(tmp_path)) == []
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    assert errors(generator.check(tmp_path))
+    assert errors(tritongen.check(tmp_path))
 
 
 def test_what_may_not_be_read(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_what_may_not_be_read(tmp_path, monkeypatch):
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
-    (found,) = generator.check(tmp_path)
+    (found,) = tritongen.check(tmp_path)
     assert (found.level, found.rule) == ("error", "unreadable")
     assert found.message == f"{tmp_path}/closed: permission denied"
 
@@ -160,7 +160,7 @@ def test_names_that_are_not_read(tmp_path):
     (write_model(tmp_path, "link") / "config.pbtxt").unlink()
     (tmp_path / "link" / "config.pbtxt").symlink_to("nowhere")
     (write_model(tmp_path, "zero", CONFIG) / "1").rename(tmp_path / "zero" / "0")
-    found = {finding.model: finding for finding in generator.check(tmp_path)}
+    found = {finding.model: finding for finding in tritongen.check(tmp_path)}
     assert found["named"].message == "Config.pbtxt is not read"
     assert found["key"].fix == "did you mean intra_op_thread_count?"
     assert (found["link"].level, found["link"].rule) == ("error", "broken-link")
@@ -189,7 +189,7 @@ def test_a_pointer_of_git_lfs(tmp_path):
     """Said, and what gets the file."""
     folder = write_model(tmp_path, "net", CONFIG)
     (folder / "1" / "model.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    (found,) = errors(generator.check(tmp_path))
+    (found,) = errors(tritongen.check(tmp_path))
     assert found.fix == "it is a pointer of Git LFS: `git lfs pull`"
 
 
@@ -200,7 +200,7 @@ def test_openvino_is_in_the_image(tmp_path):
         "net",
         SMALL_CONFIG + 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }',
     )
-    assert errors(generator.check(tmp_path)) == []
+    assert errors(tritongen.check(tmp_path)) == []
 
 
 @pytest.mark.parametrize("folder", ["net", "net/1", "empty"])
@@ -219,7 +219,7 @@ def test_nothing_is_executed(tmp_path):
     (folder / "libtriton_mine.so").write_bytes(b"\x7fELF")
     python = write_model(tmp_path, "python", CONFIG.replace('"onnxruntime"', '"python"'))
     (python / "1" / "model.py").write_text("raise SystemExit('executed')")
-    found = generator.check(tmp_path)
+    found = tritongen.check(tmp_path)
     assert [(finding.level, finding.rule) for finding in found] == [("warning", "backend-is-not-judged")] * 2
 
 
@@ -227,7 +227,7 @@ def test_no_torch_or_onnxruntime_without_run(tmp_path):
     """A check of files imports neither."""
     write_model(tmp_path, "net", CONFIG)
     code = (
-        f"import sys, generator\ngenerator.check({str(tmp_path)!r})\n"
+        f"import sys, tritongen\ntritongen.check({str(tmp_path)!r})\n"
         "print(sorted({'torch', 'onnxruntime', 'onnxsim'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -237,7 +237,7 @@ def test_findings_are_json(tmp_path):
     """Each field by name."""
     write_model(tmp_path, "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 1001 ]"))
     ran = subprocess.run(
-        [sys.executable, "-m", "generator", "check", str(tmp_path), "--json"],
+        [sys.executable, "-m", "tritongen", "check", str(tmp_path), "--json"],
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,7 @@ import mutants
 import pytest
 from helpers import write_model
 
-import generator
+import tritongen
 
 BASE = (
     'backend: "onnxruntime" max_batch_size: 8 input { name: "input" data_type: TYPE_FP32 dims: [ 3, 4, 4 ] } '
@@ -72,7 +72,7 @@ CHANGED = [
 def check_says(tmp_path, config, sentence):
     """No error for None, else one with the sentence."""
     write_model(tmp_path, "net", config, mutants.small())
-    found = [finding.message for finding in generator.check(tmp_path) if finding.level == "error"]
+    found = [finding.message for finding in tritongen.check(tmp_path) if finding.level == "error"]
     assert found == [] if sentence is None else any(sentence in message for message in found), found
 
 
@@ -94,4 +94,4 @@ def test_bytes_that_are_no_utf8(tmp_path):
     for name, text, refused in (("comment", b"# \xff", False), ("string", b'metric_tags { key: "\xff" }', True)):
         folder = write_model(tmp_path / name, "net", BASE, mutants.small())
         (folder / "config.pbtxt").write_bytes(BASE.encode() + text)
-        assert any(finding.level == "error" for finding in generator.check(tmp_path / name)) == refused
+        assert any(finding.level == "error" for finding in tritongen.check(tmp_path / name)) == refused

@@ -5,7 +5,7 @@ from helpers import SMALL_CONFIG, run_program, write_model
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from mutants import lay_out, mutants
 
-import generator
+import tritongen
 from generator.server.verdicts import server_verdicts
 
 pytestmark = pytest.mark.server
@@ -62,7 +62,7 @@ def test_mutants_have_the_servers_verdict(tmp_path):
     verdicts = server_verdicts(tmp_path)
     assert len(verdicts) == len(found)
     assert {verdict.stage for verdict in verdicts.values()} >= {"ready", "poll", "load"}
-    assert differences(tmp_path, verdicts, generator.check(tmp_path)) == []
+    assert differences(tmp_path, verdicts, tritongen.check(tmp_path)) == []
 
 
 def test_server(tmp_path):

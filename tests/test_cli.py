@@ -13,7 +13,7 @@ from generator.cli import COMMANDS
 from generator.commands.list import RULE, cells, markdown, record
 from generator.commands.list import command as list_command
 from generator.networks import NETWORKS
-from generator.networks.counts import Counts
+from generator.networks.flops import Counts
 
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient", "fsspec", "botocore")
 LOADED = """
@@ -49,9 +49,9 @@ def test_help_names_every_command(tritongen):
 
 
 def test_the_api_is_light_until_used():
-    """`import generator` loads no torch; what is not there is an AttributeError."""
+    """`import tritongen` loads no torch; what is not there is an AttributeError."""
     code = (
-        "import generator, sys; assert 'torch' not in sys.modules; print(generator.__all__, hasattr(generator, 'nope'))"
+        "import tritongen, sys; assert 'torch' not in sys.modules; print(tritongen.__all__, hasattr(tritongen, 'nope'))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == (
@@ -231,7 +231,7 @@ def test_an_output_that_is_full():
     """`tritongen list > /dev/full` is one sentence."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "generator", "list", "-m", "dpn68"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+            [sys.executable, "-m", "tritongen", "list", "-m", "dpn68"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
             text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 1
@@ -248,7 +248,7 @@ def test_no_colour_where_nobody_sees_it(tritongen):
 def test_a_reader_that_leaves():
     """A pipe whose reader has gone ends without a traceback."""
     done = subprocess.run(
-        f"{sys.executable} -m generator list -m dpn68 | true",
+        f"{sys.executable} -m tritongen list -m dpn68 | true",
         shell=True,
         cwd=ROOT,
         capture_output=True,

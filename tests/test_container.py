@@ -9,9 +9,8 @@ import yaml
 from helpers import ROOT
 
 from generator.errors import BadOption
-from generator.served import Ports
-from generator.server.container import compose, container, docker_options, docker_run
-from generator.server.ports import on_address
+from generator.server.docker.container import compose, container, docker_options, docker_run
+from generator.server.ports import Ports, on_address
 
 GOLDEN = ROOT / "tests" / "golden" / "docker"
 

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generator.commands.list import RULE
 from generator.networks import INPUT_DIMS, NETWORKS, create, select
-from generator.networks.counts import Recorder, count, count_module
-from generator.networks.published_counts import figures, recount
+from generator.networks.flops import Recorder, count, count_module
+from generator.networks.paddle_flops import figures, recount
 
 # Parameters (M) and 2·MACs (G) by independent counts: PaddleClas, timm and torchvision agree on them.
 TRUE = {

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, contents
 from tiny_networks import FOUR, of
 
-import generator
+import tritongen
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}
@@ -40,7 +40,7 @@ used = os.statvfs(disk)
 with open(disk / "filler", "wb") as filler:
     filler.write(bytes(used.f_bavail * used.f_bsize - free))
 build = [sys.executable, "-c", "import sys, generator, tiny_networks\\n"
-         "generator.build(tiny_networks.FOUR, output=sys.argv[1], seed=2, jobs=2)", disk / "models"]
+         "tritongen.build(tiny_networks.FOUR, output=sys.argv[1], seed=2, jobs=2)", disk / "models"]
 done = subprocess.run(build, capture_output=True, text=True)
 (kept / "said").write_text(done.stderr.strip().splitlines()[-1] if done.returncode else "")
 shutil.copytree(disk / "models", kept / "after")
@@ -76,7 +76,7 @@ models = Path(sys.argv[1])
 def lose(network, step):
     if step == "published":
         os.chmod(eval(sys.argv[2]), 0o555)
-generator.build(tiny_networks.FOUR, output=models, seed=2, jobs=1, on_step=lose)
+tritongen.build(tiny_networks.FOUR, output=models, seed=2, jobs=1, on_step=lose)
 """
 
 
@@ -99,6 +99,6 @@ def test_a_permission_that_is_lost(tmp_path, states, lost):
     assert check_each(contents(models), states) >= 1
     for folder in (models.parent, *models.parent.rglob("*")):
         folder.chmod(0o755)
-    assert generator.build(FOUR, output=models, seed=2, jobs=1).failed == {}
+    assert tritongen.build(FOUR, output=models, seed=2, jobs=1).failed == {}
     assert contents(models) == contents(states[1])
     assert [path.name for path in models.parent.iterdir()] == ["models"]

@@ -12,11 +12,10 @@ import yaml
 from helpers import SMALL_CONFIG, run_program, write_model
 
 from generator.errors import BadOption, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
-from generator.served import Ports
-from generator.server import docker, engine_cache
-from generator.server.container import docker_options
-from generator.server.ports import free_ports
-from generator.server.source import of_folder
+from generator.repository.source import of_folder
+from generator.server.docker import engine, engine_cache
+from generator.server.docker.container import docker_options
+from generator.server.ports import Ports, free_ports
 
 TENSORRT = """
 optimization { execution_accelerators { gpu_execution_accelerator {
@@ -45,7 +44,7 @@ def _cache_home(tmp_path, monkeypatch):
 
 def planned(repository, options):
     """The container of a folder, and its configs."""
-    return docker.planned(of_folder(repository), Ports(), options)
+    return engine.planned(of_folder(repository), Ports(), options)
 
 
 def test_the_folder_for_engines(tmp_path, cache_home):
@@ -71,7 +70,7 @@ def test_which_engines_will_be_built(tmp_path):
         (cache / f"{name}-fp16" / file).touch()
     missing = engine_cache.missing_engines(cache, configs)
     assert missing == ["three", "two"]
-    assert list(docker.notes(of, options, configs, cache, missing)) == [
+    assert list(engine.notes(of, options, configs, cache, missing)) == [
         "without configs/t4-fp16.pbtxt, so by config.pbtxt: plain",
         f"2 TensorRT engines will be built, which takes minutes: three, two ({cache})",
     ]
@@ -104,7 +103,7 @@ def test_repositories_that_a_container_cannot_serve(tmp_path):
     assert caught.value.hint == "there: t4-fp16"
     of, _ = planned(with_variants(tmp_path / "a:b", "net"), docker_options("t4", "fp16"))
     with pytest.raises(TritongenError, match=r"docker cannot mount .*a:b: it has a colon"):
-        docker.check_mountable(of)
+        engine.check_mountable(of)
     (repository / "linked").symlink_to(tmp_path / "a:b" / "net")
     with pytest.raises(RepositoryNotFound, match=r"linked leads out of it, and the container sees no other folder"):
         planned(repository, docker_options("t4", "fp16"))
@@ -148,7 +147,7 @@ def test_a_container_that_refuses_a_model(fake_docker, tmp_path, cache_home):
     )
     with_variants(tmp_path / "repository", "net")
     ports = free_ports()
-    serving = docker.serve(tmp_path / "repository", options=docker_options("t4", "fp16"), ports=ports)
+    serving = engine.serve(tmp_path / "repository", options=docker_options("t4", "fp16"), ports=ports)
     with pytest.raises(ServerFailed, match=r"^Triton refused net: Internal: no engine$"), serving:
         pytest.fail("it is not ready")
     assert f"stop -t 30 tritongen-{ports.grpc}" in calls.read_text()
@@ -159,7 +158,7 @@ def test_docker_itself_fails(fake_docker, tmp_path):
     """(Fake docker.) Its own word is the reason."""
     fake_docker("echo 'docker: Error response from daemon: could not select device driver' >&2; exit 125")
     write_model(tmp_path / "repository", "net")
-    serving = docker.serve(tmp_path / "repository", options=docker_options("cpu"), ports=free_ports())
+    serving = engine.serve(tmp_path / "repository", options=docker_options("cpu"), ports=free_ports())
     with pytest.raises(ServerFailed, match="could not select device driver"), serving:
         pytest.fail("it is not ready")
 
@@ -168,7 +167,7 @@ def test_a_container_that_was_left(fake_docker, tmp_path):
     """(Fake docker.) A `serve` that was killed leaves its container: said, with what stops it."""
     fake_docker("exit 1", ps="echo 0123456789ab")
     write_model(tmp_path / "repository", "net")
-    serving = docker.serve(tmp_path / "repository", options=docker_options("cpu"), ports=Ports())
+    serving = engine.serve(tmp_path / "repository", options=docker_options("cpu"), ports=Ports())
     with pytest.raises(TritongenError, match="there is a container tritongen-8001 already") as caught, serving:
         pytest.fail("it is not started")
     assert caught.value.hint == "`docker rm --force tritongen-8001` ends and removes it"
@@ -194,7 +193,7 @@ def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home):
     calls = fake_docker(f'exec {sys.executable} {tmp_path / "answers.py"} "$@"')
     with_variants(tmp_path / "repository", "one", "two")
     said, shown, ports = [], [], free_ports()
-    with docker.serve(
+    with engine.serve(
         tmp_path / "repository",
         options=docker_options("t4", "fp16"),
         ports=ports,
@@ -214,7 +213,7 @@ def test_ctrl_c_while_engines_are_built(fake_docker, tmp_path):
     calls = fake_docker("echo building; exec sleep 600")
     write_model(tmp_path / "repository", "net")
     ports = free_ports()
-    command = [sys.executable, "-m", "generator", "serve", "repository", "--engine", "docker", "--gpu", "cpu"]
+    command = [sys.executable, "-m", "tritongen", "serve", "repository", "--engine", "docker", "--gpu", "cpu"]
     command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
@@ -230,7 +229,7 @@ def test_no_docker_engine(monkeypatch, tmp_path):
     """No program, or one that finds no engine: said so, with what helps."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match="no Docker engine answers") as caught:
-        docker.check_engine()
+        engine.check_engine()
     assert "--print" in caught.value.hint
 
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from helpers import ROOT
 
-from generator import export as exporting
 from generator.errors import ExportFailed
-from generator.export import export
+from generator.graph import export as exporting
+from generator.graph.export import export
+from generator.graph.simplify import simplify
 from generator.networks import INPUT
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
-from generator.simplify import simplify
-from generator.spec import DenseNetShape, DPNShape
-from generator.weights.random import initialise
+from generator.networks.types import DenseNetShape, DPNShape
+from generator.weights.random_init import initialise
 
 SMALL = {
     "densenet": lambda: DenseNet(DenseNetShape(8, 4, (2, 2, 2, 2)), classes=1000, bn_eps=1e-5),

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from generator import image
 from generator.errors import ImageUnreadable
-from generator.spec import Preprocessing
+from generator.imagenet import images
+from generator.types import Preprocessing
 
 
 def test_a_grey_picture_has_the_values_of_the_formula():
     """(value / 255 - mean) / std, in each channel, [3,224,224] fp32."""
-    tensor = image.tensor(Image.new("RGB", (640, 480), (128, 64, 255)), Preprocessing())
+    tensor = images.tensor(Image.new("RGB", (640, 480), (128, 64, 255)), Preprocessing())
     assert tensor.shape == (3, 224, 224)
     assert tensor.dtype == np.float32
     expected = [(128 / 255 - 0.485) / 0.229, (64 / 255 - 0.456) / 0.224, (255 / 255 - 0.406) / 0.225]
@@ -23,7 +23,7 @@ def test_the_centre_is_cropped_after_resizing():
     """A white square in the middle of a wide picture ends in the middle of the tensor."""
     picture = Image.new("RGB", (1024, 512))
     picture.paste((255, 255, 255), (512 - 100, 256 - 100, 512 + 100, 256 + 100))
-    bright = image.tensor(picture, Preprocessing())[0] > 0
+    bright = images.tensor(picture, Preprocessing())[0] > 0
     rows, columns = np.flatnonzero(bright.any(axis=1)), np.flatnonzero(bright.any(axis=0))
     assert (rows[0], rows[-1]) == (62, 161)  # 224 / 2 ± 50
     assert (columns[0], columns[-1]) == (62, 161)
@@ -32,7 +32,7 @@ def test_the_centre_is_cropped_after_resizing():
 @pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3), (224, 224)])
 def test_any_size(size):
     """Slivers and dots are resized too."""
-    assert image.tensor(Image.new("RGB", size), Preprocessing()).shape == (3, 224, 224)
+    assert images.tensor(Image.new("RGB", size), Preprocessing()).shape == (3, 224, 224)
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "webp", "bmp", "tiff", "jpeg"])
@@ -40,21 +40,21 @@ def test_any_format(tmp_path, kind):
     """What Pillow writes is read, whatever its mode."""
     mode = "L" if kind == "gif" else "CMYK" if kind in ("tiff", "jpeg") else "RGB"
     Image.new(mode, (300, 300)).save(tmp_path / f"picture.{kind}")
-    assert image.load(tmp_path / f"picture.{kind}").mode == "RGB"
+    assert images.load(tmp_path / f"picture.{kind}").mode == "RGB"
 
 
 def test_sixteen_bits_are_scaled(tmp_path):
     """A 16-bit grey is the same grey in 8 bits, not white."""
     Image.fromarray(np.full((300, 300), 128 << 8, np.uint16)).save(tmp_path / "deep.png")
-    assert image.load(tmp_path / "deep.png").getpixel((5, 5)) == (128, 128, 128)
+    assert images.load(tmp_path / "deep.png").getpixel((5, 5)) == (128, 128, 128)
 
 
 def test_a_sliver_needs_no_gigabytes():
     """Only its middle is resized, and the middle is what is seen."""
     picture = Image.new("RGB", (100_001, 1))
     picture.putpixel((50_000, 0), (255, 255, 255))
-    assert image.without_far_ends(picture).size[0] <= 5
-    assert image.tensor(picture, Preprocessing())[0, 112, 112] > image.tensor(picture, Preprocessing())[0, 112, 0]
+    assert images.without_far_ends(picture).size[0] <= 5
+    assert images.tensor(picture, Preprocessing())[0, 112, 112] > images.tensor(picture, Preprocessing())[0, 112, 0]
 
 
 def test_the_camera_was_turned(tmp_path):
@@ -62,10 +62,10 @@ def test_the_camera_was_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    assert image.load(tmp_path / "turned.jpg").size == (20, 40)
+    assert images.load(tmp_path / "turned.jpg").size == (20, 40)
 
 
-PHOTOGRAPH = image.PHOTOGRAPHS[0].read_bytes()
+PHOTOGRAPH = images.PHOTOGRAPHS[0].read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_broken_file_is_one_sentence(tmp_path, name, content, why):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ImageUnreadable) as caught:
-        image.load(tmp_path / name)
+        images.load(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name} is not a readable image: ")
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)

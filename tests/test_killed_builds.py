@@ -14,7 +14,7 @@ from s3_server import LOCK
 from test_side_by_side import BUILD_FOUR, script
 from tiny_networks import FOUR, of
 
-import generator
+import tritongen
 
 KILLS = 50
 KILLS_IN_S3 = 8
@@ -57,7 +57,7 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
             if model:
                 onnxruntime.InferenceSession(model[f"{network.name}/1/model.onnx"])
         seen.add(sum(of(found, network) == of(new, network) for network in FOUR))
-        assert generator.build(FOUR, output=repository, seed=2, jobs=1).failed == {}
+        assert tritongen.build(FOUR, output=repository, seed=2, jobs=1).failed == {}
         assert contents(repository) == new
         assert [path.name for path in repository.parent.iterdir()] == ["models"]
     assert killed > KILLS // 4  # a build that had ended would tell nothing
@@ -75,8 +75,8 @@ IN_S3 = NEW.replace(
 def test_killed_while_it_writes_to_s3(s3, tmp_path, states, monkeypatch, first):
     """Each object is the old or the new one, a config stands only where all that it names does; then as above."""
     old, new = map(contents, states)
-    monkeypatch.setattr("generator.s3.lease.LEASE_S", 3.0)
-    monkeypatch.setattr("generator.s3.lease.RENEWED_EVERY_S", 0.3)
+    monkeypatch.setattr("generator.repository.s3.lease.LEASE_S", 3.0)
+    monkeypatch.setattr("generator.repository.s3.lease.RENEWED_EVERY_S", 0.3)
     moments = random.Random(1)  # noqa: S311 (moments, no keys)
     seen = set()
     for number in range(KILLS_IN_S3 // 2):
@@ -102,7 +102,7 @@ def test_killed_while_it_writes_to_s3(s3, tmp_path, states, monkeypatch, first):
                 onnxruntime.InferenceSession(model[f"{network.name}/1/model.onnx"])
         seen.add(sum(content == new[name] for name, content in found.items()))
         time.sleep(4)  # its lock is void then
-        assert generator.build(FOUR, output=s3.url(prefix), seed=2, jobs=1).failed == {}
+        assert tritongen.build(FOUR, output=s3.url(prefix), seed=2, jobs=1).failed == {}
         assert s3.contents(prefix) == new
         assert not list((tmp_path / "cache" / "tritongen" / "staging").iterdir())
     assert len(seen) > KILLS_IN_S3 // 4

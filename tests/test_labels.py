@@ -8,7 +8,7 @@ from helpers import onnx_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.errors import LabelsUnusable
-from generator.labels import IMAGENET, read_labels
+from generator.imagenet.labels import IMAGENET, read_labels
 
 
 @pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"cat\rdog", b"\xef\xbb\xbfcat\n  dog \n\n"])

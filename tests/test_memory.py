@@ -5,11 +5,12 @@ import pytest
 from helpers import small_onnx
 from tiny_networks import TINY_DPN, good, own
 
-from generator import memory, networks
-from generator.memory import BASE_BYTES, GIB, budget_bytes, needed_bytes
-from generator.networks.own import onnx_network
-from generator.spec import BuildOptions
-from generator.to_do import Job
+from generator import networks
+from generator.builder import memory_budget
+from generator.builder.memory_budget import BASE_BYTES, GIB, budget_bytes, needed_bytes
+from generator.builder.staleness import Job
+from generator.config.types import BuildOptions
+from generator.networks.user_networks import onnx_network
 
 
 @pytest.mark.parametrize(
@@ -19,11 +20,11 @@ from generator.to_do import Job
 )
 def test_the_container(tmp_path, monkeypatch, limit, used, left):
     """Half of what its limit leaves, where that is less than the machine's; what is said goes before it."""
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory_budget, "CGROUP", tmp_path)
     if limit:
         (tmp_path / "memory.max").write_text(limit)
         (tmp_path / "memory.current").write_text(used)
-    assert memory.left_in_container() == left
+    assert memory_budget.left_in_container() == left
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
     assert budget_bytes(None) == min(left, Free.available) / 2
     assert budget_bytes(1.5) == 1.5 * GIB
@@ -49,6 +50,6 @@ def test_needs(tmp_path):
     assert 2.3e9 < needed(large) < 2.6e9  # 2.4
     path = tmp_path / "net.onnx"
     path.write_bytes(small_onnx().SerializeToString())
-    assert needed(onnx_network(path)) == BASE_BYTES + memory.COPIES_OF_FILE * path.stat().st_size
+    assert needed(onnx_network(path)) == BASE_BYTES + memory_budget.COPIES_OF_FILE * path.stat().st_size
     path.write_bytes(b"\xff")
     assert needed(onnx_network(path)) == BASE_BYTES

@@ -21,8 +21,8 @@ from onnx_bytes import (
     without_data,
 )
 
-from generator import onnx_header
-from generator.onnx_header import read_header
+from generator.graph import header as onnx_header
+from generator.graph.header import read_header
 
 
 def with_initializers(*made):

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto
 from onnx_bytes import branches, external, field, functions, sparse_tensors, varint, without_data
 
-from generator import onnx_header
-from generator.onnx_header import HeaderUnreadable, read_header
+from generator.graph import header as onnx_header
+from generator.graph.header import HeaderUnreadable, read_header
 
 SECONDS = 1
 

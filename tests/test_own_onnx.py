@@ -12,10 +12,10 @@ from onnx import TensorProto, helper
 from own_onnx import MATRIX, config, linear, provenance, relu, rows, served
 from tritonclient.grpc.model_config_pb2 import DataType
 
-import generator
-from generator import onnx_file
-from generator.datatypes import TYPES, numpy_type
+import tritongen
 from generator.errors import BadOption, NotServable, OnnxUnreadable
+from generator.graph import load
+from generator.graph.datatypes import TYPES, numpy_type
 
 DATATYPES = [name.removeprefix("TYPE_").lower() for name in TYPES]
 
@@ -34,7 +34,7 @@ def with_data(entries):
 def test_what_is_not_there(tmp_path):
     """A wrong call: nothing is begun."""
     with pytest.raises(BadOption, match=r"model\.onnx: there is no such file"):
-        generator.build(generator.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
+        tritongen.build(tritongen.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
 
 
@@ -162,7 +162,7 @@ def test_external_data_are_folded_in(build, layout):
 
 def test_data_too_large_to_fold_in(build, monkeypatch):
     """They are published beside the graph, recorded, and found there; the graph is as it was, and says why."""
-    monkeypatch.setattr(onnx_file, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(load, "IN_MEMORY_BYTES", 1000)
     weight = rows(30, 20)
     Path("data").mkdir()
     Path("data/w.bin").write_bytes(weight.tobytes())
@@ -185,7 +185,7 @@ def test_data_too_large_to_fold_in(build, monkeypatch):
 @pytest.mark.parametrize("rows_given", ["N", 4])
 def test_a_large_model_with_a_batch_of_its_own(build, monkeypatch, rows_given):
     """An open batch is one; a fixed one stays, since nobody looks at such a graph."""
-    monkeypatch.setattr(onnx_file, "IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(load, "IN_MEMORY_BYTES", 10)
     Path("w.bin").write_bytes(MATRIX.tobytes())
     model = with_data({"location": "w.bin"})
     for value in (*model.graph.input, *model.graph.output):
@@ -202,7 +202,7 @@ def test_a_large_model_with_a_batch_of_its_own(build, monkeypatch, rows_given):
 @pytest.mark.parametrize("location", ["model.onnx", "./model.onnx", "model.onnx/w.bin"])
 def test_large_data_in_the_way_of_the_graph(build, monkeypatch, location):
     """A graph cannot be published under the name of its own data."""
-    monkeypatch.setattr(onnx_file, "IN_MEMORY_BYTES", 10)
+    monkeypatch.setattr(load, "IN_MEMORY_BYTES", 10)
     if location.endswith("bin"):
         Path("model.onnx").mkdir()
     Path(location).write_bytes(MATRIX.tobytes())

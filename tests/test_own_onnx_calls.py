@@ -8,9 +8,9 @@ import pytest
 from helpers import onnx_model
 from own_onnx import MATRIX, config, linear, relu
 
-import generator
-from generator import onnx_file
-from generator.errors import BadOption
+import tritongen
+from generator.errors import BadOption, VerificationFailed
+from generator.graph import load
 
 
 def test_two_builds_are_the_same_bytes(build, tmp_path):
@@ -103,8 +103,8 @@ def test_a_normalisation_of_images(shape, together):
     Path("model.onnx").write_bytes(model.SerializeToString())
     dims = [8 if dim in ("H", "W") else dim for dim in shape]
     inputs = ["x".join(map(str, [1, *dims[1:]] if together and dims[0] == "N" else dims[1:]))]
-    image = generator.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=9)
-    report = generator.build(generator.onnx_network("model.onnx", inputs=inputs, image=image))
+    image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=9)
+    report = tritongen.build(tritongen.onnx_network("model.onnx", inputs=inputs, image=image))
     if together and dims[0] == 4:
         assert "no square RGB image goes into [4,3,8,8]" in str(report.failed["model"])
         return
@@ -116,15 +116,15 @@ def test_a_normalisation_of_images(shape, together):
 
 def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):
     """What is served is held to the file as given."""
-    read = onnx_file.read
+    read = load.read
 
     def damaged(path, dims):
         exported = read(path, dims)
         exported.model.graph.initializer[0].raw_data = (MATRIX + 1).tobytes()
         return exported
 
-    monkeypatch.setattr(onnx_file, "read", damaged)
-    with pytest.raises(generator.errors.VerificationFailed, match="its answers differ from those of the file as given"):
+    monkeypatch.setattr(load, "read", damaged)
+    with pytest.raises(VerificationFailed, match="its answers differ from those of the file as given"):
         build(linear())
     assert not Path("model_repository").exists()
 

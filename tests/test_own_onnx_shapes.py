@@ -12,8 +12,7 @@ from helpers import onnx_model
 from own_onnx import MATRIX, config, provenance, relu, rows, served
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-import generator
-from generator.errors import BadOption
+from generator.errors import BadOption, VerificationFailed
 
 
 def centred(rows):
@@ -178,6 +177,6 @@ def test_a_batch_that_fails_beyond_two_rows(build):
         {"y": ["fp32", "N", 2]},
         {"table": np.zeros(3, np.float32), "first": np.array([0])},
     )  # fmt: skip
-    with pytest.raises(generator.errors.VerificationFailed, match="it does not answer batches of 1, 4, 8: "):
+    with pytest.raises(VerificationFailed, match="it does not answer batches of 1, 4, 8: "):
         build(model)
     assert not Path("model_repository").exists()

@@ -12,11 +12,13 @@ import pytest
 import tritonclient.grpc as triton
 from helpers import onnx_model, run_program, serving
 
-import generator
-from generator import image, onnx_file, samples
-from generator.client import wire_type
+import tritongen
+from generator.graph import load
+from generator.imagenet import images
 from generator.server import probe
-from generator.spec import Preprocessing
+from generator.server.client import wire_type
+from generator.types import Preprocessing
+from generator.verify import samples
 
 pytestmark = pytest.mark.server
 
@@ -91,15 +93,15 @@ def _served(tmp_path_factory):
     labels = folder / "labels.txt"
     labels.write_text("\n".join(CLASSES))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "IN_MEMORY_BYTES", 1000)  # what `external` exceeds
+        patch.setattr(load, "IN_MEMORY_BYTES", 1000)  # what `external` exceeds
         for name, model in own_graphs().items():
             path = folder / f"{name}.onnx"
             onnx.save(model, path, save_as_external_data=name == "external", location="w.bin", size_threshold=0)
             picture = (
-                generator.ImageInput(MEAN, STD) if "photo" in [value.name for value in model.graph.input] else None
+                tritongen.ImageInput(MEAN, STD) if "photo" in [value.name for value in model.graph.input] else None
             )
-            network = generator.onnx_network(path, image=picture)
-            made = generator.build(network, output=repository, labels=labels if name in ("first", "last") else None)
+            network = tritongen.onnx_network(path, image=picture)
+            made = tritongen.build(network, output=repository, labels=labels if name in ("first", "last") else None)
             assert made.failed == {}
     with serving(repository) as running:
         yield running
@@ -153,11 +155,11 @@ def test_which_are_batched(served):
 def test_infer_takes_a_network_of_ones_own(served, name, labels):
     """Its size, its channels first or last, its mean and deviation, its labels; with or without a batch."""
     answer = run_program(
-        "infer", image.PHOTOGRAPHS[0], "--model", name, "--top", 8, "--url", served.url, "--json",
+        "infer", images.PHOTOGRAPHS[0], "--model", name, "--top", 8, "--url", served.url, "--json",
         cwd=served.repository,
     )  # fmt: skip
     assert answer.status == 0, answer.stderr
-    photograph = image.tensor(image.load(image.PHOTOGRAPHS[0]), Preprocessing(73, 64, MEAN, STD))
+    photograph = images.tensor(images.load(images.PHOTOGRAPHS[0]), Preprocessing(73, 64, MEAN, STD))
     session = onnxruntime.InferenceSession(served.repository.parent / f"{name}.onnx")
     pixels = photograph.transpose(1, 2, 0) if name == "last" else photograph
     (scores,) = session.run(None, {"photo": pixels[np.newaxis]})[0]
@@ -170,7 +172,7 @@ def test_infer_takes_a_network_of_ones_own(served, name, labels):
 
 def test_infer_refuses_what_takes_no_image(served):
     """One sentence that says what it takes."""
-    ran = run_program("infer", image.PHOTOGRAPHS[0], "--model", "mixed", "--url", served.url, cwd=served.repository)
+    ran = run_program("infer", images.PHOTOGRAPHS[0], "--model", "mixed", "--url", served.url, cwd=served.repository)
     assert ran.status == 1
     assert "error: mixed takes no image: its input is x TYPE_FP32 [4], ids/0:0 TYPE_INT64 [4]" in ran.stderr
 

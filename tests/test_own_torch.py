@@ -11,11 +11,14 @@ import torch
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
-import generator
-from generator import export, own_torch, samples
+import tritongen
+from generator.builder import prepare_torch
 from generator.errors import BadOption, ExportFailed, NetworkUnusable, VerificationFailed
-from generator.networks import own
-from generator.spec import Network, Plugin, TensorSpec, TorchNetwork
+from generator.graph import export
+from generator.networks import user_networks
+from generator.networks.types import Network, Plugin, TorchNetwork
+from generator.types import TensorSpec
+from generator.verify import samples
 
 NETS = '''
 import sys
@@ -87,7 +90,7 @@ def _folder(tmp_path, monkeypatch):
 
 def build(target, *inputs, **options):
     """What was built of a function, or what was said."""
-    report = generator.build(generator.torch_network(target, inputs=inputs), **options)
+    report = tritongen.build(tritongen.torch_network(target, inputs=inputs), **options)
     if report.failed:
         raise next(iter(report.failed.values()))
     return report.built[0]
@@ -174,9 +177,9 @@ def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expect
     assert written.max_batch_size == 8
     feeds = samples.feeds([TensorSpec(*entry) for entry in expected_inputs], 3, None)
     with torch.no_grad():
-        expected = own.imported(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
+        expected = user_networks.imported(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
-    for answer, want in zip(answers, own_torch.sequence(expected), strict=True):
+    for answer, want in zip(answers, prepare_torch.sequence(expected), strict=True):
         np.testing.assert_allclose(answer.reshape(want.shape), want.numpy(), rtol=1e-5)
 
 
@@ -281,14 +284,14 @@ def test_an_operator_that_onnx_does_not_have(capfd):
 @pytest.mark.usefixtures("folder")
 def test_a_graph_that_differs_is_not_published(monkeypatch):
     """What was exported is held to the module, batch by batch."""
-    simplify = own_torch.simplify
+    simplify = prepare_torch.simplify
 
     def damaged(*arguments):
         simplified = simplify(*arguments)
         simplified.model.graph.node[0].op_type = "Sub"
         return simplified
 
-    monkeypatch.setattr(own_torch, "simplify", damaged)
+    monkeypatch.setattr(prepare_torch, "simplify", damaged)
     with pytest.raises(VerificationFailed, match="scaled was not published: at batch 1 its answers differ from those"):
         build("nets:scaled", "8")
 
@@ -298,12 +301,12 @@ def test_what_a_plugin_says_of_its_network():
     """Labels and normalisation of its own are published; `--labels` goes before."""
     Path("own.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
     Path("given.txt").write_text("1\n2\n3\n4\n5\n6\n7\n")
-    image = generator.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
+    image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
     inputs = (TensorSpec("input", "TYPE_FP32", (3, 32, 32)),)
-    definition = TorchNetwork(own.imported("nets:picture"), inputs, image, Path("own.txt"))
+    definition = TorchNetwork(user_networks.imported("nets:picture"), inputs, image, Path("own.txt"))
     network = Network("mine", "Mine", Plugin("nets:network", lambda: definition), None)
     for given, expected in ((None, "a\n"), ("given.txt", "1\n")):
-        (built,) = generator.build(network, labels=given).built
+        (built,) = tritongen.build(network, labels=given).built
         assert (built.folder / "labels.txt").read_text().startswith(expected)
     assert config(built).parameters["tritongen.mean"].string_value == "0.1,0.2,0.3"
     assert config(built).parameters["tritongen.weights"].string_value == "plugin"

@@ -8,16 +8,19 @@ from helpers import SMALL_CONFIG, write_model
 from perf_runs import run
 from tritonclient.grpc import model_config_pb2
 
-from generator.client import preprocessing_of
-from generator.digests import digest_of_folder
 from generator.errors import BadOption, TritongenError, UnknownName, UsageError, WrongDevice
-from generator.served import Gpu, ServedModel
 from generator.server import gpus, probe
-from generator.spec import TensorSpec
-from perf import asked, servers, static, store
-from perf import device as devices
-from perf.servers import Variant, check_batches, choose, variants
-from perf.spec import Request
+from generator.server.client import preprocessing_of
+from generator.server.gpus import Gpu
+from generator.server.served_model import ServedModel
+from generator.system.files import digest_of_folder
+from generator.types import TensorSpec
+from perf import request as asked
+from perf.measure import device as devices
+from perf.measure import servers, static_repository
+from perf.measure.servers import Variant, check_batches, choose, variants
+from perf.runs import store
+from perf.runs.types import Request
 
 REQUEST = Request("cpu", ("fp32",))
 
@@ -160,7 +163,7 @@ optimization { execution_accelerators { gpu_execution_accelerator { name: "tenso
 def test_a_config_for_one_batch():
     """One instance, no queue, no cache of answers; TensorRT's min = opt = max, and an engine of its own."""
     config = text_format.Parse(GPU_CONFIG, model_config_pb2.ModelConfig())
-    made = static.static(config, 4)
+    made = static_repository.static(config, 4)
     assert config.max_batch_size == 8  # the user's is as it was
     assert (made.max_batch_size, made.instance_group[0].count) == (4, 1)
     assert not made.HasField("dynamic_batching")
@@ -181,16 +184,16 @@ def test_a_working_copy(tmp_path):
     (folder / "configs" / "t4-fp16.pbtxt").write_text(GPU_CONFIG.replace("max_batch_size: 8", "max_batch_size: 2"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for size in (1, 2):
-        static.write(tmp_path / "repo", tmp_path / f"copy{size}", ["small"], "t4-fp16", size)
+        static_repository.write(tmp_path / "repo", tmp_path / f"copy{size}", ["small"], "t4-fp16", size)
         copy = tmp_path / f"copy{size}" / "small"
         assert f"max_batch_size: {size}\n" in (copy / "config.pbtxt").read_text()
         assert [path.name for path in (copy / "configs").iterdir()] == ["t4-fp16.pbtxt"]
         assert (copy / "1" / "model.onnx").samefile(folder / "1" / "model.onnx")
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert static.largest_batches(tmp_path / "repo", ["small"], "t4-fp16") == {"small": 2}
+    assert static_repository.largest_batches(tmp_path / "repo", ["small"], "t4-fp16") == {"small": 2}
     (folder / "config.pbtxt").write_text("max_batch_size: many")
     with pytest.raises(TritongenError, match=r"needs .*config\.pbtxt, complete"):
-        static.largest_batches(tmp_path / "repo", ["small"], None)
+        static_repository.largest_batches(tmp_path / "repo", ["small"], None)
 
 
 def test_the_bytes_of_a_model(tmp_path):

@@ -16,11 +16,11 @@ from helpers import ROOT, SMALL_CONFIG, eventually, processes_of, run_program, s
 from onnx import TensorProto, helper
 from perf_calls import QUICK, cells, figures, kept
 
-from generator.server.embedded import serve
+from generator.server.embedded.engine import serve
 from generator.server.ports import free_ports
-from perf import store
-from perf.analyzer import find
-from perf.metrics import PARTS
+from perf.measure.analyzer import find
+from perf.runs import store
+from perf.runs.metrics import PARTS
 
 pytestmark = pytest.mark.server
 
@@ -74,7 +74,7 @@ def test_a_perf_analyzer_that_stalls_each_time(small_server, tmp_path):
 def test_a_server_that_dies_in_a_sweep(small, tmp_path):
     """The point that was being measured is marked, another server is started, and the rest has figures."""
     small = shutil.copytree(small, tmp_path / "repo")
-    line = [sys.executable, "-m", "generator", "perf", *QUICK, "-b", "1,8", "--repository", str(small)]
+    line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "-b", "1,8", "--repository", str(small)]
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         assert sweep.stderr is not None
         for said in sweep.stderr:
@@ -110,7 +110,7 @@ def test_a_server_that_is_gone(small, tmp_path):
     """A server that was attached to and dies: every point that is left says so, and the run ends."""
     small = shutil.copytree(small, tmp_path / "repo")
     with serving(small) as running:
-        line = [sys.executable, "-m", "generator", "perf", *QUICK, "-b", "1,8", "--url", running.url]
+        line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "-b", "1,8", "--url", running.url]
         with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
             assert sweep.stderr is not None
             for said in sweep.stderr:
@@ -129,7 +129,7 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
     arguments = ("perf", *QUICK, "-b", "1,2,4,8", "--url", small_server.url, "--resume")
     before = 0
     for number in range(20):
-        line = [sys.executable, "-m", "generator", *arguments]
+        line = [sys.executable, "-m", "tritongen", *arguments]
         with subprocess.Popen(
             line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as sweep:
@@ -163,7 +163,7 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
 
 def test_ctrl_c(small_server, tmp_path):
     """Exit status 130, where the rounds are kept, and nothing that still runs."""
-    line = [sys.executable, "-m", "generator", "perf", *QUICK, "--url", small_server.url]
+    line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "--url", small_server.url]
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         assert sweep.stderr is not None
         for said in sweep.stderr:

@@ -3,7 +3,7 @@
 import pytest
 from report_runs import disturbed_run, write
 
-from perf import store
+from perf.runs import store
 
 
 @pytest.fixture(name="run")

@@ -8,11 +8,11 @@ import pytest
 from perf_runs import repeat, report, run
 
 from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
-from perf import points, store
-from perf.metrics import COMPUTE, LATENCY, METRICS, PARTS
-from perf.plans import PLANS
-from perf.progress import rounds_left, time_left
-from perf.spec import PerfPoint, Session
+from perf.measure.plans import PLANS
+from perf.measure.progress import rounds_left, time_left
+from perf.runs import points, store
+from perf.runs.metrics import COMPUTE, LATENCY, METRICS, PARTS
+from perf.runs.types import PerfPoint, Session
 
 PLAN = PLANS["production", "quick"]
 ONE, TWO = PerfPoint("one", "fp32", 1), PerfPoint("two", "fp32", 8)

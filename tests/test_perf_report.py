@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from helpers import DATA
 
-from perf.analyzer import Analyzer, command, outcome, stalled_after_s
-from perf.plans import PLANS
-from perf.report import parse
-from perf.spec import PerfPoint, Report
+from perf.measure.analyzer import Analyzer, command, outcome, stalled_after_s
+from perf.measure.analyzer_csv import parse
+from perf.measure.plans import PLANS
+from perf.runs.types import PerfPoint, Report
 
 FORMS = DATA / "perf"
 

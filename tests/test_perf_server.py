@@ -10,12 +10,12 @@ from helpers import processes_of, run_program
 from perf_calls import QUICK, cells, figures, kept
 
 from generator.server import probe
-from generator.server.connect import DEFAULT_URL
-from perf import store
-from perf.analyzer import Analyzer, find, measure
-from perf.metrics import PARTS
-from perf.plans import PLANS
-from perf.spec import PerfPoint
+from generator.server.attach import DEFAULT_URL
+from perf.measure.analyzer import Analyzer, find, measure
+from perf.measure.plans import PLANS
+from perf.runs import store
+from perf.runs.metrics import PARTS
+from perf.runs.types import PerfPoint
 
 pytestmark = pytest.mark.server
 

@@ -10,11 +10,12 @@ import pytest
 from helpers import ROOT
 from perf_runs import CPU, run
 
-from generator.console import markdown
-from generator.served import Gpu
-from perf import asked, compare, exported, output, reference, table
-from perf.metrics import COMPUTE
-from perf.spec import Device, PerfPoint
+from generator.commands.console import markdown
+from generator.server.gpus import Gpu
+from perf import output, request
+from perf.runs import compare, export, published, tables
+from perf.runs.metrics import COMPUTE
+from perf.runs.types import Device, PerfPoint
 
 GOLDEN = ROOT / "tests" / "golden" / "perf"
 T4 = Device("t4", "Tesla T4", gpu=Gpu("Tesla T4", "GPU-aaaa", "550.54", "1590", "5001", "70.00", "41"))
@@ -79,7 +80,7 @@ def test_a_golden_csv(capsys):
     text = printed(capsys, run(ON_T4, device=T4, models=("densenet121", "dpn68")), as_csv=True)
     golden("t4.csv", text)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["published_ms"] for row in rows[:2]] == [reference.published("t4").latency_ms[PerfPoint(
+    assert [row["published_ms"] for row in rows[:2]] == [published.published("t4").latency_ms[PerfPoint(
         "densenet121", "fp16", size)].rstrip("0") for size in (1, 4)]  # fmt: skip
 
 
@@ -96,18 +97,18 @@ def test_the_json(capsys):
 
 def test_names_of_others_are_shown_not_obeyed():
     """A model's name comes from any server: no column ends in it, and no terminal obeys it."""
-    assert "| a\\|b |" in markdown(["Models"], [[table.title("a|b")]])
-    assert table.title("\x1b[2J") == "\\x1b[2J"
+    assert "| a\\|b |" in markdown(["Models"], [[tables.title("a|b")]])
+    assert tables.title("\x1b[2J") == "\\x1b[2J"
 
 
 def test_the_published_figures():
     """30 cells of each; V100 has no FP16; the odd ones as they were published."""
-    v100, t4 = reference.published("v100"), reference.published("t4")
+    v100, t4 = published.published("v100"), published.published("t4")
     assert (len(v100.latency_ms), v100.precisions) == (30, ("fp32",))
     assert (len(t4.latency_ms), t4.precisions) == (60, ("fp16", "fp32"))
     assert v100.latency_ms[PerfPoint("dpn68", "fp32", 1)] == "8.18"
     assert t4.latency_ms[PerfPoint("dpn131", "fp32", 8)] == "89.24904"
-    assert reference.published("cpu").latency_ms == {}
+    assert published.published("cpu").latency_ms == {}
 
 
 def test_the_published_tables_again(capsys):
@@ -152,25 +153,25 @@ def test_what_keeps_a_run_from_the_published():
     """The profile, the count, the cells that the page does not have."""
     v100 = Device("v100", "Tesla V100", gpu=T4.gpu)
     figures = {("dpn68", "fp16", 1): [5000] * 3, ("dpn68", "fp32", 1): [8000] * 3}
-    made = compare.with_published(run(figures, device=v100, models=("dpn68",)), reference.published("v100"))
+    made = compare.with_published(run(figures, device=v100, models=("dpn68",)), published.published("v100"))
     said = compare.summary(made)
     assert [cell.point.precision for cell in made.cells] == ["fp32"]
     assert "The page has no V100 FP16." in said
     assert "Not like for like" in said
     assert "10 requests; the page's figures are of 2,000" in said
     like = run({("dpn68", "fp32", 1): [8000] * 3}, device=v100, models=("dpn68",), plan=("published", "standard"))
-    said = compare.summary(compare.with_published(like, reference.published("v100")))
+    said = compare.summary(compare.with_published(like, published.published("v100")))
     assert not [words for words in ("Not like", "has no", "A round here") if words in said]
 
 
 def test_the_heads_of_the_csv_are_the_row():
     """No column of a row is left out."""
     stored = run(MIXED)
-    assert tuple(exported.row(stored, stored.results[0], reference.published("cpu"))) == exported.HEADS
+    assert tuple(export.row(stored, stored.results[0], published.published("cpu"))) == export.HEADS
 
 
 def test_a_page_without_the_device():
     """Said before anything is measured."""
     with pytest.raises(Exception, match="the page has no table of a CPU"):
-        asked.check(run(MIXED).run.request, ["published"])
+        request.check(run(MIXED).run.request, ["published"])
     assert CPU.name == "cpu"

@@ -7,10 +7,14 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-import generator
-from generator import pipeline, prepare, references, serving_options, simplify
+import tritongen
+from generator.builder import pipeline, prepare
+from generator.config import options as serving_options
+from generator.config.types import ServingOptions
 from generator.errors import BadOption, OutputFailed, UnknownName
-from generator.spec import DenseNetShape, DPNShape, Network, Published, ServingOptions
+from generator.graph import simplify
+from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.verify import references
 
 PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)
 TINY = (
@@ -28,7 +32,7 @@ def _tiny_networks(monkeypatch):
 def test_a_build(tmp_path):
     """Both models whole, certified, in the order of the table, and every step told."""
     told = []
-    report = generator.build(
+    report = tritongen.build(
         output=tmp_path / "repo", jobs=1, on_step=lambda network, step: told.append((network.name, step))
     )
     assert [model.network.name for model in report.built] == ["tiny-densenet", "tiny-dpn"]
@@ -52,7 +56,7 @@ def test_two_builds_are_the_same_bytes(tmp_path):
     """Nothing of the hour, the folder or the machine is in a repository."""
     contents = []
     for name in ("one", "two"):
-        generator.build(output=tmp_path / name)
+        tritongen.build(output=tmp_path / name)
         contents.append(
             {
                 path.relative_to(tmp_path / name): path.read_bytes()
@@ -65,7 +69,7 @@ def test_two_builds_are_the_same_bytes(tmp_path):
 
 def test_provenance(tmp_path):
     """It says what made the model, that its weights are random, and what was compared."""
-    generator.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
+    tritongen.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
     assert record["weights"] == {"random": True, "source": "random", "seed": 5, "bn_eps": 1e-5}
     assert record["options"] == {
@@ -98,10 +102,10 @@ def damaged(name, exported, rewrites, simplified=simplify.simplify):
 
 def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
     """The old one stays, the other model is built, the report says why."""
-    generator.build(output=tmp_path, seed=1)
+    tritongen.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
     monkeypatch.setattr(prepare, "simplify", damaged)
-    report = generator.build(output=tmp_path, seed=2, jobs=1)
+    report = tritongen.build(output=tmp_path, seed=2, jobs=1)
     assert [model.network.name for model in report.built] == ["tiny-dpn"]
     assert "tiny-densenet was not published: at batch 1 its answers differ" in str(report.failed["tiny-densenet"])
     assert (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes() == before
@@ -112,7 +116,7 @@ def test_verification_leaves_the_thread_count_alone(tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(references.THREADS + 1)
     try:
-        generator.build(["tiny-dpn"], output=tmp_path)
+        tritongen.build(["tiny-dpn"], output=tmp_path)
         assert torch.get_num_threads() == references.THREADS + 1
     finally:
         torch.set_num_threads(before)
@@ -137,19 +141,19 @@ def test_verification_leaves_the_thread_count_alone(tmp_path):
 def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, error, sentence):
     """No folder is made."""
     with pytest.raises(error, match=sentence):
-        generator.build(output=tmp_path / "repo", **options)
+        tritongen.build(output=tmp_path / "repo", **options)
     assert not (tmp_path / "repo").exists()
 
 
 def test_a_disk_that_refuses_in_the_middle(tmp_path):
     """The system lets no file grow past 50 kB: one sentence, the model that was there whole, nothing staged."""
-    generator.build(["tiny-densenet"], output=tmp_path / "repo", seed=1)
+    tritongen.build(["tiny-densenet"], output=tmp_path / "repo", seed=1)
     before = {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         with pytest.raises(OutputFailed, match=r"^cannot write .+/tiny-densenet/1/model.onnx: file too large$"):
-            generator.build(output=tmp_path / "repo", seed=2, jobs=1)
+            tritongen.build(output=tmp_path / "repo", seed=2, jobs=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()} == before
@@ -160,6 +164,6 @@ def test_an_output_that_is_a_file(tmp_path):
     """One sentence; the file stays."""
     (tmp_path / "repo").write_text("a file")
     with pytest.raises(OutputFailed, match=r"^cannot write .+/repo: file exists$"):
-        generator.build(output=tmp_path / "repo")
+        tritongen.build(output=tmp_path / "repo")
     assert (tmp_path / "repo").read_text() == "a file"
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]

@@ -76,13 +76,13 @@ def test_it_is_built_and_served(installed, tmp_path):
         ("import nosuchmodule\n", "error: broken:network gives no network: ModuleNotFoundError: No module named"),
         ("network = 3\n", "error: broken:network gives no network: it is of type int"),
         (
-            "from generator import TensorSpec, TorchNetwork\n"
+            "from tritongen import TensorSpec, TorchNetwork\n"
             "network = TorchNetwork(lambda: 1 / 0, (TensorSpec('x', 'TYPE_FP32', (3,)),))\n",
             "error: broken gives no network: ZeroDivisionError: division by zero (broken.py, line 2)",
         ),
         (
             "from torch import nn\n"
-            "from generator import TensorSpec, TorchNetwork\n"
+            "from tritongen import TensorSpec, TorchNetwork\n"
             "network = TorchNetwork(lambda: nn.Linear(3, 2), (TensorSpec('x', 'TYPE_FP32', (4,)),))\n",
             "error: broken gives no network: it ",
         ),

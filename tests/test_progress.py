@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from tiny_networks import FOUR
 
-from generator import console
-from generator.commands.progress import MANY, build_progress
+from generator.commands import console
+from generator.commands.build_progress import MANY, build_progress
 
 
 @pytest.fixture(name="terminal")

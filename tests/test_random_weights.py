@@ -7,10 +7,10 @@ import pytest
 import torch
 from helpers import ROOT
 
-from generator import image
+from generator.imagenet import images
 from generator.networks import select
-from generator.spec import Preprocessing
-from generator.weights.random import random_network, rounded
+from generator.types import Preprocessing
+from generator.weights.random_init import random_network, rounded
 
 HASH = """
 import hashlib, sys
@@ -53,7 +53,7 @@ def test_seeds_and_networks_differ():
 def test_logits_keep_a_trained_nets_scale(name):
     """In the deepest nets logits of photographs and noise stay in the units, and depend on the image."""
     module, weights = random_network(select([name])[0], 0)
-    photographs = [image.tensor(image.load(path), Preprocessing()) for path in image.PHOTOGRAPHS]
+    photographs = [images.tensor(images.load(path), Preprocessing()) for path in images.PHOTOGRAPHS]
     batch = torch.cat(
         [torch.tensor(photographs[0])[None], torch.tensor(photographs[1])[None], torch.randn(2, 3, 224, 224)]
     )

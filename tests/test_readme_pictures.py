@@ -4,8 +4,8 @@ import pytest
 from chart_structure import drawn, structure
 from helpers import ROOT
 
-from perf import store
 from perf.charts.draw import pictures
+from perf.runs import store
 
 CHARTS = sorted((ROOT / "docs" / "charts").glob("*.svg"))
 

@@ -9,12 +9,13 @@ from google.protobuf import text_format
 from helpers import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from generator.config.options import from_call, in_force
+from generator.config.render import check_templates, config_text, default_config, target_configs
+from generator.config.types import BuildOptions, Described
 from generator.errors import TemplateUnusable
 from generator.networks import NETWORKS, select
-from generator.render import check_templates, config_text, default_config, target_configs
-from generator.serving_options import from_call, in_force
-from generator.spec import BuildOptions, Described, Preprocessing, Signature, TensorSpec, Weights
-from generator.templates import quote
+from generator.system.templates import quote
+from generator.types import Preprocessing, Signature, TensorSpec, Weights
 
 SIGNATURE = Signature((TensorSpec("input", "TYPE_FP32", (3, 224, 224)),), (TensorSpec("output", "TYPE_FP32", (1000,)),))
 GOLDEN = ROOT / "tests" / "golden"
@@ -137,7 +138,10 @@ def test_a_template_of_the_users_own(tmp_path):
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("name: {{ model.nmae | quote }}", "line 1: 'generator.spec.ModelConfig object' has no attribute 'nmae'"),
+        (
+            "name: {{ model.nmae | quote }}",
+            "line 1: 'generator.config.types.ModelConfig object' has no attribute 'nmae'",
+        ),
         ("# one\n{{ modle }}", "line 2: 'modle' is undefined"),
         (OURS + "{% if model.dynamic_batching is none %}{{ only_unbatched }}{% endif %}", "'only_unbatched' is undef"),
         ("{% if %}", "line 1: Expected an expression"),

@@ -11,14 +11,15 @@ import pytest
 from helpers import ROOT, small_onnx
 from report_runs import IMAGE, SCRIPT, disturbed_run, write
 
-from generator.console import printable
-from generator.digests import digest_of_folder
-from perf import asked, compare, store
-from perf.charts.of_run import of_run
-from perf.metrics import COMPUTE
-from perf.page import cards
-from perf.page.render import html
-from perf.page.svg import inline
+from generator.commands.console import printable
+from generator.system.files import digest_of_folder
+from perf import request
+from perf.charts.choose import of_run
+from perf.html import model_cards
+from perf.html.inline_svg import inline
+from perf.html.render import html
+from perf.runs import compare, store
+from perf.runs.metrics import COMPUTE
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -161,12 +162,12 @@ def test_the_run_before_is_found(tmp_path):
         other = dataclasses.replace(now.run, id=name, began=began, **changes)
         write(tmp_path / "cpu" / f"{name}.jsonl", store.Stored(now.path, other))
     (tmp_path / "cpu" / "20261124T090000Z.jsonl").write_text("damaged\n")
-    found = asked.previous(tmp_path, now)
+    found = request.previous(tmp_path, now)
     assert found.run.id == "20261122T100000Z"
     elsewhere = dataclasses.replace(
         now, run=dataclasses.replace(now.run, device=dataclasses.replace(now.run.device, label="x"))
     )
-    assert asked.previous(tmp_path, elsewhere) is None
+    assert request.previous(tmp_path, elsewhere) is None
 
 
 @pytest.fixture(name="measured")
@@ -185,7 +186,7 @@ def _measured(build, tmp_path):
 
 def test_a_model_s_certificate_and_provenance(measured):
     """As the repository has them, where its bytes are those that were measured."""
-    (card,) = cards.cards(measured, Path(measured.run.request.repository))
+    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == ""
     assert [row[0] for row in card.certificate.rows][:3] == ["1", "4", "8"]
     facts = dict(card.facts)
@@ -202,8 +203,10 @@ def test_another_model_of_the_name(measured):
         dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest="0" * 64))
         for one in measured.repeats
     ]
-    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
-    assert (card.certificate, card.why) == (None, cards.OTHER_BYTES)
+    (card,) = model_cards.cards(
+        dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository)
+    )
+    assert (card.certificate, card.why) == (None, model_cards.OTHER_BYTES)
 
 
 HOSTILE = {
@@ -222,8 +225,8 @@ def test_a_model_that_was_changed(measured, tmp_path):
     """A file that is not the one that was measured has no certificate, whatever its provenance says."""
     with (tmp_path / "models" / "mynet" / "1" / "model.onnx").open("ab") as file:
         file.write(b"x")
-    (card,) = cards.cards(measured, tmp_path / "models")
-    assert (card.certificate, card.why) == (None, cards.OTHER_BYTES)
+    (card,) = model_cards.cards(measured, tmp_path / "models")
+    assert (card.certificate, card.why) == (None, model_cards.OTHER_BYTES)
 
 
 def test_a_name_that_leaves_the_repository(measured, tmp_path):
@@ -234,8 +237,10 @@ def test_a_name_that_leaves_the_repository(measured, tmp_path):
         models=(dataclasses.replace(measured.run.models[0], name="../mynet"),),
     )
     repeats = [dataclasses.replace(r, point=dataclasses.replace(r.point, model="../mynet")) for r in measured.repeats]
-    (card,) = cards.cards(dataclasses.replace(measured, run=run, repeats=tuple(repeats)), tmp_path / "models" / "inner")
-    assert (card.certificate, card.why) == (None, cards.NOT_AT_HAND)
+    (card,) = model_cards.cards(
+        dataclasses.replace(measured, run=run, repeats=tuple(repeats)), tmp_path / "models" / "inner"
+    )
+    assert (card.certificate, card.why) == (None, model_cards.NOT_AT_HAND)
 
 
 def test_a_server_whose_files_are_elsewhere(measured):
@@ -243,8 +248,10 @@ def test_a_server_whose_files_are_elsewhere(measured):
     repeats = [
         dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_digest=None)) for r in measured.repeats
     ]
-    (card,) = cards.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
-    assert (card.certificate, card.why) == (None, cards.NOT_KNOWN)
+    (card,) = model_cards.cards(
+        dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository)
+    )
+    assert (card.certificate, card.why) == (None, model_cards.NOT_KNOWN)
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -253,11 +260,11 @@ def test_provenance_that_is_none(measured, tmp_path, case):
     content = HOSTILE[case]
     path = tmp_path / "models" / "mynet" / "provenance.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    (card,) = cards.cards(measured, Path(measured.run.request.repository))
+    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == "its provenance.json is not one that this tritongen writes"
     path.unlink()
-    (card,) = cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == cards.NOT_AT_HAND
+    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
+    assert card.why == model_cards.NOT_AT_HAND
 
 
 def test_half_a_certificate(measured, tmp_path):
@@ -266,7 +273,7 @@ def test_half_a_certificate(measured, tmp_path):
     record = json.loads(path.read_text())
     for key in ("graph", "versions", "certificate"):
         path.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
-        (card,) = cards.cards(measured, Path(measured.run.request.repository))
+        (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
         assert card.why == "its provenance.json is not one that this tritongen writes"
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from helpers import ROOT, eventually
 
-from generator import repository
 from generator.errors import OutputFailed, TritongenError
-from generator.repository import publish, staging, write_model
+from generator.repository import folder as repository
+from generator.repository.folder import publish, staging, write_model
 
 
 def files(text):

@@ -6,8 +6,8 @@ from onnx import helper
 from onnx_graphs import answers, model_of, node, operators
 from rewrite_graphs import CONCAT, END, LAST, XYZ, cut, feeds_of, join, joined, net, rewritten, unknown
 
-from generator.rewrites import rewrite
-from generator.spec import REWRITES
+from generator.graph.rewrites import rewrite
+from generator.graph.types import REWRITES
 
 
 def test_a_concatenation_of_another_domain_is_not_flattened():

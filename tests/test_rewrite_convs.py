@@ -18,8 +18,8 @@ from rewrite_graphs import (
     unknown,
 )
 
-from generator.rewrites import rewrite
-from generator.spec import REWRITES
+from generator.graph.rewrites import rewrite
+from generator.graph.types import REWRITES
 
 CUT_CONVS = {
     "two slices": (net(CONV, cut(0, 5), cut(5, 8, "t"), read="st"), 2, 2),

@@ -21,13 +21,15 @@ from rewrite_graphs import (
     rewritten,
 )
 
-from generator.export import export
+from generator.graph.export import export
+from generator.graph.rewrites import rewrite
+from generator.graph.simplify import simplify
+from generator.graph.types import REWRITES
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
-from generator.rewrites import rewrite
-from generator.simplify import simplify
-from generator.spec import REWRITES, DenseNetShape, DPNShape, TensorSpec
-from generator.weights.random import initialise
+from generator.networks.types import DenseNetShape, DPNShape
+from generator.types import TensorSpec
+from generator.weights.random_init import initialise
 
 
 @pytest.mark.parametrize("operator", ["Conv", "Concat", "Slice", "Split"])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from generator.rules.onnx_io import ModelTensor, check_io
-from generator.rules.parameters import session_settings
-from generator.rules.refused import Refused
+from generator.checker.rules.outcomes import Refused
+from generator.checker.rules.session_parameters import session_settings
+from generator.checker.rules.tensors_match import ModelTensor, check_io
 
 INPUT = ModelTensor("input", "TYPE_FP32", (-1, 3, 224, 224))
 OUTPUT = ModelTensor("output", "TYPE_FP32", (-1, 1000))

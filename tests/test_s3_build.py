@@ -7,12 +7,12 @@ import pytest
 from helpers import contents, only
 from s3_server import LOCK
 
-import generator
-from generator.digests import digest_of
+import tritongen
 from generator.errors import BadOption
-from generator.s3 import bucket as bucket_module
-from generator.s3.bucket import Bucket
-from generator.s3.url import location
+from generator.repository.s3 import bucket as bucket_module
+from generator.repository.s3.bucket import Bucket
+from generator.repository.s3.url import location
+from generator.system.files import digest_of
 
 NAMES = ("1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp32.pbtxt", "configs/v100-fp16.pbtxt",
          "configs/v100-fp32.pbtxt", "labels.txt", "provenance.json")  # fmt: skip
@@ -20,8 +20,8 @@ NAMES = ("1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp
 
 def test_the_bytes_of_a_folder(s3, networks, tmp_path):
     """What is there is what a folder would hold; nothing is left of the lock, nor in the cache."""
-    report = generator.build(networks, output=s3.url("deep/er/models"), jobs=1)
-    generator.build(networks, output=tmp_path / "folder", jobs=1)
+    report = tritongen.build(networks, output=s3.url("deep/er/models"), jobs=1)
+    tritongen.build(networks, output=tmp_path / "folder", jobs=1)
     assert s3.contents("deep/er/models") == contents(tmp_path / "folder")
     assert [str(model.folder) for model in report.built] == [
         s3.url(f"deep/er/models/{name}") for name in ("one", "two")
@@ -32,7 +32,7 @@ def test_the_bytes_of_a_folder(s3, networks, tmp_path):
 
 def test_a_bucket_as_a_whole(s3, networks):
     """Without a prefix."""
-    generator.build(networks[0], output=f"s3://{s3.bucket}")
+    tritongen.build(networks[0], output=f"s3://{s3.bucket}")
     assert "one/config.pbtxt" in [entry["Key"] for entry in s3.client.list_objects_v2(Bucket=s3.bucket)["Contents"]]
 
 
@@ -41,7 +41,7 @@ def test_the_graph_first_and_the_config_last(s3, networks, tmp_path):
     for name in ("1/old.data", "2/model.onnx", "provenance.json"):
         s3.put(f"models/one/{name}", b'{"blake3_of_the_rest": "of another build"}')
     s3.requests.clear()
-    generator.build(networks[0], output=s3.url(), labels=tmp_path / "labels.txt")
+    tritongen.build(networks[0], output=s3.url(), labels=tmp_path / "labels.txt")
     written = [path.removeprefix("models/one/") for path in s3.written()]
     assert written[0] == "1/model.onnx"
     assert written[len(NAMES) - 2 : len(NAMES)] == ["provenance.json", "config.pbtxt"]
@@ -52,7 +52,7 @@ def test_the_graph_first_and_the_config_last(s3, networks, tmp_path):
 
 def test_data_of_a_graph_before_the_graph():
     """A graph names its data."""
-    from generator.s3.destination import upload_order
+    from generator.repository.s3.destination import upload_order
 
     names = ["config.pbtxt", "provenance.json", "configs/t4-fp16.pbtxt", "labels.txt", "1/model.onnx", "1/w/part.bin"]
     assert sorted(names, key=upload_order) == [
@@ -160,7 +160,7 @@ def test_staging_that_killed_builds_left(s3, networks, tmp_path):
         (places / name / "lock").touch()
     with (places / "living" / "lock").open("r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        generator.build(networks[0], output=s3.url())
+        tritongen.build(networks[0], output=s3.url())
         assert [path.name for path in places.iterdir()] == ["living"]
         assert (places / "living" / "models" / "net").is_dir()
 
@@ -169,11 +169,11 @@ def test_paths_that_no_triton_reads(s3, networks):
     """Beside a server that is not AWS's: refused before anything is built."""
     for dry_run in (True, False):
         with pytest.raises(BadOption, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
-            generator.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
+            tritongen.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
     assert s3.asked("PUT") == []
 
 
 def test_a_dry_run(s3, networks):
     """It reads, and writes nothing at all."""
-    assert only(generator.build(networks[0], output=s3.url(), dry_run=True)) == ("published", "it is not there")
+    assert only(tritongen.build(networks[0], output=s3.url(), dry_run=True)) == ("published", "it is not there")
     assert s3.asked("PUT", "POST", "DELETE") == []

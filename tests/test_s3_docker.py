@@ -10,11 +10,11 @@ from test_docker import with_variants
 
 from generator.commands.serve import write_container
 from generator.errors import BadOption
-from generator.served import Ports
-from generator.server import docker
-from generator.server.container import S3_VARIABLES, compose, container, docker_options, docker_run
-from generator.server.source import Source
-from generator.spec import S3Url
+from generator.repository.s3.url import S3Url
+from generator.repository.source import Source
+from generator.server.docker import engine
+from generator.server.docker.container import S3_VARIABLES, compose, container, docker_options, docker_run
+from generator.server.ports import Ports
 
 URL = "s3://http://minio.example:9000/models/prod"
 
@@ -51,8 +51,8 @@ def test_an_s3_that_a_container_does_not_reach(tmp_path):
     with_variants(tmp_path, "net")
     for host in ("localhost", "127.0.0.1", "127.1.2.3"):
         with pytest.raises(BadOption, match=f"^repository s3://models/prod: {host} is another host inside"):
-            docker.planned(source(tmp_path, f"s3://http://{host}:9000/models/prod"), Ports(), docker_options("cpu"))
-    of, _ = docker.planned(source(tmp_path, "s3://localhost-models/prod"), Ports(), docker_options("cpu"))
+            engine.planned(source(tmp_path, f"s3://http://{host}:9000/models/prod"), Ports(), docker_options("cpu"))
+    of, _ = engine.planned(source(tmp_path, "s3://localhost-models/prod"), Ports(), docker_options("cpu"))
     assert "--model-repository=s3://localhost-models/prod" in of.command
 
 
@@ -60,12 +60,12 @@ def test_credentials_that_are_not_there(tmp_path, monkeypatch):
     """Said before the start; a profile of this user's is not the container's."""
     with_variants(tmp_path, "net")
     options = docker_options("cpu")
-    of, configs = docker.planned(source(tmp_path, URL), Ports(), options)
+    of, configs = engine.planned(source(tmp_path, URL), Ports(), options)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
-    (said,) = docker.notes(of, options, configs, None, [])
+    (said,) = engine.notes(of, options, configs, None, [])
     assert said.startswith("AWS_ACCESS_KEY_ID is not set: ")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    assert list(docker.notes(of, options, configs, None, [])) == []
+    assert list(engine.notes(of, options, configs, None, [])) == []
 
 
 def test_what_is_printed_and_written(tmp_path, monkeypatch, capsys):

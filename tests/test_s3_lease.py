@@ -11,11 +11,11 @@ from helpers import eventually
 from s3_server import LOCK
 
 from generator.errors import StorageFailed, TritongenError
-from generator.s3 import lease
-from generator.s3.bucket import Bucket
-from generator.s3.destination import S3Destination
-from generator.s3.lease import leased
-from generator.s3.url import location
+from generator.repository.s3 import lease
+from generator.repository.s3.bucket import Bucket
+from generator.repository.s3.destination import S3Destination
+from generator.repository.s3.lease import leased
+from generator.repository.s3.url import location
 
 
 @pytest.fixture(name="bucket")

@@ -8,11 +8,11 @@ import pytest
 from helpers import SMALL_CONFIG, onnx_model, small_onnx, write_model
 from verdict_cases import CASES, lay_out
 
-from generator import check
 from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
-from generator.s3 import bucket as bucket_module
-from generator.s3.mirror import mirrored
-from generator.s3.url import location
+from generator.repository.s3 import bucket as bucket_module
+from generator.repository.s3.mirror import mirrored
+from generator.repository.s3.url import location
+from tritongen import check
 
 
 def test_what_check_says_of_a_folder(s3, tmp_path):
@@ -86,7 +86,7 @@ def test_no_room_for_it(s3, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("generator.s3.mirror.os.pwrite", full)
+    monkeypatch.setattr("generator.repository.s3.mirror.os.pwrite", full)
     with pytest.raises(OutputFailed, match=r"^cannot write \S+/net/1/model.onnx: no space left on device$"):
         check(s3.url())
 

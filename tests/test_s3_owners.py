@@ -4,15 +4,15 @@ import pytest
 from helpers import only
 from s3_server import LOCK
 
-import generator
-from generator import make
+import tritongen
+from generator.builder import build_model
 from generator.errors import StorageFailed
 
 
 def test_somebody_elses_model(s3, networks):
     """It is not replaced; the other network is built."""
     s3.put("models/one/config.pbtxt", b"by hand")
-    report = generator.build(networks, output=s3.url(), jobs=1)
+    report = tritongen.build(networks, output=s3.url(), jobs=1)
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
     assert [model.network.name for model in report.built] == ["two"]
     assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
@@ -30,7 +30,7 @@ def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
     """What files are called makes nobody their owner."""
     for name, content in THEIRS.items():
         s3.put(f"models/one/{name}", content)
-    report = generator.build(networks[0], output=s3.url(), dry_run=dry_run)
+    report = tritongen.build(networks[0], output=s3.url(), dry_run=dry_run)
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
     assert s3.contents("models/one") == THEIRS
 
@@ -38,21 +38,21 @@ def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
 def test_an_object_in_the_place_of_a_model(s3, networks):
     """No folder can be there, so none is made there."""
     s3.put("models/one", b"notes")
-    report = generator.build(networks[0], output=s3.url())
+    report = tritongen.build(networks[0], output=s3.url())
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
     assert s3.contents() == {"one": b"notes"}
 
 
 def test_somebody_elses_model_that_comes_meanwhile(s3, networks, monkeypatch):
     """Between the listing and the upload: it is not replaced either."""
-    prepared = make.verify
+    prepared = build_model.verify
 
     def slow(*arguments, **options):
         s3.put("models/one/config.pbtxt", b"by hand")
         return prepared(*arguments, **options)
 
-    monkeypatch.setattr(make, "verify", slow)
-    report = generator.build(networks[0], output=s3.url())
+    monkeypatch.setattr(build_model, "verify", slow)
+    report = tritongen.build(networks[0], output=s3.url())
     assert "was not made by tritongen" in str(report.failed["one"])
     assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
 
@@ -62,8 +62,8 @@ def test_folders_that_tools_draw(s3, networks):
     s3.put("models/")
     s3.put("models/one/")
     s3.put("models/one/1/")
-    assert only(generator.build(networks[0], output=s3.url())) == ("published", "it is not there")
-    assert only(generator.build(networks[0], output=s3.url())) == ("up to date", "")
+    assert only(tritongen.build(networks[0], output=s3.url())) == ("published", "it is not there")
+    assert only(tritongen.build(networks[0], output=s3.url())) == ("up to date", "")
     assert "one/1/" in s3.contents()
 
 
@@ -74,4 +74,4 @@ def test_a_key_that_the_client_would_cut(s3, built):
         built()
     assert s3.asked("DELETE") == [f"models/{LOCK}"]
     with pytest.raises(StorageFailed, match="stands in its name"):
-        generator.check(s3.url())
+        tritongen.check(s3.url())

@@ -3,15 +3,14 @@
 import json
 import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import SMALL_CONFIG, ask, eventually, run_program, serving, small_onnx, write_model
 from s3_server import LOCK
 
-import generator
-from generator import image
+import tritongen
+from generator.imagenet import images
 from generator.server import probe
 from generator.server.ports import free_ports
 
@@ -35,18 +34,18 @@ def test_the_users_story(s3, repository, tmp_path, monkeypatch):
     """build, check, serve, infer: the answers are those of the same build in a folder, and nothing is left behind."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    generator.build("densenet121", output=tmp_path / "folder")
+    tritongen.build("densenet121", output=tmp_path / "folder")
     assert run_program("check", repository, "--server", cwd=tmp_path).status == 0
     with serving(repository) as server:
         assert f"starting Triton (embedded engine) on {repository}\n" in server.said
         theirs = ask(server.url, "densenet121", IMAGES)
         labels = run_program(
-            "infer", image.PHOTOGRAPHS[0], "-m", "densenet121", "--json", "--url", server.url, cwd=tmp_path
+            "infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--json", "--url", server.url, cwd=tmp_path
         )
     with serving(tmp_path / "folder") as server:
         assert np.array_equal(theirs, ask(server.url, "densenet121", IMAGES))
-    classes = (Path(generator.__file__).parent / "assets" / "imagenet_classes.txt").read_text().splitlines()
-    ((guesses,),) = [[image["classes"] for image in json.loads(labels.stdout)["images"]]]
+    classes = (images.ASSETS / "imagenet_classes.txt").read_text().splitlines()
+    ((guesses,),) = [[images["classes"] for images in json.loads(labels.stdout)["images"]]]
     assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
     assert s3.asked("GET").count("models/densenet121/1/model.onnx") >= 1
     # ONNX Runtime keeps a hidden file there.
@@ -55,10 +54,10 @@ def test_the_users_story(s3, repository, tmp_path, monkeypatch):
 
 def test_infer_starts_a_server_on_it(repository, tmp_path):
     """Where none runs."""
-    asked = run_program("infer", image.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
+    asked = run_program("infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
     assert asked.status == 0, asked.stderr
     assert f"starting one of {repository} (embedded engine)" in asked.stderr
-    absent = run_program("infer", image.PHOTOGRAPHS[0], "-m", "densenet12", "--repository", repository, cwd=tmp_path)
+    absent = run_program("infer", images.PHOTOGRAPHS[0], "-m", "densenet12", "--repository", repository, cwd=tmp_path)
     assert (absent.status, absent.stdout) == (2, "")
     assert "error: there is no model named 'densenet12'\nhint: did you mean 'densenet121'?" in absent.stderr
 
@@ -80,7 +79,7 @@ def test_a_model_that_is_refused(s3, tmp_path):
 def test_a_polling_server(s3, tmp_path):
     """The printed line is Triton's own; a model that is replaced under it answers throughout, then anew."""
     (tmp_path / "net.onnx").write_bytes(small_onnx().SerializeToString())
-    generator.build(generator.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
+    tritongen.build(tritongen.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
     ports = free_ports()
     line = run_program(
         "serve", s3.url(), "--print", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",
@@ -97,7 +96,7 @@ def test_a_polling_server(s3, tmp_path):
             other = small_onnx()
             other.graph.initializer[0].raw_data = np.ones((3, 1000), np.float32).tobytes()
             (tmp_path / "net.onnx").write_bytes(other.SerializeToString())
-            generator.build(generator.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
+            tritongen.build(tritongen.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
             assert eventually(lambda: not np.array_equal(ask(ports.grpc_url, "net", IMAGES), before))
         finally:
             process.send_signal(signal.SIGINT)

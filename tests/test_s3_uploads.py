@@ -13,10 +13,10 @@ from fsspec.exceptions import FSTimeoutError
 from helpers import contents, only, small_onnx
 from test_s3_build import NAMES
 
-import generator
+import tritongen
 from generator.errors import StorageFailed
-from generator.s3.bucket import Bucket
-from generator.s3.url import location
+from generator.repository.s3.bucket import Bucket
+from generator.repository.s3.url import location
 
 
 def interrupt():
@@ -84,7 +84,7 @@ def test_parts_of_uploads_that_never_ended(s3, networks):
     others = ["elsewhere/model.onnx", "models/one-more/1/model.onnx", "models/two/1/model.onnx"]
     for key in ("models/one/1/model.onnx", *others):
         s3.client.create_multipart_upload(Bucket=s3.bucket, Key=key)
-    generator.build(networks[0], output=s3.url())
+    tritongen.build(networks[0], output=s3.url())
     left = s3.client.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
     assert sorted(upload["Key"] for upload in left) == others
 
@@ -145,15 +145,15 @@ def test_an_upload_that_fails(s3, networks, tmp_path, monkeypatch, uploads):
     with pytest.raises(
         StorageFailed, match=rf"^{s3.url('models/one/')}\S+ cannot be written: access Denied$"
     ) as caught:
-        generator.build(networks[0], **options)
+        tritongen.build(networks[0], **options)
     assert "s3:PutObject" in caught.value.hint
     assert len(s3.contents()) == uploads
     assert contents(tmp_path / "cache" / "tritongen") == {}
     monkeypatch.setattr(Bucket, "put", put)
     again = "rendered" if uploads == len(NAMES) - 1 else "published"  # all but the config were there
-    assert only(generator.build(networks[0], **options))[0] == again
+    assert only(tritongen.build(networks[0], **options))[0] == again
     assert sorted(s3.contents("models/one")) == sorted(NAMES)
-    assert only(generator.build(networks[0], **options)) == ("up to date", "")
+    assert only(tritongen.build(networks[0], **options)) == ("up to date", "")
 
 
 def test_a_replacement_that_fails_half_way(s3, built, networks, tmp_path, monkeypatch):
@@ -169,8 +169,8 @@ def test_a_replacement_that_fails_half_way(s3, built, networks, tmp_path, monkey
 
     monkeypatch.setattr(Bucket, "put", failing)
     with pytest.raises(StorageFailed, match="cannot be written: connection reset by peer"):
-        generator.build(networks[0], output=s3.url())
+        tritongen.build(networks[0], output=s3.url())
     monkeypatch.setattr(Bucket, "put", put)
     assert built(labels=None)[0] == "published"
-    generator.build(networks[0], output=tmp_path / "folder")
+    tritongen.build(networks[0], output=tmp_path / "folder")
     assert s3.contents() == contents(tmp_path / "folder")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from generator.errors import BadOption
-from generator.s3.url import for_triton, location
-from generator.spec import S3Url
+from generator.repository.s3.url import S3Url, for_triton, location
 
 AWS = "https://s3.eu-central-1.amazonaws.com"
 GOOD = {

@@ -14,16 +14,17 @@ import pytest
 import tritonclient.grpc as triton
 from helpers import SMALL_CONFIG, ask, eventually, processes_of, run_program, serving, small_onnx, write_model
 
-import generator
-from generator import image, samples
+import tritongen
 from generator.errors import PortInUse, ServerFailed
+from generator.imagenet import images as image
 from generator.networks import INPUT, NETWORKS, select
-from generator.references import TorchReference
 from generator.server import probe
 from generator.server.ports import free_ports
-from generator.spec import Preprocessing
-from generator.verify import TOLERANCE
-from generator.weights.random import random_network
+from generator.types import Preprocessing
+from generator.verify import samples
+from generator.verify.compare import TOLERANCE
+from generator.verify.references import TorchReference
+from generator.weights.random_init import random_network
 
 pytestmark = pytest.mark.server
 
@@ -190,7 +191,7 @@ def test_ctrl_c_while_it_starts(tmp_path):
     """Before the models are ready too."""
     write_model(tmp_path / "repo", "small")
     ports = free_ports()
-    command = [sys.executable, "-m", "generator", "serve", "repo"]
+    command = [sys.executable, "-m", "tritongen", "serve", "repo"]
     command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert eventually(lambda: bool(processes_of(f"--model-repository={tmp_path}")))
@@ -270,16 +271,16 @@ def test_the_api(tmp_path):
     write_model(tmp_path / "repo", "small")
     write_model(tmp_path / "repo", "other")
     ports = free_ports()
-    with generator.serve(tmp_path / "repo", models=["small"], ports=ports) as server:
+    with tritongen.serve(tmp_path / "repo", models=["small"], ports=ports) as server:
         assert probe.ready_models(server.grpc_url) == ("small",)
-        with pytest.raises(PortInUse), generator.serve(tmp_path / "repo", ports=ports):
+        with pytest.raises(PortInUse), tritongen.serve(tmp_path / "repo", ports=ports):
             pytest.fail("the port is taken")
         with urllib.request.urlopen(f"http://{ports.http_url}/v2/models/small/config") as answer:
             assert json.load(answer)["name"] == "small"
     (tmp_path / "repo" / "other" / "1" / "model.onnx").write_bytes(b"nonsense")
     with (
         pytest.raises(ServerFailed, match=r"^Triton refused other: onnx runtime error"),
-        generator.serve(tmp_path / "repo", ports=free_ports()),
+        tritongen.serve(tmp_path / "repo", ports=free_ports()),
     ):
         pytest.fail("a broken model")
 
@@ -321,7 +322,7 @@ def test_infer_says_what_is_wrong(server, tmp_path):
 
 def test_a_running_server_never_sees_half_a_model(tmp_path):
     """A polling Triton keeps answering while the model under it is replaced again and again."""
-    generator.build(["dpn68"], output=tmp_path / "repo")
+    tritongen.build(["dpn68"], output=tmp_path / "repo")
     ports = free_ports()
     line = run_program("serve", "--print", "repo", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",
                        f"--metrics-port={ports.metrics}", cwd=tmp_path).stdout.strip()  # fmt: skip
@@ -337,7 +338,7 @@ def test_a_running_server_never_sees_half_a_model(tmp_path):
                 lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("dpn68",)
             )
             for seed in (1, 2):
-                generator.build(["dpn68"], output=tmp_path / "repo", seed=seed)
+                tritongen.build(["dpn68"], output=tmp_path / "repo", seed=seed)
                 time.sleep(2)
                 assert ask(ports.grpc_url, "dpn68", np.zeros((1, 3, 224, 224), np.float32)).shape == (1, 1000)
         finally:

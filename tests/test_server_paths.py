@@ -57,7 +57,7 @@ def test_a_cache_folder_with_a_blank(tmp_path):
     ports = free_ports()
     arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "c ache")}
-    command = [sys.executable, "-m", "generator", "serve", str(tmp_path / "repo"), *arguments]
+    command = [sys.executable, "-m", "tritongen", "serve", str(tmp_path / "repo"), *arguments]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
         said = []
         for line in process.stderr:

@@ -6,13 +6,14 @@ import tomllib
 import pytest
 from helpers import ROOT
 
-import generator
-from generator import tensorrt
-from generator.config_file import ConfigFile, read_config_file
+import tritongen
+from generator.config import tensorrt_parameters
+from generator.config.options import OPTIONS, from_call, in_force
+from generator.config.targets import GPUS
+from generator.config.toml_file import ConfigFile, read_config_file
+from generator.config.types import ServingOptions
 from generator.errors import BadOption, UnknownName
-from generator.serving_options import OPTIONS, from_call, in_force
-from generator.spec import DPNShape, Network, Published, ServingOptions
-from generator.targets import GPUS
+from generator.networks.types import DPNShape, Network, Published
 
 NAMES = ["densenet121", "dpn68", "dpn92"]
 TINY = Network(
@@ -169,7 +170,7 @@ def test_a_file_is_read_where_the_models_are_built(tmp_path, monkeypatch):
     (tmp_path / "serving.toml").write_text(
         'max_batch_size = 16\n[models."tiny*"]\nprofile = [1, 2, 16]\nwarmup = false\n'
     )
-    (built,) = generator.build(output=tmp_path / "repo", config=tmp_path / "serving.toml", instance_count=2).built
+    (built,) = tritongen.build(output=tmp_path / "repo", config=tmp_path / "serving.toml", instance_count=2).built
     text = (built.folder / "configs" / "v100-fp32.pbtxt").read_text()
     assert "input:2x3x224x224" in text
     assert "model_warmup" not in text
@@ -212,9 +213,11 @@ def test_the_command_line(tritongen, tmp_path, call, sentence):
 
 def test_the_table_of_the_accelerators_parameters():
     """Every key that the facts name, once; those that configs always have are not for users to set."""
-    assert len(tensorrt.BY_KEY) == len(tensorrt.PARAMETERS) == 32
-    assert all(row.since <= "24.05" for row in tensorrt.PARAMETERS), "the oldest image of every target knows it"
-    assert {row.kind for row in tensorrt.PARAMETERS if row.option == "--precision"} == {"precision"}
+    assert len(tensorrt_parameters.BY_KEY) == len(tensorrt_parameters.PARAMETERS) == 32
+    assert all(row.since <= "24.05" for row in tensorrt_parameters.PARAMETERS), (
+        "the oldest image of every target knows it"
+    )
+    assert {row.kind for row in tensorrt_parameters.PARAMETERS if row.option == "--precision"} == {"precision"}
     assert {gpu.windows["fp32"].first for gpu in GPUS} == {"24.05"}
 
 

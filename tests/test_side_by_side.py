@@ -14,17 +14,19 @@ import tiny_networks
 from helpers import ROOT, contents, eventually
 from tiny_networks import FOUR, TINY_DENSENET, TINY_DPN, own
 
-import generator
-from generator import errors, side_by_side
+import tritongen
+from generator import errors
+from generator.builder import worker_pool
+from generator.builder.staleness import Job
+from generator.builder.worker_pool import Limits, Worker, next_that_fits, portable
+from generator.config.types import BuildOptions
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
-from generator.side_by_side import Limits, Worker, next_that_fits, portable
-from generator.spec import BuildOptions, Network, TorchNetwork
-from generator.to_do import Job
+from generator.networks.types import Network, TorchNetwork
 
 TESTS = Path(__file__).parent
 BUILD_FOUR = """
 import sys, generator, tiny_networks
-report = generator.build(tiny_networks.FOUR, output=sys.argv[1], jobs=int(sys.argv[2]))
+report = tritongen.build(tiny_networks.FOUR, output=sys.argv[1], jobs=int(sys.argv[2]))
 assert not report.failed, report.failed
 """  # no `if __name__ == "__main__"`: a worker must not run the script again
 
@@ -42,7 +44,7 @@ def script(text, *arguments, start_new_session=False, **environment):
 def _undisturbed(tmp_path_factory):
     """A repository of the four networks, built in this process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "models"
-    assert generator.build(FOUR, output=folder, jobs=1).failed == {}
+    assert tritongen.build(FOUR, output=folder, jobs=1).failed == {}
     return contents(folder)
 
 
@@ -83,7 +85,7 @@ def test_each_failure_is_its_own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(TESTS))
     (tmp_path / "models" / "small-dpn").mkdir(parents=True)
     networks = [own(tiny_networks.killed), *FOUR, own(tiny_networks.refused), own(tiny_networks.good)]
-    report = generator.build(networks, output=tmp_path / "models", jobs=3)
+    report = tritongen.build(networks, output=tmp_path / "models", jobs=3)
     assert [model.network.name for model in report.built] == ["tiny-densenet", "tiny-dpn", "small-densenet", "good"]
     assert {name: str(error) for name, error in report.failed.items()} == {
         "killed": "killed was not made: its process was killed by SIGKILL",
@@ -115,7 +117,7 @@ def test_the_summary_says_which_and_why(tritongen, monkeypatch):
 INTERRUPTED = """
 import sys, generator, tiny_networks
 networks = [tiny_networks.own(tiny_networks.slow), *tiny_networks.FOUR]
-generator.build(networks, output=sys.argv[1], jobs=2)
+tritongen.build(networks, output=sys.argv[1], jobs=2)
 """
 
 
@@ -168,7 +170,7 @@ def alive(process):
 def interrupt_a_terminal(tmp_path, models, ready, after_s=0.0):
     """Ctrl-C reaches the whole group; one sentence is said, nothing is left, and the status is a shell's."""
     with subprocess.Popen(
-        [sys.executable, "-m", "generator", "build", "--models", models, "--jobs", "2", "-o", "models"],
+        [sys.executable, "-m", "tritongen", "build", "--models", models, "--jobs", "2", "-o", "models"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as build:  # fmt: skip
@@ -228,7 +230,7 @@ def test_the_budget():
 def test_the_budget_of_a_build(tmp_path):
     """With room for one the models are made one after the other, each in a process of its own."""
     steps = []
-    report = generator.build(
+    report = tritongen.build(
         FOUR, output=tmp_path, jobs=4, memory_gib=0.001,
         on_step=lambda network, step: steps.append((network.name, step)),
     )  # fmt: skip
@@ -270,7 +272,7 @@ def test_what_no_other_process_can_be_told_of(tmp_path):
     nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).shape.inputs), None)
     assert not portable(job(nameless))
     assert portable(job(TINY_DPN))
-    report = generator.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
+    report = tritongen.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
     assert [model.network.name for model in report.built] == ["nameless", "tiny-densenet", "tiny-dpn"]
     assert report.failed == {}
 
@@ -288,16 +290,16 @@ def test_bad_limits(tritongen):
 
 def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     """One of ours, in a worker, is raised where the build was called, with where it was."""
-    monkeypatch.setattr(side_by_side, "work", broken_work)
+    monkeypatch.setattr(worker_pool, "work", broken_work)
     with pytest.raises(RuntimeError, match=r"(?s)tiny-.*Traceback.*AttributeError"):
-        generator.build([TINY_DENSENET, TINY_DPN], output=tmp_path / "models", jobs=2)
+        tritongen.build([TINY_DENSENET, TINY_DPN], output=tmp_path / "models", jobs=2)
     assert list(tmp_path.iterdir()) == []
 
 
 def broken_work(job, staged, connection):
     """A worker with a bug."""
     del job
-    side_by_side.work(None, staged, connection)
+    worker_pool.work(None, staged, connection)
 
 
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from generator import targets
+from generator.config import targets
 from generator.errors import BadOption, UnknownName
-from generator.server.container import docker_options
+from generator.server.docker.container import docker_options
 
 REFUSED = [
     (

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from helpers import ROOT, only, small_onnx
 
-import generator
-from generator import make, provenance, to_do
+import tritongen
+from generator.builder import build_model, provenance, staleness
 from generator.errors import BadOption, OutputFailed, TritongenError
-from generator.spec import DPNShape, Network, Published
+from generator.networks.types import DPNShape, Network, Published
 
 TINY = Network(
     "tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), Published(0.5, 0.9, 0.5, None, 1, 1)
@@ -28,7 +28,7 @@ def _tiny_network(monkeypatch):
 @pytest.fixture(name="repository")
 def _repository(tmp_path):
     """With that network."""
-    generator.build(output=tmp_path / "repo")
+    tritongen.build(output=tmp_path / "repo")
     return tmp_path / "repo"
 
 
@@ -39,7 +39,7 @@ def _no_export(repository, monkeypatch):  # noqa: ARG001 (built before)
     def refuse(*_):
         raise AssertionError("it was exported")
 
-    monkeypatch.setattr(make, "prepare", refuse)
+    monkeypatch.setattr(build_model, "prepare", refuse)
 
 
 def state(folder):
@@ -59,7 +59,7 @@ def contents(folder):
 def test_nothing_changed(repository):
     """Nothing is written, and the summary has the figures all the same."""
     before = state(repository)
-    report = generator.build(output=repository)
+    report = tritongen.build(output=repository)
     assert only(report) == ("up to date", "")
     assert report.built[0].certificate.worst.relative_error < 1e-4
     assert report.built[0].size_bytes == len(before["tiny-dpn/1/model.onnx"][0])
@@ -82,16 +82,16 @@ GRAPH = {
 def test_what_a_graph_depends_on(repository, tmp_path, case):
     """It is made anew, to the bytes of a first build."""
     options, why = GRAPH[case]
-    assert only(generator.build(output=repository, **options)) == ("published", why)
-    generator.build(output=tmp_path / "other", **options)
+    assert only(tritongen.build(output=repository, **options)) == ("published", why)
+    tritongen.build(output=tmp_path / "other", **options)
     assert contents(repository) == contents(tmp_path / "other")
-    assert only(generator.build(output=repository, **options)) == ("up to date", "")
+    assert only(tritongen.build(output=repository, **options)) == ("up to date", "")
 
 
 def test_another_network_of_the_name(repository, monkeypatch):
     """One hyper-parameter is another."""
     monkeypatch.setattr("generator.networks.NETWORKS", (GROWN,))
-    assert only(generator.build(output=repository)) == ("published", "another network")
+    assert only(tritongen.build(output=repository)) == ("published", "another network")
 
 
 class Unreadable:
@@ -104,7 +104,7 @@ class Unreadable:
 
 def test_a_file_that_cannot_be_read():
     """Is not the one that was published."""
-    assert to_do.state(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
+    assert staleness.state(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
 
 
 @pytest.mark.usefixtures("no_export")
@@ -112,7 +112,7 @@ def test_a_version_that_is_linked(repository, tmp_path):
     """From another disk, say: it is the same, and stays a link."""
     (repository / "tiny-dpn" / "1").rename(tmp_path / "elsewhere")
     (repository / "tiny-dpn" / "1").symlink_to(tmp_path / "elsewhere")
-    assert only(generator.build(output=repository)) == ("up to date", "")
+    assert only(tritongen.build(output=repository)) == ("up to date", "")
     assert (repository / "tiny-dpn" / "1").is_symlink()
 
 
@@ -121,7 +121,7 @@ def test_another_version(repository, monkeypatch, package):
     """Of whatever makes or verifies a graph."""
     now = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: {**now, package: "0.0.1"})
-    assert only(generator.build(output=repository)) == ("published", f"another version of {package}")
+    assert only(tritongen.build(output=repository)) == ("published", f"another version of {package}")
 
 
 def flipped(content):
@@ -143,7 +143,7 @@ def test_a_damaged_graph(repository, case):
     damage, why = DAMAGED[case]
     before = contents(repository)
     damage(repository / "tiny-dpn" / "1" / "model.onnx")
-    assert only(generator.build(output=repository)) == ("published", why)
+    assert only(tritongen.build(output=repository)) == ("published", why)
     assert contents(repository) == before
 
 
@@ -162,7 +162,7 @@ def test_provenance_that_cannot_be_read(repository, case):
     """The model is made anew."""
     before = contents(repository)
     (repository / "tiny-dpn" / "provenance.json").write_bytes(PROVENANCE[case])
-    outcome, why = only(generator.build(output=repository))
+    outcome, why = only(tritongen.build(output=repository))
     assert (outcome, why) == ("published", "its provenance.json is not one that this tritongen writes")
     assert contents(repository) == before
 
@@ -171,11 +171,11 @@ def test_provenance_that_is_gone(repository):
     """The config says whose the model is; without that it is somebody else's."""
     before = contents(repository)
     (repository / "tiny-dpn" / "provenance.json").unlink()
-    assert only(generator.build(output=repository)) == ("published", "its provenance.json is not there")
+    assert only(tritongen.build(output=repository)) == ("published", "its provenance.json is not there")
     assert contents(repository) == before
     (repository / "tiny-dpn" / "provenance.json").unlink()
     (repository / "tiny-dpn" / "config.pbtxt").write_text('name: "tiny-dpn"')
-    assert "was not made by tritongen" in str(generator.build(output=repository).failed["tiny-dpn"])
+    assert "was not made by tritongen" in str(tritongen.build(output=repository).failed["tiny-dpn"])
 
 
 def test_provenance_that_was_edited(repository):
@@ -185,7 +185,7 @@ def test_provenance_that_was_edited(repository):
     record = json.loads(before)
     record["certificate"]["batches"][0]["max_abs_error"] = 0.0
     path.write_text(json.dumps(record, indent=2) + "\n")
-    assert only(generator.build(output=repository))[0] == "published"
+    assert only(tritongen.build(output=repository))[0] == "published"
     assert path.read_bytes() == before
 
 
@@ -197,7 +197,7 @@ def test_provenance_of_files_elsewhere(repository, name):
     record["blake3"][name] = "0" * 64
     del record[provenance.SEAL]
     path.write_text(json.dumps(record | {provenance.SEAL: provenance.seal(record)}))
-    outcome, why = only(generator.build(output=repository))
+    outcome, why = only(tritongen.build(output=repository))
     assert (outcome, why) == ("published", "its provenance.json is not one that this tritongen writes")
 
 
@@ -217,13 +217,13 @@ def test_what_only_texts_depend_on(repository, tmp_path, monkeypatch, case):
     """They are rendered, nothing is exported, and the graph is the same file."""
     options, why = TEXTS[case]
     before = state(repository)
-    assert only(generator.build(output=repository, **options)) == ("rendered", why)
+    assert only(tritongen.build(output=repository, **options)) == ("rendered", why)
     after = state(repository)
     assert after["tiny-dpn/1/model.onnx"] == before["tiny-dpn/1/model.onnx"]
-    assert only(generator.build(output=repository, **options)) == ("up to date", "")
+    assert only(tritongen.build(output=repository, **options)) == ("up to date", "")
     monkeypatch.undo()
     monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
-    generator.build(output=tmp_path / "other", **options)
+    tritongen.build(output=tmp_path / "other", **options)
     assert contents(repository) == contents(tmp_path / "other")
 
 
@@ -245,7 +245,7 @@ def test_an_edited_text(repository, case):
     change, why = EDITED[case]
     before = contents(repository)
     change(repository / "tiny-dpn")
-    outcome, reason = only(generator.build(output=repository))
+    outcome, reason = only(tritongen.build(output=repository))
     assert outcome == "rendered"
     assert reason.startswith(why)
     assert contents(repository) == before
@@ -257,17 +257,17 @@ def test_a_template_of_one_s_own(repository, tmp_path):
     (tmp_path / "own").mkdir()
     text = (ROOT / "templates" / "config.pbtxt.j2").read_text()
     (tmp_path / "own" / "config.pbtxt.j2").write_text("# mine\n" + text)
-    assert only(generator.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
+    assert only(tritongen.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
     assert (repository / "tiny-dpn" / "config.pbtxt").read_text().startswith("# mine")
-    assert only(generator.build(output=repository, template_dir=tmp_path / "own")) == ("up to date", "")
+    assert only(tritongen.build(output=repository, template_dir=tmp_path / "own")) == ("up to date", "")
     (tmp_path / "own" / "config.pbtxt.j2").write_text("# yours\n" + text)
-    assert only(generator.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
+    assert only(tritongen.build(output=repository, template_dir=tmp_path / "own"))[0] == "rendered"
 
 
 def test_force(repository):
     """Everything, to the same bytes."""
     before = contents(repository)
-    assert only(generator.build(output=repository, force=True)) == ("published", "--force")
+    assert only(tritongen.build(output=repository, force=True)) == ("published", "--force")
     assert contents(repository) == before
 
 
@@ -277,12 +277,12 @@ def test_a_dry_run(repository, tmp_path):
     before = state(repository)
     for options, needed in (({}, ("up to date", "")), ({"seed": 3}, ("published", "other weights")),
                             ({"precision": "fp32"}, ("rendered", "config.pbtxt would be another"))):  # fmt: skip
-        report = generator.build(output=repository, dry_run=True, **options)
+        report = tritongen.build(output=repository, dry_run=True, **options)
         todo = report.needed["tiny-dpn"]
         assert (todo.outcome, todo.why) == needed
         assert report.built == ()
     assert state(repository) == before
-    assert generator.build(output=tmp_path / "new", dry_run=True).needed["tiny-dpn"].why == "it is not there"
+    assert tritongen.build(output=tmp_path / "new", dry_run=True).needed["tiny-dpn"].why == "it is not there"
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
 
@@ -291,10 +291,10 @@ def test_an_onnx_file_of_one_s_own(tmp_path):
     model = small_onnx(classes=10)
     path = tmp_path / "net.onnx"
     onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
-    network = generator.onnx_network(path, "net", ())
+    network = tritongen.onnx_network(path, "net", ())
 
     def build():
-        return only(generator.build(network, output=tmp_path / "repo"))
+        return only(tritongen.build(network, output=tmp_path / "repo"))
 
     assert build() == ("published", "it is not there")
     assert build() == ("up to date", "")
@@ -315,10 +315,10 @@ def test_a_torch_function_is_called(tmp_path, monkeypatch):
         "import torch\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Linear(4, 2)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    network = generator.torch_network("ours:net", "net", ("4",))
-    generator.build(network, output=tmp_path / "repo")
+    network = tritongen.torch_network("ours:net", "net", ("4",))
+    tritongen.build(network, output=tmp_path / "repo")
     why = "what its function returns is not known before it is called"
-    assert only(generator.build(network, output=tmp_path / "repo")) == ("published", why)
+    assert only(tritongen.build(network, output=tmp_path / "repo")) == ("published", why)
 
 
 THEIRS = [
@@ -339,7 +339,7 @@ def test_a_folder_of_somebody_else(tmp_path, theirs):
     for name, content in theirs.items():
         (tmp_path / "repo" / "tiny-dpn" / name).write_bytes(content)
     for options in ({"dry_run": True}, {}, {"force": True}):
-        report = generator.build(output=tmp_path / "repo", **options)
+        report = tritongen.build(output=tmp_path / "repo", **options)
         assert isinstance(report.failed["tiny-dpn"], TritongenError)
         assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
         assert report.needed == {}
@@ -348,15 +348,15 @@ def test_a_folder_of_somebody_else(tmp_path, theirs):
 
 def test_a_folder_of_somebody_else_that_comes_meanwhile(tmp_path, monkeypatch):
     """While the model is made: it is not replaced either."""
-    verify = make.verify
+    verify = build_model.verify
 
     def slow(*arguments, **options):
         (tmp_path / "repo" / "tiny-dpn").mkdir(parents=True)
         (tmp_path / "repo" / "tiny-dpn" / "precious").write_bytes(b"mine")
         return verify(*arguments, **options)
 
-    monkeypatch.setattr(make, "verify", slow)
-    report = generator.build(output=tmp_path / "repo", jobs=1)
+    monkeypatch.setattr(build_model, "verify", slow)
+    report = tritongen.build(output=tmp_path / "repo", jobs=1)
     assert "was not made by tritongen" in str(report.failed["tiny-dpn"])
     assert contents(tmp_path / "repo") == {"tiny-dpn/precious": b"mine"}
 
@@ -366,6 +366,6 @@ def test_where_no_repository_can_be(tmp_path):
     (tmp_path / "file").touch()
     for dry_run in (True, False):
         with pytest.raises(OutputFailed, match=r"^cannot write \S+/file: file exists$"):
-            generator.build(output=tmp_path / "file", dry_run=dry_run)
+            tritongen.build(output=tmp_path / "file", dry_run=dry_run)
     with pytest.raises(BadOption, match=r"^--output : it is empty$"):
-        generator.build(output="")
+        tritongen.build(output="")

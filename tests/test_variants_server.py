@@ -8,10 +8,10 @@ import pytest
 import tritonclient.grpc as triton
 from helpers import run_program, serving, small_onnx, write_model
 
+from generator.config.targets import GPUS
 from generator.networks import NETWORKS
 from generator.server import probe
-from generator.spec import PRECISIONS
-from generator.targets import GPUS
+from generator.types import PRECISIONS
 
 pytestmark = pytest.mark.server
 

@@ -9,12 +9,13 @@ import torch
 from helpers import small_onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from generator import samples
 from generator.errors import VerificationFailed
-from generator.references import OnnxReference, TorchReference
-from generator.signature import signature
-from generator.spec import BatchError, Certificate, Preprocessing, TensorSpec
-from generator.verify import compare, judge, verify
+from generator.graph.signature import signature
+from generator.types import Preprocessing, TensorSpec
+from generator.verify import samples
+from generator.verify.certificate import BatchError, Certificate
+from generator.verify.compare import compare, judge, verify
+from generator.verify.references import OnnxReference, TorchReference
 
 IMAGE = TensorSpec("input", "TYPE_FP32", (3, 224, 224))
 

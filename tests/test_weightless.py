@@ -8,11 +8,11 @@ from onnx import numpy_helper
 from onnx_graphs import model_of, node, noise
 from tiny_networks import FOUR
 
-from generator.export import export
+from generator.graph.detach_weights import weightless, weights
+from generator.graph.export import export
+from generator.graph.write import pieces, varint
 from generator.networks import INPUT
-from generator.onnx_pieces import pieces, varint
-from generator.weightless import weightless, weights
-from generator.weights.random import random_network
+from generator.weights.random_init import random_network
 
 BN = {"scale": noise(16), "b": noise(16), "mean": noise(16), "var": abs(noise(16)) + 1}
 W = {"w": noise(16, 8, 3, 3)}  # 4.6 kB

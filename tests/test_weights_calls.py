@@ -25,7 +25,7 @@ from weights_samples import (
     write,
 )
 
-from generator.weights import files, paddle_pickle, pickle_scan, torch_file
+from generator.weights import containers, paddle_pickle, pickle_scan, torch_file
 from generator.weights.load import load
 from generator.weights.pickle_scan import Refused
 
@@ -132,7 +132,9 @@ def test_torch_is_told_to_make_tensors_only(name, container, calls, tmp_path, mo
     path = write(tmp_path / "weights", {"a": marking[name]}, container)
     monkeypatch.setattr(torch_file, "walk", lambda *_: (pickle_scan.Thing("list"), []))
     if container == "torch legacy":
-        monkeypatch.setattr(files, "CONTAINERS", (files.Container("", lambda _: True, torch_file.torch_load),))
+        monkeypatch.setattr(
+            containers, "CONTAINERS", (containers.Container("", lambda _: True, torch_file.torch_load),)
+        )
     assert_says(refused(path)[0], "it is damaged: .*(Unsupported|GLOBAL|Weights only)")
     assert not marker.exists()
 

@@ -24,12 +24,13 @@ from weights_samples import (
 
 from generator.errors import BadOption
 from generator.networks import NETWORKS, create, select
-from generator.spec import DPNShape, Preprocessing
-from generator.threads import torch_threads
-from generator.weights import files
-from generator.weights.find import find
+from generator.networks.types import DPNShape
+from generator.system.torch_threads import torch_threads
+from generator.types import Preprocessing
+from generator.weights import containers
+from generator.weights.discover import find
 from generator.weights.load import load
-from generator.weights.sources import PADDLECLAS
+from generator.weights.naming import PADDLECLAS
 
 TRANSFORMED = Preprocessing(mean=(124 / 255, 117 / 255, 104 / 255), std=(1 / (0.0167 * 255),) * 3)
 EVERY_WAY = [("torch", container) for container in TORCH] + [("paddleclas", container) for container in PADDLE]
@@ -169,7 +170,7 @@ def test_a_module_s_own_state_dict_with_its_metadata(tmp_path):
     module.load_state_dict(state_dict(TINY_DENSENET))
     for container in ("torch zip", "torch legacy"):
         path = write(tmp_path / "weights", module.state_dict(), container)
-        assert files.read(path)[0] == container
+        assert containers.read(path)[0] == container
         assert torch.equal(load(TINY_DENSENET, path)[0].classifier.weight, module.classifier.weight)
 
 
@@ -224,7 +225,7 @@ def test_the_content_tells_the_container(container, name, tmp_path):
     """A suffix is no more than a name."""
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([math.pi])}
     path = write(tmp_path / "weights.zip", tensors, container)
-    found, read = files.read(path)
+    found, read = containers.read(path)
     assert found == name
     assert list(read) == ["a", "b"]
     assert all(torch.equal(read[key], tensors[key]) for key in tensors)

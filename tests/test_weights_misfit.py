@@ -13,8 +13,8 @@ from weights_samples import (
     write,
 )
 
-from generator.spec import Network, TorchNetwork
-from generator.weights import files
+from generator.networks.types import Network, TorchNetwork
+from generator.weights import containers
 from generator.weights.load import load
 from generator.weights.pickle_scan import Refused
 
@@ -98,7 +98,7 @@ TORCH_STATES = {
 def test_only_plain_tensors_pass(make):
     """Whatever a reader of files may come to let through."""
     with pytest.raises(Refused, match=r"^its 'key' "):
-        files.tensor("key", make(torch.ones(2, 3)))
+        containers.tensor("key", make(torch.ones(2, 3)))
 
 
 class Own(torch.Tensor):

@@ -22,7 +22,7 @@ from hand_pickles import (
 )
 from hostile_weights import EXECUTED, assert_says, events, refused, watched
 
-from generator.weights import files
+from generator.weights import containers
 
 pytestmark = pytest.mark.usefixtures("warm_weights")
 
@@ -152,7 +152,7 @@ def test_what_is_written_here_by_hand_can_be_good(content, tmp_path):
     """The parts that the hostile files are put together from are those of files that are read."""
     (tmp_path / "weights").write_bytes(content)
     with watched():
-        _, tensors = files.read(tmp_path / "weights")
+        _, tensors = containers.read(tmp_path / "weights")
     assert list(tensors) == ["a"]
     assert torch.equal(tensors["a"], torch.zeros(len(tensors["a"])))
     assert events == []

@@ -9,10 +9,11 @@ import tritonclient.grpc as triton
 from helpers import run_program, serving
 from weights_samples import as_paddle, write
 
-from generator import image, samples
+from generator.imagenet import images as image
 from generator.networks import INPUT, create, select
-from generator.spec import Preprocessing
-from generator.weights.random import random_network
+from generator.types import Preprocessing
+from generator.verify import samples
+from generator.weights.random_init import random_network
 
 pytestmark = pytest.mark.server
 

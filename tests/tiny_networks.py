@@ -7,8 +7,8 @@ import time
 import torch
 from torch import nn
 
-from generator.networks.own import torch_network
-from generator.spec import DenseNetShape, DPNShape, Network, Published
+from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.networks.user_networks import torch_network
 
 PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)
 TINY_DENSENET = Network("tiny-densenet", "TinyDenseNet", DenseNetShape(8, 4, (1, 1, 1, 1)), PUBLISHED)

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from generator.networks import NETWORKS, create
-from generator.spec import DenseNetShape, DPNShape, Network
+from generator.networks.types import DenseNetShape, DPNShape, Network
 
 if TYPE_CHECKING:
     from pathlib import Path

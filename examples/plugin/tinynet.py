@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from generator import TensorSpec, TorchNetwork
+from tritongen import TensorSpec, TorchNetwork
 
 
 def create() -> nn.Module:

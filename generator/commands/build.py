@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.options import REPOSITORY, colours, json_option, split, where
-from generator.commands.serving import said, serving_options
+from generator.builder.types import NEW
+from generator.commands.click_options import REPOSITORY, colours, json_option, split, where
+from generator.commands.serving_options import said, serving_options
 from generator.errors import BadOption
-from generator.spec import NEW, REWRITES
+from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
-    from generator.commands.options import Colours
-    from generator.pipeline import BuildReport
-    from generator.spec import BuiltModel, ImageInput, Network, S3Url
+    from generator.builder.pipeline import BuildReport
+    from generator.builder.types import BuiltModel
+    from generator.commands.click_options import Colours
+    from generator.networks.types import ImageInput, Network
+    from generator.repository.s3.url import S3Url
 
 
 @click.command(name="build", short_help="Make a verified model repository.")
@@ -135,11 +138,11 @@ def command(
       tritongen build --max-batch-size 32 --config serving.toml
       tritongen build --output s3://bucket/models
     """
-    from generator import console
-    from generator.build_call import RANDOM, chosen_networks
-    from generator.commands.progress import build_progress
-    from generator.pipeline import build
-    from generator.spec import ImageInput
+    from generator.builder.arguments import RANDOM, chosen_networks
+    from generator.builder.pipeline import build
+    from generator.commands import console
+    from generator.commands.build_progress import build_progress
+    from generator.networks.types import ImageInput
 
     if seed is not None and weights != RANDOM:
         raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
@@ -176,8 +179,8 @@ def own_networks(
     onnx: tuple[Path, ...], torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
 ) -> list[Network]:
     """The networks of --onnx or --torch; none where neither is given."""
-    from generator.networks.own import onnx_network, torch_network
-    from generator.spec import ImageInput
+    from generator.networks.types import ImageInput
+    from generator.networks.user_networks import onnx_network, torch_network
 
     if onnx and torch is not None:
         raise BadOption("--torch", torch, "--onnx is given too", "build one after the other")
@@ -207,7 +210,7 @@ def onnx_files(folder: Path) -> list[Path]:
 
 def print_needed(report: BuildReport, *, as_json: bool) -> None:
     """What a build would do, and why."""
-    from generator import console
+    from generator.commands import console
 
     if as_json:
         import json
@@ -226,7 +229,7 @@ def print_json(report: BuildReport) -> None:
     """The summary for a program."""
     import json
 
-    from generator.provenance import certificate_record
+    from generator.builder.provenance import certificate_record
 
     models = [
         {
@@ -255,7 +258,7 @@ def reasons(report: BuildReport) -> dict[str, str]:
 
 def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
     """The summary for a person."""
-    from generator import console
+    from generator.commands import console
 
     if report.built:
         heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")

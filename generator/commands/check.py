@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import REPOSITORY, json_option, where
+from generator.commands.click_options import REPOSITORY, json_option, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from generator.checking import Checked
-    from generator.findings import Finding
-    from generator.spec import S3Url
+    from generator.checker.findings import Finding
+    from generator.checker.repository import Checked
+    from generator.repository.s3.url import S3Url
 
 LEVELS = ("error", "warning")
 
@@ -63,7 +63,7 @@ def command(
       tritongen check models --gpu v100 --triton 24.09 --run
       tritongen check s3://bucket/models
     """
-    from generator.checking import checked
+    from generator.checker.repository import checked
     from generator.errors import BadOption
 
     if github and as_json:
@@ -86,7 +86,7 @@ def command(
 
 def print_findings(of: Checked, repository: Path | S3Url) -> None:
     """A block a finding, then how many there are."""
-    from generator.console import say
+    from generator.commands.console import say
 
     for finding in of.findings:
         click.echo(f"{finding.level}: {place(finding)}")
@@ -104,7 +104,7 @@ def counted(number: int, what: str) -> str:
 
 def place(finding: Finding) -> str:
     """`densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
-    from generator.findings import shown
+    from generator.checker.findings import shown
 
     line = f":{finding.line}" if finding.line else ""
     return f"{shown(finding.file or finding.model or 'the server')}{line} [{finding.rule}]"
@@ -128,7 +128,7 @@ def annotation(finding: Finding, repository: Path | S3Url) -> str:
 
 def escaped(text: str, also: str = "") -> str:
     """What a workflow command would take for its own is written as %XX."""
-    from generator.findings import shown
+    from generator.checker.findings import shown
 
     kept = "".join(char if char in "\r\n" else shown(char) for char in text)
     return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in kept)
@@ -136,8 +136,8 @@ def escaped(text: str, also: str = "") -> str:
 
 def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool) -> bool:
     """Ask the embedded server for its verdict on each model; a difference is a defect of ours, where we judge."""
-    from generator.console import say
-    from generator.findings import shown
+    from generator.checker.findings import shown
+    from generator.commands.console import say
     from generator.server.verdicts import server_verdicts
 
     found: dict[str, list[Finding]] = {}

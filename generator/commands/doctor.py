@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from generator.commands.options import json_option
+from generator.commands.click_options import json_option
 
 
 @click.command(name="doctor", short_help="Say what this machine can do.")
@@ -14,8 +14,8 @@ def command(*, as_json: bool) -> int:
 
     Exit status 1 where building, serving or measuring cannot work here.
     """
-    from generator import console
-    from generator.doctor import examine
+    from generator.commands import console
+    from generator.server.doctor import examine
 
     rows = examine()
     if as_json:

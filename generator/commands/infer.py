@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import json_option, repository_option, url_option
+from generator.commands.click_options import json_option, repository_option, url_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from generator.spec import S3Url
+    from generator.repository.s3.url import S3Url
 
 
 @click.command(name="infer", short_help="Classify images.")
@@ -31,10 +31,10 @@ def command(
     Example:
       tritongen infer cat.jpg --model densenet121
     """
-    from generator import client, console
-    from generator.image import load
-    from generator.server import probe
-    from generator.server.connect import connected
+    from generator.commands import console
+    from generator.imagenet.images import load
+    from generator.server import client, probe
+    from generator.server.attach import connected
 
     for path in images:
         load(path)  # a broken file is refused before a server is started

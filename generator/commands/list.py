@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import json_option, models_option
-from generator.spec import PRECISIONS
+from generator.commands.click_options import json_option, models_option
+from generator.types import PRECISIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from generator.errors import TritongenError
-    from generator.networks.counts import Counts
-    from generator.spec import Network
+    from generator.networks.flops import Counts
+    from generator.networks.types import Network
 
     # A network, what it counts, and what the page's rule counts; None for a network that is not on the page.
     Row = tuple[Network, Counts, Counts | None]
@@ -56,7 +56,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
       tritongen list --table
       tritongen list --targets
     """
-    from generator import console, networks
+    from generator import networks
+    from generator.commands import console
     from generator.errors import UsageError
 
     if as_markdown and (as_json or of_targets):
@@ -87,8 +88,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
 
 def list_targets(*, as_json: bool) -> int:
     """The table of targets, and where its figures are from."""
-    from generator import console
-    from generator.targets import TARGETS
+    from generator.commands import console
+    from generator.config.targets import TARGETS
 
     if as_json:
         import dataclasses
@@ -119,8 +120,8 @@ def list_targets(*, as_json: bool) -> int:
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
     """Count each network by both rules; a plugin that gives none does not hide the others."""
     from generator.errors import TritongenError
-    from generator.networks.counts import count
-    from generator.networks.published_counts import recount
+    from generator.networks.flops import count
+    from generator.networks.paddle_flops import recount
 
     rows: list[Row] = []
     failed: list[TritongenError] = []
@@ -171,7 +172,7 @@ def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str
 
 def markdown(chosen: Iterable[Network]) -> str:
     """The page's table, its figures in its own decimals."""
-    from generator import console
+    from generator.commands import console
 
     rows = []
     for network in chosen:

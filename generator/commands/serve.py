@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.options import REPOSITORY, where
+from generator.commands.click_options import REPOSITORY, where
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from generator.served import Ports
-    from generator.server.container import DockerOptions
+    from generator.repository.s3.url import S3Url
+    from generator.repository.source import Source
+    from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
-    from generator.server.source import Source
-    from generator.spec import S3Url
+    from generator.server.ports import Ports
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
@@ -83,16 +83,15 @@ def command(
       tritongen serve s3://bucket/models
     """
     from generator.errors import BadOption
-    from generator.served import Ports
-    from generator.server import engines
-    from generator.server.ports import check_distinct
-    from generator.server.source import opened
+    from generator.repository.source import opened
+    from generator.server import engine_choice
+    from generator.server.ports import Ports, check_distinct
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
     if print_only and compose:
         raise BadOption("--compose", compose, "--print is given too", "leave one of them out")
-    chosen = engines.choose(engine.lower())
+    chosen = engine_choice.choose(engine.lower())
     if chosen == "embedded":
         refuse_docker_options(
             gpu, precision,
@@ -119,7 +118,7 @@ def command(
 
 def tell_start(source: Source, engine: str, variant: str | None) -> None:
     """Which engine serves what."""
-    from generator.console import say
+    from generator.commands.console import say
 
     if source.folder.is_dir():
         say(f"starting Triton ({engine} engine) on {source.named}")
@@ -129,7 +128,7 @@ def tell_start(source: Source, engine: str, variant: str | None) -> None:
 
 def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
     """Raise BadOption for what is the docker engine's; the embedded one is a CPU's, which may be said."""
-    from generator import targets
+    from generator.config import targets
     from generator.errors import BadOption
 
     if gpu is not None and targets.find(gpu).gpu:
@@ -162,8 +161,8 @@ def refuse_embedded_option(model_config_name: str | None) -> None:
 
 def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
     """The line of the embedded engine, as a shell takes it."""
-    from generator.server import embedded
-    from generator.server.runtime import runtime
+    from generator.server.embedded import engine as embedded
+    from generator.server.embedded.runtime import runtime
     from generator.server.served_configs import check_variant
 
     source.check()
@@ -177,7 +176,7 @@ def embedded_server(
     source: Source, ports: Ports, model_config_name: str | None, *, verbose: bool
 ) -> AbstractContextManager[Server]:
     """The embedded engine, which shows Triton's log where it is asked to."""
-    from generator.server import embedded
+    from generator.server.embedded import engine as embedded
 
     return embedded.serve(
         source, ports=ports, model_config_name=model_config_name, show_log=show_log if verbose else None
@@ -195,10 +194,10 @@ def docker_call(
     client_shm: bool,
 ) -> DockerOptions:
     """The docker engine's options: those of the call, else of this machine's GPU."""
-    from generator import targets
+    from generator.config import targets
     from generator.errors import BadOption
-    from generator.server.container import docker_options
-    from generator.server.engines import gpu_to_serve
+    from generator.server.docker.container import docker_options
+    from generator.server.engine_choice import gpu_to_serve
     from generator.server.ports import LOOPBACK
 
     gpu = gpu or gpu_to_serve(source.folder, precision, device or "0")
@@ -212,21 +211,21 @@ def docker_call(
 
 def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
     """Print the docker line, or write the compose file."""
-    from generator.console import say
-    from generator.server import container, docker, engine_cache
+    from generator.commands.console import say
+    from generator.server.docker import container, engine, engine_cache
 
-    of, configs = docker.planned(source, ports, options)
+    of, configs = engine.planned(source, ports, options)
     cache = engine_cache.folder(options)
     missing = engine_cache.missing_engines(cache, configs) if cache else []
     if compose is None:
-        docker.check_mountable(of)
+        engine.check_mountable(of)
         click.echo(shlex.join(container.docker_run(of)))
     elif str(compose) == "-":
         click.echo(container.compose(of), nl=False)
     else:
         write_compose(compose, container.compose(of))
         say(f"written: {compose}; `docker compose -f {shlex.quote(str(compose))} up` starts it")
-    for word in docker.notes(of, options, configs, cache, missing):
+    for word in engine.notes(of, options, configs, cache, missing):
         say(word)
     if cache:
         say(f"on another machine, first: mkdir -p {shlex.quote(str(cache))} && chmod 777 {shlex.quote(str(cache))}")
@@ -236,7 +235,7 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
 def write_compose(path: Path, text: str) -> None:
     """Write the file, but not over another one: it may have been edited."""
     from generator.errors import BadOption
-    from generator.files import write_whole
+    from generator.system.files import write_whole
 
     if path.exists() and not (path.is_file() and path.read_text(errors="replace") == text):
         raise BadOption("--compose", path, "it is there already, and is another", "name another file, or remove it")
@@ -245,12 +244,12 @@ def write_compose(path: Path, text: str) -> None:
 
 def docker_server(source: Source, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
     """The docker engine, which shows the container's log."""
-    from generator.console import say
-    from generator.server import docker
+    from generator.commands.console import say
+    from generator.server.docker import engine
 
-    docker.check_engine()
-    docker.check_gpu(options)
-    return docker.serve(source, options=options, ports=ports, say=say, show_log=show_log)
+    engine.check_engine()
+    engine.check_gpu(options)
+    return engine.serve(source, options=options, ports=ports, say=say, show_log=show_log)
 
 
 def show_log(text: str) -> None:
@@ -260,7 +259,7 @@ def show_log(text: str) -> None:
 
 def follow(server: Server) -> int:
     """Tell what is served, then wait for the server's end or Ctrl-C."""
-    from generator.console import say
+    from generator.commands.console import say
     from generator.errors import ServerFailed
     from generator.server import log, probe
 

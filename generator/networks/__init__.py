@@ -10,8 +10,9 @@ import fnmatch
 from typing import TYPE_CHECKING
 
 from generator.errors import UnknownName
-from generator.networks.own import plugins
-from generator.spec import DenseNetShape, DPNShape, Network, Published, TensorSpec
+from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.networks.user_networks import plugins
+from generator.types import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

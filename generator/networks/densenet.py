@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 
-from generator.spec import DenseNetShape
+from generator.networks.types import DenseNetShape
 
 BOTTLENECK = 4  # the 1x1 convolution makes 4k maps
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 
-from generator.spec import DPNShape
+from generator.networks.types import DPNShape
 
 
 class ConvBNReLU(nn.Module):

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import dataclass
 
-from generator import targets
-from generator.served import Gpu
-from generator.shell import run
+from generator.config import targets
+from generator.system.processes import run
 
 TIMEOUT_S = 20
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What nvidia-smi says of one; `[N/A]` where it does not know."""
+
+    name: str
+    uuid: str
+    driver: str
+    sm_clock_mhz: str
+    memory_clock_mhz: str
+    power_limit_w: str
+    temperature_c: str
 
 
 def query(facts: str) -> list[list[str]]:

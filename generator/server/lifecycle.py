@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from generator.errors import ServerFailed
 from generator.server import log
-from generator.shell import Child
+from generator.system.processes import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from generator.served import Ports
+    from generator.server.ports import Ports
 
 POLL_S = 0.1
 

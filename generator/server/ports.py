@@ -5,12 +5,40 @@ from __future__ import annotations
 import ipaddress
 import socket
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from generator.errors import BadOption, PortInUse
-from generator.served import Ports
 
 LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The three ports of a Triton on this host, and the address that they are reached at: loopback."""
+
+    http: int = 8000
+    grpc: int = 8001
+    metrics: int = 8002
+    host: str = "127.0.0.1"
+
+    @property
+    def http_url(self) -> str:
+        """`host:port` of the HTTP service."""
+        return self.url(self.http)
+
+    @property
+    def grpc_url(self) -> str:
+        """`host:port` of the gRPC service."""
+        return self.url(self.grpc)
+
+    @property
+    def metrics_url(self) -> str:
+        """`host:port` of the metrics."""
+        return self.url(self.metrics)
+
+    def url(self, port: int) -> str:
+        """`host:port`; an IPv6 address in brackets."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 def check_distinct(ports: Ports) -> None:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType
 
+from generator.config.tensorrt_parameters import PROFILE_KEYS
 from generator.errors import ModelNotServed, ServerUnreachable
-from generator.served import ServedModel
-from generator.spec import TensorSpec
-from generator.tensorrt import PROFILE_KEYS
+from generator.server.served_model import ServedModel
+from generator.types import TensorSpec
 
 if TYPE_CHECKING:
-    from generator.spec import Precision
+    from generator.types import Precision
 
 TIMEOUT_S = 5.0
 # Nothing that answers (URLError is an OSError), an answer that is none, and no address or no JSON.

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import text_format
 
 from generator.errors import BadOption
-from generator.repository import CONFIG_FILE
+from generator.repository.layout import CONFIG_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from generator.server.source import Source
+    from generator.repository.source import Source
+
+
+RESPONSE_CACHE_BYTES = 64 << 20
+RESPONSE_CACHE_FLAG = f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"
 
 
 @dataclass(frozen=True)

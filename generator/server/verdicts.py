@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
-from generator.server.embedded import command
+from generator.repository.source import opened
+from generator.server.embedded.engine import command
+from generator.server.embedded.python_stub import own_region
+from generator.server.embedded.runtime import runtime
 from generator.server.lifecycle import running
 from generator.server.log import PROTO_DETAIL, plain
 from generator.server.ports import free_ports
-from generator.server.runtime import runtime
 from generator.server.served_configs import served_configs
-from generator.server.source import opened
-from generator.server.stub import own_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from generator.repository.s3.url import S3Url
+    from generator.repository.source import Source
     from generator.server.lifecycle import Server
-    from generator.server.source import Source
-    from generator.spec import S3Url
 
 LOADS_AT_ONCE = 4  # core's own number of loading threads; a load mostly waits: 1.5 s alone, 0.44 s a model by fours
 PATIENCE_S = 120.0  # where a stub crashes, its load waits for ever

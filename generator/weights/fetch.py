@@ -13,9 +13,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from generator.cache import cache_home
 from generator.errors import FetchFailed, OutputFailed
-from generator.files import sha256_of
+from generator.system.files import cache_home, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,8 +10,9 @@ import torch
 
 from generator.errors import BadOption, WeightsUnusable, printable, quoted
 from generator.networks import NETWORKS, create
-from generator.spec import DenseNetShape, DPNShape, Weights
-from generator.weights import files, sources
+from generator.networks.types import DenseNetShape, DPNShape
+from generator.types import Weights
+from generator.weights import containers, naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from generator.spec import Network, Preprocessing
-    from generator.weights.sources import Source
+    from generator.networks.types import Network
+    from generator.types import Preprocessing
+    from generator.weights.naming import Source
 
 COUNTER = ".num_batches_tracked"  # how often a batch norm was trained; nothing depends on it, and files may lack it
 QUOTED_KEYS = 3
@@ -35,9 +37,9 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
     """
     if not isinstance(network.shape, DenseNetShape | DPNShape):
         raise BadOption("--weights", printable(path), f"{network.name} is a network of your own, and loads its own")
-    data = files.content(path)
-    container, tensors = files.parse(path, data)
-    source = sources.recognise(tensors, container, network)
+    data = containers.content(path)
+    container, tensors = containers.parse(path, data)
+    source = naming.recognise(tensors, container, network)
     if source is None:
         raise WeightsUnusable(path, f"it has other names than a DenseNet or DPN: {listed(tensors)}")
     why = misfit(network, source, tensors)
@@ -79,7 +81,8 @@ def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]
         if shape != wanted:
             return f"its {quoted(key)} has the shape {shape}, and that of {network.name} {wanted}"
         if tensors[key].is_floating_point() != expected[name].is_floating_point():
-            return f"its {quoted(key)} holds {files.dtype_name(tensors[key])}, not {files.dtype_name(expected[name])}"
+            found, needed = map(containers.dtype_name, (tensors[key], expected[name]))
+            return f"its {quoted(key)} holds {found}, not {needed}"
     return None
 
 

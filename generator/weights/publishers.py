@@ -12,7 +12,7 @@ from generator.errors import BadOption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.spec import Network
+    from generator.networks.types import Network
 
 # The eight hex digits open the file's SHA-256 (torch.hub, `HASH_REGEX`).
 TORCHVISION_FILES = {

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.console import printable
+from generator.commands.console import printable
 from generator.networks import NETWORKS
-from generator.spec import DenseNetShape
-from perf.charts.spec import Axis, Mark, NotDrawn, Points, Series
+from generator.networks.types import DenseNetShape
 from perf.charts.styles import FAMILIES
+from perf.charts.types import Axis, Mark, NotDrawn, Points, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from generator.spec import Network, Published
-    from perf.charts.spec import Family
+    from generator.networks.types import Network, Published
+    from perf.charts.types import Family
 
 TOP1 = Axis("Top-1 accuracy, as published")
 PAGE = "Accuracy: PaddleClas's page, of its weights."
@@ -56,7 +56,7 @@ COSTS = (
 
 def against_costs(models: Collection[str]) -> list[Points | NotDrawn]:
     """A chart a row of COSTS."""
-    from generator.networks.counts import count
+    from generator.networks.flops import count
 
     named = [network for network in NETWORKS if network.name in models]
     counts = {network.name: count(network) for network in named}

@@ -16,8 +16,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from perf.charts.labels import at_ends, beside_marks
-from perf.charts.spec import Bars
 from perf.charts.styles import FAMILIES, GRID, INK, PARTS
+from perf.charts.types import Bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis as Ruler
     from matplotlib.text import Annotation
 
-    from perf.charts.spec import Axis, Chart, Points, Series
+    from perf.charts.types import Axis, Chart, Points, Series
 
 WIDTH_IN, POINTS_HEIGHT_IN, BAR_IN = 9.0, 5.4, 0.34
 PNG_DPI = 150

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from perf.charts.spec import Series
+    from perf.charts.types import Series
 
 SIZE_PT = 8.5
 LEADER_PX = 28

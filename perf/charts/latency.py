@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.console import printable
-from generator.spec import PRECISIONS
+from generator.commands.console import printable
+from generator.types import PRECISIONS
 from perf.charts.accuracy import against, family
-from perf.charts.spec import Axis, Bar, Bars, Mark, NotDrawn, Points, Series
-from perf.metrics import COMPUTE, LATENCY, PARTS
-from perf.reference import SOURCE
-from perf.table import TITLES
+from perf.charts.types import Axis, Bar, Bars, Mark, NotDrawn, Points, Series
+from perf.runs.metrics import COMPUTE, LATENCY, PARTS
+from perf.runs.published import SOURCE
+from perf.runs.tables import TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from generator.spec import Precision
-    from perf.metrics import Metric
-    from perf.points import Result
-    from perf.reference import Published
-    from perf.spec import PerfPoint
-    from perf.store import Stored
+    from generator.types import Precision
+    from perf.runs.metrics import Metric
+    from perf.runs.points import Result
+    from perf.runs.published import Published
+    from perf.runs.store import Stored
+    from perf.runs.types import PerfPoint
 
 BATCH = 4
 COMPUTE_PART = [part.name for part in PARTS].index("compute_infer")

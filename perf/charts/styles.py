@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perf.charts.spec import Family
+    from perf.charts.types import Family
 
 
 @dataclass(frozen=True)

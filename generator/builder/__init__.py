@@ -1,0 +1,1 @@
+"""From networks to verified models in a repository."""

@@ -1,0 +1,138 @@
+"""What a call of build() asks for, held to what can be asked, before anything is done."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from generator import networks
+from generator.builder.memory_budget import budget_bytes
+from generator.builder.worker_pool import Limits
+from generator.config import targets
+from generator.config.options import from_call, in_force
+from generator.config.toml_file import ConfigFile, read_config_file
+from generator.config.types import BuildOptions
+from generator.errors import BadOption, UnknownName
+from generator.graph.types import REWRITES
+from generator.networks.types import DenseNetShape, DPNShape, Network, OnnxFile
+from generator.types import PRECISIONS
+from generator.weights.discover import find
+from generator.weights.fetch import fetch
+from generator.weights.publishers import PUBLISHERS, remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    WeightsOf = Callable[[Network], int | Path]
+
+RANDOM = "random"
+
+
+def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Network, ...]:
+    """Those of the table by their names, then the user's own.
+
+    Raises:
+        UsageError: an unknown name, or none, or two of one name.
+    """
+    models = [models] if isinstance(models, str | Network) else list(models)
+    named = networks.select([model for model in models if isinstance(model, str)])
+    chosen = (*named, *(model for model in models if isinstance(model, Network)))
+    if not chosen:
+        raise BadOption("--models", "", "it names no network", "--models all is every one")
+    names = [network.name for network in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadOption("--name", name, "two networks have it")
+    return chosen
+
+
+def checked_limits(jobs: int | None, memory_gib: float | None) -> Limits:
+    """As many models at once as this process has cores, and half of the free memory, unless told."""
+    if jobs is not None and jobs < 1:
+        raise BadOption("--jobs", jobs, "it must be 1 at least")
+    if memory_gib is not None and not memory_gib > 0:
+        raise BadOption("--memory", memory_gib, "it must be above 0")
+    return Limits(jobs or len(os.sched_getaffinity(0)), budget_bytes(memory_gib))
+
+
+def as_path(path: str | Path | None) -> Path | None:
+    """A path that was given as either, or not given."""
+    return None if path is None else Path(path)
+
+
+def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
+    """Raise BadOption where a file that was named is not there, or is of one network and several were chosen."""
+    for network in chosen:
+        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
+            raise BadOption("--onnx", network.shape.path, "there is no such file")
+        if isinstance(network.shape, OnnxFile) and not (network.shape.path.is_file() or network.shape.path.is_dir()):
+            raise BadOption("--onnx", network.shape.path, "it is no regular file")
+    if labels and len(chosen) > 1:
+        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
+    if labels and not labels.exists():
+        raise BadOption("--labels", labels, "there is no such file")
+
+
+def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network], say: Callable[[str], None]) -> WeightsOf:
+    """Where the weights of the ten networks come from: a seed, or a file for each, which may have to be fetched.
+
+    Raises:
+        BadOption: no file for a network, or weights for a network that has its own.
+    """
+    if not 0 <= seed < 2**31:
+        raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
+    if weights == RANDOM:
+        return lambda _: seed
+    own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
+    if own:
+        raise BadOption("--weights", weights, f"{own[0]} brings its own")
+    if weights in PUBLISHERS:
+        remotes = {network.name: remote(str(weights), network) for network in chosen}
+        return lambda network: fetch(str(weights), remotes[network.name], say)
+    files = find(Path(weights), chosen)
+    return lambda network: files[network.name]
+
+
+def with_serving(
+    options: BuildOptions, chosen: Sequence[Network], config: Path | None, said: Mapping[str, object]
+) -> dict[str, BuildOptions]:
+    """Each network's options: what the call says goes before what the file says."""
+    called = from_call(said)
+    known = dict.fromkeys(network.name for network in (*networks.select(["all"]), *chosen))
+    file = read_config_file(config, known) if config is not None else ConfigFile()
+    return {
+        network.name: replace(options, serving=in_force([*file.of(network.name), called], options.gpus))
+        for network in chosen
+    }
+
+
+def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewrites: Iterable[str]) -> BuildOptions:
+    """The options that all networks share, each held to what it may be."""
+    wanted = precision.lower()
+    if wanted not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    if not 0 < tolerance <= BuildOptions.tolerance:
+        raise BadOption(
+            "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
+        )
+    gpus = list(gpus)
+    if not gpus:
+        raise BadOption("--gpu", "", "it names nothing", "--gpu cpu writes config.pbtxt alone")
+    return BuildOptions(
+        precision=wanted,
+        gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
+        tolerance=tolerance,
+        rewrites=chosen_rewrites(rewrites),
+    )
+
+
+def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
+    """The rewrites, in the order in which they are applied; `all` and `none` are names too."""
+    wanted = {name.lower() for name in names}
+    for name in wanted - {"all", "none", *REWRITES}:
+        raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
+    if "none" in wanted and len(wanted) > 1:
+        raise BadOption("--rewrites", ",".join(sorted(wanted)), "none goes with no other")
+    return tuple(name for name in REWRITES if wanted & {name, "all"})

@@ -1,0 +1,48 @@
+"""A network on its way into the repository: a simplified graph, beside what it must agree with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from generator.errors import BadOption
+from generator.graph.signature import shown
+from generator.verify import samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from generator.graph.types import Simplified
+    from generator.networks.types import OnnxFile, TorchNetwork
+    from generator.types import Preprocessing, Signature, TensorSpec, Weights
+    from generator.verify.references import Reference
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network as a simplified graph, beside what it must agree with."""
+
+    exporter: str
+    simplified: Simplified
+    signature: Signature
+    reference: Reference
+    weights: Weights
+    preprocessing: Preprocessing | None
+    labels: Path | None = None
+
+
+def preprocessing_of(definition: TorchNetwork | OnnxFile, inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
+    """How an image becomes the only input, as far as it is told and ImageNet's way otherwise; None for no image.
+
+    Raises:
+        BadOption: it is told of an input that is no image.
+    """
+    guess = samples.image_preprocessing(inputs)
+    told = {key: value for key, value in asdict(definition.image).items() if value is not None}
+    if guess is not None:
+        return replace(guess, **told)
+    if told:
+        raise BadOption(
+            "--mean, --std, --resize", "given", f"no square RGB image goes into {', '.join(map(shown, inputs))}"
+        )
+    return None

@@ -1,0 +1,1 @@
+"""The errors that Triton would report, found without starting it."""

@@ -1,0 +1,57 @@
+"""What `check` finds, and for which server it looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from generator.config.targets import Target
+
+Level = Literal["error", "warning"]
+LONGEST = 5000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: an error is what the server refuses, in its own words.
+
+    `file` is from the repository on; `stage` is where the server says no (poll, version, load), or empty.
+    """
+
+    level: Level
+    model: str
+    file: str
+    line: int | None
+    rule: str
+    message: str
+    fix: str
+    stage: str = ""
+
+    @property
+    def default(self) -> bool:
+        """Whether it is about what is served without --model-config-name."""
+        return "/configs/" not in f"/{self.file}"
+
+
+@dataclass(frozen=True)
+class JudgedFor:
+    """The server that is judged for: a device and a release; a GPU is the only one of its host."""
+
+    target: Target
+    release: str
+
+    @property
+    def gpus(self) -> tuple[int, ...]:
+        """Ids of its GPUs."""
+        return (0,) if self.target.gpu else ()
+
+    def __str__(self) -> str:
+        """`a V100 server of 24.09`."""
+        return f"a {self.target.title} server of {self.release}"
+
+
+def shown(text: str) -> str:
+    """Text out of a file: on one line, of a length that can be read, and nothing in it that a terminal obeys."""
+    kept = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in kept)

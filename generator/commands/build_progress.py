@@ -1,0 +1,66 @@
+"""Progress of a build: a bar a model on a terminal, a line a model elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from generator.builder.pipeline import OUTCOMES, STEPS
+from generator.commands import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from generator.builder.pipeline import OnStep
+    from generator.networks.types import Network
+
+
+MANY = 20  # bars that a terminal shows at once
+
+
+@contextmanager
+def build_progress(count: int) -> Iterator[OnStep]:
+    """What `build` calls at every step of so many models."""
+    if console.err().is_terminal:
+        with bars(count) as on_step:
+            yield on_step
+    else:
+        yield line
+
+
+def line(network: Network, step: str) -> None:
+    """Say how a model ended."""
+    if step in OUTCOMES:
+        console.say(f"{network.name}: {step}")
+
+
+@contextmanager
+def bars(count: int) -> Iterator[OnStep]:
+    """A bar for all of them, and one for each that has begun; where they are many, those that are done go."""
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TextColumn("{task.fields[step]:<10}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console.err()) as progress:
+        total = progress.add_task("all", total=count, step=f"0 of {count}")
+        tasks: dict[str, TaskID] = {}
+        ended: list[str] = []
+
+        def on_step(network: Network, step: str) -> None:
+            if network.name not in tasks:
+                tasks[network.name] = progress.add_task(network.name, total=len(STEPS), step=step)
+            task = tasks[network.name]
+            progress.update(task, step=step)
+            if step in STEPS:
+                progress.update(task, completed=STEPS.index(step))
+                return
+            progress.update(task, completed=None if step == "failed" else len(STEPS), visible=count <= MANY)
+            progress.stop_task(task)
+            ended.append(network.name)
+            progress.update(total, completed=len(ended), step=f"{len(ended)} of {count}")
+
+        yield on_step

@@ -1,0 +1,1 @@
+"""config.pbtxt: its options, its targets, its text."""

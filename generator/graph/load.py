@@ -1,0 +1,202 @@
+"""An ONNX file of the user's own, as the graph that will be served: read, bounded, with no dimension left open."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+from generator.errors import BadOption, OnnxUnreadable, first_line, quoted
+from generator.graph.types import Exported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# Protobuf holds no message of 2 GiB; beyond this a graph's external data stay in their files.
+IN_MEMORY_BYTES = 1_900_000_000
+SERVED = "model.onnx"  # what Triton calls a graph
+PLACE = ("offset", "length")  # of a tensor's data in their file
+# What ONNX Runtime 1.18 reads, of Triton 24.05, the oldest release that the targets allow.
+NEWEST_OPSET, NEWEST_IR = 21, 10
+OLDEST_IR = 8  # from 4 on initializers are constants, and not inputs with a default
+
+
+def read(path: Path, dims: Mapping[str, tuple[int, ...]]) -> Exported:
+    """The graph, its external data in it unless they are too large.
+
+    Args:
+        path: the file; its external data may lie in its folder or below, nowhere else.
+        dims: shapes of inputs that it leaves open, with or without the batch.
+
+    Raises:
+        OnnxUnreadable: no ONNX model, data outside its folder or cut short, or newer than Triton reads.
+        BadOption: `dims` do not fit its inputs.
+    """
+    model = parse(path)
+    sidecars = external_files(model, path)
+    if path.stat().st_size + sum(file.stat().st_size for file in sidecars.values()) <= IN_MEMORY_BYTES:
+        take_in(model, path, sidecars)
+        sidecars = {}
+    for location in sidecars:
+        if PurePosixPath(location).parts[0] == SERVED:
+            why = f"its data are in {quoted(location)}, and the graph is to have that name"
+            raise OnnxUnreadable(path, why, "save the data under another name")
+    for_old_runtimes(model, path)
+    without_defaults(model)
+    for name, shape in dims.items():
+        fix(model, name, shape)
+    return Exported(model, "none: given as ONNX", sidecars)
+
+
+def parse(path: Path) -> onnx.ModelProto:
+    """The graph without its external data."""
+    try:
+        model: onnx.ModelProto = onnx.load(str(path), load_external_data=False)
+    except FileNotFoundError as error:
+        raise OnnxUnreadable(path, "there is no such file") from error
+    except IsADirectoryError as error:
+        raise OnnxUnreadable(path, "it is a folder") from error
+    except OSError as error:
+        raise OnnxUnreadable(path, (error.strerror or str(error)).lower()) from error
+    except DecodeError as error:
+        raise OnnxUnreadable(path, "it is not a protobuf of a model, or it is cut short") from error
+    if not model.graph.node or not model.graph.output or not model.opset_import:
+        raise OnnxUnreadable(path, "it holds no graph")
+    return model
+
+
+def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
+    """The files of its external data by location, each inside the model's folder and long enough.
+
+    Model and data may be links, if they lead into one folder, as in the Hugging Face hub's cache.
+    """
+    folders = path.parent.resolve(), path.resolve().parent
+    files: dict[str, Path] = {}
+    for tensor in external(model):
+        name = quoted(tensor.name)
+        entries = places(tensor)
+        location = entries.get("location", "")
+        pure = PurePosixPath(location)
+        try:
+            target = (path.parent / location).resolve()
+            there = target.is_file() and target != path.resolve()
+        except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, a zero byte
+            target, there = path.resolve(), False
+        outside = pure.is_absolute() or ".." in pure.parts or not any(map(target.is_relative_to, folders))
+        if not location or outside:
+            raise OnnxUnreadable(path, f"the data of {name} lie outside its folder, at {quoted(location)}")
+        if not there:
+            raise OnnxUnreadable(path, f"there is no file {quoted(location)} with the data of {name}")
+        if not all(value.isascii() and value.isdecimal() for key, value in entries.items() if key in PLACE):
+            raise OnnxUnreadable(path, f"the place of the data of {name} is no number from 0")
+        begin, length = (int(entries.get(key, 0)) for key in PLACE)
+        if begin + length > target.stat().st_size:
+            raise OnnxUnreadable(path, f"{quoted(location)} is too short for the data of {name}")
+        files[location] = target
+    return files
+
+
+def places(tensor: onnx.TensorProto) -> dict[str, str]:
+    """Where its external data are: location, offset and length."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> None:
+    """Read the external data into the graph.
+
+    Raises:
+        OnnxUnreadable: they cannot be read.
+    """
+    for tensor in external(model):
+        target = files[places(tensor)["location"]]
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = target.name
+        try:
+            load_external_data_for_tensor(tensor, str(target.parent))
+        except Exception as error:
+            why = f"the data of {quoted(tensor.name)} cannot be read: {first_line(error)}"
+            raise OnnxUnreadable(path, why) from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def external(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """The constants whose data are in other files."""
+    inner = chain(tensors(model.graph), *map(tensors, model.functions))
+    return filter(uses_external_data, chain(model.graph.initializer, inner))
+
+
+def tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
+    """The constants in the nodes of a graph or function, and in the graphs inside it."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from inner.initializer
+                yield from tensors(inner)
+
+
+def in_half(model: onnx.ModelProto) -> bool:
+    """Whether it computes in FP16."""
+    half = onnx.TensorProto.FLOAT16
+    constants = chain(model.graph.initializer, tensors(model.graph))
+    types = chain((tensor.data_type for tensor in constants), (v.type.tensor_type.elem_type for v in model.graph.input))
+    return half in types
+
+
+def for_old_runtimes(model: onnx.ModelProto, path: Path) -> None:
+    """Bring the opset and the IR version down to what every release reads, or refuse."""
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), NEWEST_OPSET)
+    if opset > NEWEST_OPSET:
+        try:
+            model.CopyFrom(onnx.version_converter.convert_version(model, NEWEST_OPSET))
+        except Exception as error:
+            raise OnnxUnreadable(
+                path,
+                f"its opset {opset} is newer than the {NEWEST_OPSET} that Triton 24.05 reads, and cannot be converted",
+                f"export it with opset {NEWEST_OPSET}",
+            ) from error
+    model.ir_version = min(max(model.ir_version, OLDEST_IR), NEWEST_IR)
+
+
+def without_defaults(model: onnx.ModelProto) -> None:
+    """Leave the inputs that requests fill: old files list their weights as inputs too, with a default."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def fix(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
+    """Give an input the dims that it leaves open; a shape that is one short is without the batch."""
+    names = [value.name for value in model.graph.input]
+    if name == "" and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise BadOption("--input", name or shape_text(shape), f"the inputs are {', '.join(names)}", "write NAME:DIMS")
+    declared = model.graph.input[names.index(name)].type.tensor_type.shape.dim
+    wanted = [None] * (len(declared) - len(shape)) + list(shape)
+    if not len(declared) - 1 <= len(shape) <= len(declared):
+        raise BadOption("--input", f"{name}:{shape_text(shape)}", f"{name!r} has {len(declared)} dimensions")
+    for place, (dim, size) in enumerate(zip(declared, wanted, strict=True)):
+        if size is None:
+            continue
+        if dim.HasField("dim_value") and dim.dim_value != size:
+            raise BadOption(
+                "--input",
+                f"{name}:{shape_text(shape)}",
+                f"dimension {place} of {name!r} is {dim.dim_value} in the file",
+            )
+        dim.dim_value = size
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`3x224x224`."""
+    return "x".join(map(str, shape))

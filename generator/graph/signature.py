@@ -1,0 +1,90 @@
+"""The inputs and outputs of an ONNX graph as a server will offer them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from generator.errors import NotServable
+from generator.graph.datatypes import OF_ONNX
+from generator.types import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+
+OPEN = -1  # a dimension that is known at run time only
+
+
+def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -> Signature:
+    """The tensors of a graph, without their first dimension where that is open in all of them: it is the batch.
+
+    Args:
+        name: the model's, for the error.
+        model: the graph.
+        unbatched: why its first dimension, though open, is no batch.
+
+    Raises:
+        NotServable: a tensor of a type that Triton's ONNX Runtime backend does not serve.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(tensor(name, value, "input") for value in model.graph.input if value.name not in constants)
+    outputs = tuple(tensor(name, value, "output") for value in model.graph.output)
+    if not inputs or not outputs:
+        raise NotServable(name, f"it has no {'outputs' if inputs else 'inputs'}")
+    fixed = next((spec for spec in (*inputs, *outputs) if spec.dims[:1] != (OPEN,)), None)
+    if fixed is not None:
+        unbatched = f"{fixed.name!r} has no batch dimension: its shape is {shown(fixed)}"
+    if unbatched is not None:
+        return Signature(inputs, outputs, unbatched)
+    return Signature(tuple(map(without_batch, inputs)), tuple(map(without_batch, outputs)))
+
+
+def with_output_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str | None]]) -> onnx.ModelProto:
+    """A copy that declares these shapes of its outputs, and no shapes between: the runtime infers those itself."""
+    import onnx
+
+    declared: onnx.ModelProto = onnx.ModelProto()
+    declared.CopyFrom(model)
+    del declared.graph.value_info[:]
+    for output in declared.graph.output:
+        shape = output.type.tensor_type.shape
+        shape.Clear()
+        for place, size in enumerate(shapes[output.name]):
+            if isinstance(size, int):
+                shape.dim.add(dim_value=size)
+            else:
+                shape.dim.add(dim_param=size or f"{output.name}_{place}")
+    return declared
+
+
+def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
+    """One input or output with all its dimensions."""
+    held = value.type.WhichOneof("value")
+    if held != "tensor_type":
+        what = held.removesuffix("_type") if held else "value of no type"
+        raise NotServable(
+            name,
+            f"its {kind} {value.name!r} is a {what}, and Triton's ONNX Runtime backend serves tensors only",
+            "export it without that output; sklearn-onnx does with options={'zipmap': False}",
+        )
+    declared = value.type.tensor_type
+    datatype = OF_ONNX.get(declared.elem_type)
+    if datatype is None:
+        raise NotServable(
+            name, f"its {kind} {value.name!r} has a type that Triton's ONNX Runtime backend does not serve"
+        )
+    if kind == "input" and not declared.HasField("shape"):
+        raise NotServable(name, f"its input {value.name!r} is of any number of dimensions", "export it with a shape")
+    dims = (dim.dim_value if dim.dim_value > 0 else OPEN for dim in declared.shape.dim)
+    return TensorSpec(value.name, datatype, tuple(dims))
+
+
+def without_batch(spec: TensorSpec) -> TensorSpec:
+    """Less its first dimension."""
+    return TensorSpec(spec.name, spec.datatype, spec.dims[1:])
+
+
+def shown(spec: TensorSpec) -> str:
+    """`[1,3,224,224]`."""
+    return f"[{','.join('?' if dim == OPEN else str(dim) for dim in spec.dims)}]"

@@ -1,0 +1,1 @@
+"""ImageNet: its class names, and images as its networks take them."""

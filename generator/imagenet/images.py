@@ -1,0 +1,69 @@
+"""An image file as the tensor the networks take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from generator.errors import ImageUnreadable
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from generator.types import Preprocessing
+
+ASSETS = Path(__file__).parent / "assets"
+# Photographs for verification and the demo; both CC0 by their photographers
+# (Stefan van der Walt; Rachel Michetti), from scikit-image's sample data.
+PHOTOGRAPHS = (ASSETS / "chelsea.jpg", ASSETS / "coffee.jpg")
+
+
+def load(path: Path) -> Image.Image:
+    """The picture as RGB, upright as its EXIF orientation says.
+
+    Raises:
+        ImageUnreadable: no such file, or nothing that Pillow can decode.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16-bit greys, which convert() would clip to white
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageUnreadable(path, "there is no such file") from error
+    except IsADirectoryError as error:
+        raise ImageUnreadable(path, "it is a folder") from error
+    except UnidentifiedImageError as error:
+        raise ImageUnreadable(path, "Pillow knows no such format") from error
+    # Pillow's decoders raise whatever their format's parser does.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageUnreadable(path, str(error).lower() or type(error).__name__) from error
+
+
+def tensor(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """[3,crop,crop] fp32: the short side resized, the centre cropped, normalised with mean and std."""
+    image = without_far_ends(image)
+    width, height = image.size
+    scale = preprocessing.resize_short_px / min(width, height)
+    crop = preprocessing.crop_px
+    resized = image.resize(
+        (max(crop, round(width * scale)), max(crop, round(height * scale))), Image.Resampling.BILINEAR
+    )
+    left, top = (resized.width - crop) // 2, (resized.height - crop) // 2
+    pixels = np.asarray(resized.crop((left, top, left + crop, top + crop)), dtype=np.float32) / 255
+    normalised = (pixels - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
+
+
+def without_far_ends(image: Image.Image) -> Image.Image:
+    """A sliver cut to its middle, all that the crop can see: resized whole it would take gigabytes."""
+    width, height = image.size
+    longest = 4 * min(width, height)
+    if max(width, height) <= longest:
+        return image
+    left, top = max(0, width - longest) // 2, max(0, height - longest) // 2
+    return image.crop((left, top, width - left, height - top))

@@ -1,0 +1,43 @@
+"""Names of classes, a line each: ImageNet's, or a file of the user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from generator.errors import LabelsUnusable
+from generator.imagenet.images import ASSETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGENET = ASSETS / "imagenet_classes.txt"
+
+
+def read_labels(path: Path, classes: int | None) -> bytes:
+    """The labels as Triton reads them, one a line.
+
+    Args:
+        path: UTF-8 text.
+        classes: the length of the output they name; None where no output is one float a class.
+
+    Raises:
+        LabelsUnusable: it is no such text, or does not fit the output.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        raise LabelsUnusable(path, "there is no such file") from error
+    except UnicodeDecodeError as error:
+        raise LabelsUnusable(path, "it is not UTF-8 text") from error
+    except OSError as error:
+        raise LabelsUnusable(path, (error.strerror or str(error)).lower()) from error
+    while lines and not lines[-1]:
+        lines.pop()
+    if classes is None:
+        raise LabelsUnusable(path, "the network has no single output with a float for each class")
+    if len(lines) != classes:
+        raise LabelsUnusable(path, f"it has {len(lines)} labels, and the output has {classes} classes")
+    for number, line in enumerate(lines, start=1):
+        if not line or not line.isprintable():
+            raise LabelsUnusable(path, f"line {number} is empty or not printable")
+    return "".join(f"{line}\n" for line in lines).encode()

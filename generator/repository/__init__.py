@@ -1,0 +1,1 @@
+"""A model repository, in a folder or in S3."""

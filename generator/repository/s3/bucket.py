@@ -1,0 +1,183 @@
+"""The objects of a repository in S3, through fsspec: listed, read, written, removed."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import fsspec
+from blake3 import blake3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    ProfileNotFound,
+    SSLError,
+)
+
+from generator.errors import StorageFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from generator.repository.s3.url import S3Url
+
+DIGEST = "blake3"  # of an object that we wrote: x-amz-meta-blake3
+READ_WHOLE_BYTES = 1 << 20  # what is cheaper to read than to ask about
+PIECE_BYTES = 1 << 23
+# s3fs tries again what botocore has given up: three times two, each of 15 s at most, is what a dead network costs.
+TRIES, BOTOCORE_TRIES = 2, 3
+PARTS_AT_ONCE = 4  # of 50 MB each, in memory
+VERSION_MARK = "?versionId="  # s3fs takes it for its own in a name, and cuts it off
+HINTS = {
+    ProfileNotFound: "AWS_PROFILE names one of ~/.aws/config or ~/.aws/credentials",
+    NoCredentialsError: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    PermissionError: "these credentials may not do it, or are not known there; reading needs s3:ListBucket and "
+    "s3:GetObject, writing s3:PutObject and s3:DeleteObject too",
+    FileNotFoundError: "make the bucket first; AWS_ENDPOINT_URL names a server that is not AWS's",
+    EndpointConnectionError: "AWS_ENDPOINT_URL names a server that is not AWS's",
+    SSLError: "a server without TLS is http://HOST:PORT",
+    InvalidRegionError: "AWS_DEFAULT_REGION is one such as us-east-1",
+    ValueError: "AWS_ENDPOINT_URL is http://HOST:PORT or https://HOST",
+}
+# ValueError is botocore's word for a wrong endpoint.
+FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, ValueError)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What is at a URL; names are relative to it. Every method raises StorageFailed where S3 says no."""
+
+    url: S3Url
+
+    @cached_property
+    def filesystem(self) -> Any:  # noqa: ANN401 (s3fs has no types)
+        """s3fs with the usual credentials; it remembers no listing, since others write too."""
+        with self.reporting("reached"):
+            made = fsspec.filesystem(
+                "s3",
+                use_listings_cache=False,
+                skip_instance_cache=True,
+                client_kwargs={"endpoint_url": self.url.endpoint} if self.url.endpoint else {},
+                config_kwargs={"retries": {"mode": "standard", "total_max_attempts": BOTOCORE_TRIES}},
+            )
+        made.retries = TRIES
+        return made
+
+    @property
+    def endpoint(self) -> str:
+        """Who is asked: scheme, host, and port where it is not the usual one."""
+        with self.reporting("reached"):
+            return str(self.filesystem.s3.meta.endpoint_url)
+
+    def sizes(self, folder: str = "") -> dict[str, int]:
+        """Each object, or each of a folder, with its bytes; a key that ends with a slash is a folder of some tool's."""
+        root = f"{self.url.path}/"
+        with self.reporting("listed", folder):
+            found = self.filesystem.find(f"{root}{folder}/" if folder else root, detail=True)
+        sizes = {name.removeprefix(root): entry["size"] for name, entry in found.items() if name.startswith(root)}
+        sizes.pop("", None)  # the folder that a console makes
+        for name in sizes:
+            if VERSION_MARK in name:
+                why = ValueError(f"{VERSION_MARK} stands in its name")
+                raise StorageFailed(self.url / name, "asked for", why, "remove the object")
+        return sizes
+
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes of an object, or some of them."""
+        with self.reporting("read", name):
+            content: bytes = self.filesystem.cat_file(self.path(name), start=start, end=end)
+            return content
+
+    def digest(self, name: str, size_bytes: int) -> str:
+        """The BLAKE3 of an object, in hex: of its bytes; of a large one that we wrote, as it was when we did.
+
+        What a tool has put there since has no such mark, and is read.
+        """
+        if size_bytes > READ_WHOLE_BYTES and (mark := self.mark(name)):
+            return mark
+        hashed = blake3()
+        for start in range(0, size_bytes, PIECE_BYTES):
+            hashed.update(self.read(name, start, min(size_bytes, start + PIECE_BYTES)))
+        return hashed.hexdigest()
+
+    def mark(self, name: str) -> str | None:
+        """The digest that an object was written with by us."""
+        found = self.call("head_object", name)["Metadata"].get(DIGEST)
+        return None if found is None else str(found)
+
+    def fetch(self, name: str, path: Path) -> None:
+        """An object into a file."""
+        with self.reporting("read", name):
+            self.filesystem.get_file(self.path(name), str(path))
+
+    def put(self, path: Path, name: str, digest: str) -> None:
+        """A file as an object, in parts where it is large; it is there whole or as it was.
+
+        What ends this call ends the upload: it does not go on beside a build that was interrupted, nor do parts stay.
+        """
+        with self.reporting("written", name):
+            uploading = asyncio.run_coroutine_threadsafe(
+                self.filesystem._put_file(  # noqa: SLF001 (fsspec's asynchronous methods are called so)
+                    str(path), self.path(name), Metadata={DIGEST: digest}, max_concurrency=PARTS_AT_ONCE
+                ),
+                self.filesystem.loop,
+            )
+            try:
+                uploading.result()
+            except KeyboardInterrupt:
+                uploading.cancel()
+                self.end_uploads(name)
+                raise
+
+    def remove(self, name: str) -> None:
+        """An object, which may be gone already."""
+        with self.reporting("removed", name):
+            self.filesystem.rm_file(self.path(name))
+
+    def end_uploads(self, start: str) -> None:
+        """Give back what parts of uploads take that never ended, of names that begin so; nothing else shows them.
+
+        The credentials may not allow it; nothing depends on it.
+        """
+        below = {"Bucket": self.url.bucket, "Prefix": (self.url / start).prefix}
+        with suppress(StorageFailed), self.reporting("cleared", start):
+            for upload in self.filesystem.call_s3("list_multipart_uploads", **below).get("Uploads", ()):
+                ended = {"Bucket": self.url.bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                self.filesystem.call_s3("abort_multipart_upload", **ended)
+
+    def call(self, method: str, name: str, **arguments: object) -> dict[str, Any]:
+        """What S3 answers to one of its own calls about an object."""
+        with self.reporting("asked about" if method.startswith("head") else "written", name):
+            answer: dict[str, Any] = self.filesystem.call_s3(
+                method, Bucket=self.url.bucket, Key=(self.url / name).prefix, **arguments
+            )
+            return answer
+
+    def path(self, name: str) -> str:
+        """An object as fsspec takes it."""
+        return (self.url / name).path
+
+    @contextmanager
+    def reporting(self, what: str, name: str = "") -> Iterator[None]:
+        """Turn what S3 says into StorageFailed."""
+        try:
+            yield
+        except FAILURES as error:
+            hint = next((text for kind, text in HINTS.items() if isinstance(error, kind)), None)
+            raise StorageFailed(self.url / name if name else self.url, what, error, hint) from error
+
+
+def answered(failed: StorageFailed) -> str | None:
+    """S3's code for what went wrong, where it said one: s3fs hides it behind Python's errors."""
+    error: BaseException | None = failed
+    while error is not None and not isinstance(error, ClientError):
+        error = error.__cause__
+    return None if error is None else str(error.response["Error"].get("Code"))

@@ -1,0 +1,128 @@
+"""One image to a served model: tensor out, labels back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tritonclient.grpc as triton
+
+from generator.errors import InferenceFailed, TritongenError
+from generator.graph.datatypes import numpy_type
+from generator.types import Preprocessing
+from generator.verify import samples
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from generator.server.served_model import ServedModel
+    from generator.types import TensorSpec
+
+TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One of the classes that a model gave an image: its logit, index and label."""
+
+    logit: float
+    index: int
+    label: str
+
+
+def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
+    """The `top` classes of an image, by Triton's classification extension; the labels are the server's.
+
+    Raises:
+        ImageUnreadable: the file is no image; the server was not asked.
+        TritongenError: the model takes no image, or answers with something else than classes.
+        InferenceFailed: the server answered with an error.
+    """
+    spec, preprocessing = image_input(model)
+    batch = samples.photograph(spec, path, preprocessing)[np.newaxis].astype(numpy_type(spec.datatype))
+    request = triton.InferInput(spec.name, list(batch.shape), wire_type(spec))
+    request.set_data_from_numpy(batch)
+    output = class_output(model)
+    wanted = triton.InferRequestedOutput(output, class_count=top)
+    try:
+        with triton.InferenceServerClient(url) as client:
+            answer = client.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
+    except triton.InferenceServerException as error:
+        raise InferenceFailed(model.name, error.message()) from error
+    return tuple(parse(row) for row in np.ravel(answer.as_numpy(output)))
+
+
+def wire_type(spec: TensorSpec) -> str:
+    """The data type in the protocol's word."""
+    return "BYTES" if spec.datatype == "TYPE_STRING" else spec.datatype.removeprefix("TYPE_")
+
+
+def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
+    """The inputs without the batch, as well of a model whose batch is fixed to 1."""
+    return model.inputs if model.max_batch_size else samples.of_one_row(model.inputs)
+
+
+def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
+    """The input that takes an image, and how.
+
+    Raises:
+        TritongenError: there is none.
+    """
+    specs = row_specs(model)
+    preprocessing = preprocessing_of(model)
+    if len(specs) != 1 or preprocessing is None or not samples.takes_image(specs[0], preprocessing):
+        listed = ", ".join(f"{spec.name} {spec.datatype} {list(spec.dims)}" for spec in model.inputs)
+        raise TritongenError(
+            f"{model.name} takes no image: its input is {listed}",
+            "`tritongen infer` sends one normalised RGB image; tritonclient sends anything",
+        )
+    return specs[0], preprocessing
+
+
+def class_output(model: ServedModel) -> str:
+    """The name of the output that holds the classes.
+
+    Raises:
+        TritongenError: there is no single one.
+    """
+    vectors = [spec.name for spec in model.outputs if sum(dim != 1 for dim in spec.dims) == 1]
+    if len(vectors) != 1:
+        listed = ", ".join(f"{spec.name} {list(spec.dims)}" for spec in model.outputs)
+        raise TritongenError(f"{model.name} does not answer with one score a class: its output is {listed}")
+    return vectors[0]
+
+
+def parse(row: bytes) -> Guess:
+    """`b"12.5:281:tabby, tabby cat"`, as the classification extension writes it."""
+    logit, index, *label = row.decode().split(":", 2)
+    return Guess(float(logit), int(index), label[0] if label else "")
+
+
+def preprocessing_of(model: ServedModel) -> Preprocessing | None:
+    """What a model built by tritongen says of its input; of any other, ImageNet's way where it takes an image.
+
+    Raises:
+        TritongenError: the model's parameters are not what tritongen writes.
+    """
+    default = samples.image_preprocessing(row_specs(model))
+    said = model.parameters
+    if default is None or "tritongen.crop_px" not in said:
+        return default
+    try:
+        return Preprocessing(
+            resize_short_px=int(said["tritongen.resize_short_px"]),
+            crop_px=int(said["tritongen.crop_px"]),
+            mean=triple(said["tritongen.mean"]),
+            std=triple(said["tritongen.std"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise TritongenError(
+            f"the tritongen.* parameters of {model.name} say no preprocessing: {error}", "build the model again"
+        ) from error
+
+
+def triple(text: str) -> tuple[float, float, float]:
+    """`0.485,0.456,0.406`."""
+    red, green, blue = map(float, text.split(","))
+    return red, green, blue

@@ -1,0 +1,213 @@
+"""The `onnxruntime` backend for Triton's Python backend: ONNX models on the CPU, from the C++ backend's configs.
+
+Triton 2.51 from pip has no libtriton_onnxruntime.so. A Python-based backend of that name takes the same
+config.pbtxt: core fills in `platform` and `default_model_filename`, the GPU accelerators are not read on a CPU
+(nor does the C++ backend read them there), and what does not fit is refused by the rules in `generator.checker.rules`,
+with the C++ backend's words.
+
+One process an instance: Triton's stub imports this file and calls TritonPythonModel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+from generator.checker.rules.backend_completion import autocompleted, is_complete
+from generator.checker.rules.outcomes import Refused
+from generator.checker.rules.session_parameters import session_settings
+from generator.checker.rules.tensors_match import ModelTensor, check_io
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Config = Mapping[str, Any]
+    Array = np.ndarray[Any, Any]
+    Arrays = dict[str, Array]
+
+# ONNX Runtime's type names in config.pbtxt's words.
+DATATYPES = {
+    "tensor(bool)": "TYPE_BOOL",
+    **{f"tensor({sign}int{bits})": f"TYPE_{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(string)": "TYPE_STRING",
+}
+
+
+class TritonPythonModel:
+    """One instance of one model."""
+
+    @staticmethod
+    def auto_complete_config(auto_complete_model_config: Any) -> Any:  # noqa: ANN401 (Triton's own class)
+        """Fill in what the config leaves out, as `ModelState::AutoCompleteConfig` of the C++ backend does."""
+        config = auto_complete_model_config.as_dict()
+        if is_complete(config):
+            return auto_complete_model_config
+        session = open_session(model_path(config), config)
+        try:
+            filled = autocompleted(config, tensors(session.get_inputs()), tensors(session.get_outputs()))
+        except Refused as refusal:
+            raise pb_utils.TritonModelException(str(refusal)) from refusal
+        if "max_batch_size" in filled:
+            auto_complete_model_config.set_max_batch_size(filled["max_batch_size"])
+        if "dynamic_batching" in filled:
+            auto_complete_model_config.set_dynamic_batching()
+        for kind, add in (
+            ("input", auto_complete_model_config.add_input),
+            ("output", auto_complete_model_config.add_output),
+        ):
+            for block in filled.get(kind, ()):
+                add(block)
+        return auto_complete_model_config
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Open the session and hold the config against the model."""
+        config = json.loads(args["model_config"])
+        self.name = config["name"]
+        self.max_batch_size = config["max_batch_size"]
+        self.session = open_session(model_path(config), config)
+        inputs = tensors(self.session.get_inputs())
+        try:
+            check_io(config, inputs, tensors(self.session.get_outputs()))
+        except Refused as refusal:
+            raise pb_utils.TritonModelException(str(refusal)) from refusal
+        self.shapes = {tensor.name: tensor.shape for tensor in inputs}
+        self.outputs = list(dict.fromkeys(entry["name"] for entry in config["output"]))
+        # Several requests are gathered here: a page once touched costs nothing the next time.
+        self.gathered = {
+            entry["name"]: np.empty((self.max_batch_size, *map(int, entry["dims"])), datatype)
+            for entry in config["input"]
+            if self.max_batch_size > 1
+            and "reshape" not in entry
+            and all(int(dim) > 0 for dim in entry["dims"])
+            and (datatype := pb_utils.triton_string_to_numpy(entry["data_type"])) is not np.object_
+        }
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer the requests of one batch with one run."""
+        if self.max_batch_size == 0:
+            return [response for request in requests for response in self.answer([request])]
+        return self.answer(requests)
+
+    def answer(self, requests: Sequence[Any]) -> list[Any]:
+        """One response a request, in order."""
+        fed = [self.arrays(request) for request in requests]
+        counts = [len(next(iter(arrays.values()))) for arrays in fed] if self.max_batch_size else [1]
+        try:
+            batch = fed[0] if len(fed) == 1 else self.gather(fed, sum(counts))
+            results = self.session.run(self.outputs, batch)
+        except Exception as error:  # noqa: BLE001 (whatever went wrong, the clients must hear of it)
+            failure = pb_utils.TritonError(backend_words(error))
+            return [pb_utils.InferenceResponse(output_tensors=[], error=failure) for _ in requests]
+        if len(requests) == 1:
+            parts = [results]
+        else:
+            ends = np.cumsum(counts)
+            parts = [[result[end - n : end] for result in results] for n, end in zip(counts, ends, strict=True)]
+        return [self.response(request, part) for request, part in zip(requests, parts, strict=True)]
+
+    def arrays(self, request: Any) -> Arrays:  # noqa: ANN401
+        """The request's inputs, as views of the memory that Triton shares with this process."""
+        return {
+            tensor.name(): as_fed(tensor.as_numpy(), self.shapes[tensor.name()])
+            for tensor in request.inputs()
+            if tensor.name() in self.shapes
+        }
+
+    def gather(self, fed: Sequence[Arrays], total: int) -> Arrays:
+        """Several requests' inputs as one batch: the one copy that batching needs."""
+        batch = {}
+        for name in fed[0]:
+            arrays = [arrays[name] for arrays in fed]
+            room = self.gathered.get(name)
+            batch[name] = np.concatenate(arrays, out=None if room is None else room[:total])
+        return batch
+
+    def response(self, request: Any, results: Sequence[Array]) -> Any:  # noqa: ANN401
+        """The outputs that the request asked for."""
+        wanted = set(request.requested_output_names())
+        return pb_utils.InferenceResponse(
+            output_tensors=[
+                pb_utils.Tensor(name, as_answered(result))
+                for name, result in zip(self.outputs, results, strict=True)
+                if name in wanted
+            ]
+        )
+
+
+def as_fed(array: Array, shape: Sequence[int]) -> Array:
+    """What ONNX Runtime takes: a scalar, which the protocol sends as [1], without dimensions; strings decoded."""
+    if array.dtype == np.object_:
+        array = np.array([value.decode() for value in array.ravel()], np.object_).reshape(array.shape)
+    return array if shape else array.reshape(())
+
+
+def as_answered(result: Array) -> Array:
+    """What the protocol sends: a scalar as [1]."""
+    return result if np.ndim(result) else np.reshape(result, (1,))
+
+
+def model_path(config: Config) -> Path:
+    """`<version>/model.onnx`, or the file of that name inside a folder of that name.
+
+    The stub's Python takes the file system for an ASCII one, whatever the locale is: names are asked for in bytes.
+    """
+    path = Path(pb_utils.get_model_dir()) / (config.get("default_model_filename") or "model.onnx")
+    if os.path.isdir(str(path).encode()):  # noqa: PTH112 (pathlib takes no bytes)
+        path /= "model.onnx"
+    if not os.path.exists(str(path).encode()):  # noqa: PTH110 (the same)
+        raise pb_utils.TritonModelException(f"failed to stat file {path}")
+    return path
+
+
+def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
+    """A session on the CPU with the config's settings."""
+    try:
+        settings = session_settings(config, accelerators=())
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.graph_level)
+        options.execution_mode = (
+            onnxruntime.ExecutionMode.ORT_PARALLEL if settings.parallel else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        )
+        options.intra_op_num_threads = settings.intra_op_threads or threads_an_instance(config)
+        options.inter_op_num_threads = settings.inter_op_threads
+        options.enable_cpu_mem_arena = settings.mem_arena
+        options.enable_mem_pattern = settings.mem_pattern
+        options.log_severity_level = 3  # errors only
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Refused as refusal:
+        raise pb_utils.TritonModelException(str(refusal)) from refusal
+    except Exception as error:
+        raise pb_utils.TritonModelException(backend_words(error)) from error
+
+
+def threads_an_instance(config: Config) -> int:
+    """The processors this process may use, shared out among the model's instances."""
+    instances = sum(max(1, int(group.get("count", 1))) for group in config.get("instance_group", [])) or 1
+    return max(1, len(os.sched_getaffinity(0)) // instances)
+
+
+def tensors(arguments: Sequence[Any]) -> list[ModelTensor]:
+    """A session's inputs or outputs; symbolic dimensions as -1."""
+    return [
+        ModelTensor(
+            argument.name,
+            DATATYPES.get(argument.type, "TYPE_INVALID"),
+            tuple(dim if isinstance(dim, int) else -1 for dim in argument.shape),
+        )
+        for argument in arguments
+    ]
+
+
+def backend_words(error: Exception) -> str:
+    """`onnx runtime error 2: …`, as the C++ backend writes ONNX Runtime's errors."""
+    return re.sub(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", r"onnx runtime error \1: ", str(error))

@@ -1,0 +1,1 @@
+"""Processes, files, threads and memory of this machine."""

@@ -1,0 +1,104 @@
+"""The only file that starts processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+GUARD = Path(__file__).with_name("parent_guard.py")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended: its exit status and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Finished:
+    """Run a command to its end.
+
+    Raises:
+        FileNotFoundError: there is no such program.
+        subprocess.TimeoutExpired: it took longer than `timeout_s`; it was killed.
+    """
+    done = subprocess.run(
+        guarded(command, env),
+        env=environment(env),
+        timeout=timeout_s,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+class Child:
+    """A long-running process and all that it starts, in a process group of their own.
+
+    Ctrl-C in the terminal reaches this program only, which then decides; if this program is killed, the kernel
+    ends the child.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: IO[bytes] | None = None
+    ) -> None:
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            guarded(command, env),
+            env=environment(env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT if log else None,
+            start_new_session=True,
+        )
+
+    def status(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for its end; None if it still runs after `timeout_s`."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, grace_s: float = 30) -> None:
+        """Ask it to end, and end the whole group after `grace_s`."""
+        try:
+            if self.status() is None:
+                self._process.terminate()
+                self.wait(grace_s)
+        finally:  # a second Ctrl-C does not wait
+            with suppress(ProcessLookupError):  # nobody of the group is left
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def environment(changes: Mapping[str, str] | None) -> dict[str, str] | None:
+    """This program's environment with some variables set."""
+    return None if changes is None else {**os.environ, **changes}
+
+
+def guarded(command: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
+    """The command, to be ended when this program dies."""
+    path = (env or os.environ).get("PATH")
+    program = shutil.which(command[0], path=path)
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return [sys.executable, "-IS", str(GUARD), str(os.getpid()), program, *command[1:]]

@@ -1,0 +1,89 @@
+"""The templates of what is written, and the user's own in their place."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from google.protobuf.text_encoding import CEscape
+
+from generator.errors import TemplateUnusable, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import jinja2
+
+
+def render(name: str, template_dir: Path | None = None, **values: object) -> str:
+    """The text that a template gives.
+
+    Raises:
+        TemplateUnusable: it is no Jinja template, or uses a name that is not there.
+    """
+    import jinja2
+
+    try:
+        return environment(template_dir).get_template(name).render(**values)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateUnusable(name, template_dir, f"line {error.lineno}: {error.message}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise TemplateUnusable(name, template_dir, f"it cannot be read: {first_line(error)}") from error
+    except Exception as error:  # (whatever a user's expression raises)
+        line = line_of(error, name)
+        raise TemplateUnusable(name, template_dir, f"{line}{first_line(error)}") from error
+
+
+@lru_cache(maxsize=8)  # a template is compiled once; Jinja sees when its file is another
+def environment(template_dir: Path | None) -> jinja2.Environment:
+    """Jinja that fails on an undefined name instead of writing nothing; a template cannot reach out of its values."""
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    folders = [template_folder()] if template_dir is None else [template_dir, template_folder()]
+    env = ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        # HTML is escaped; in configs strings pass through the filters.
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters |= {"quote": quote, "numbers": numbers, "yaml": yaml_string}
+    return env
+
+
+def quote(text: str) -> str:
+    """A protobuf text-format string literal."""
+    return f'"{CEscape(text, as_utf8=True)}"'
+
+
+def numbers(values: Iterable[int]) -> str:
+    """A protobuf text-format list."""
+    return f"[ {', '.join(map(str, values))} ]"
+
+
+def yaml_string(text: str) -> str:
+    """A YAML string in double quotes, whose escapes are JSON's; Compose takes `$$` for a dollar."""
+    return json.dumps(text).replace("$", "$$")
+
+
+def template_folder() -> Path:
+    """`templates/`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    packaged = package / "templates"
+    return packaged if packaged.is_dir() else package.parent / "templates"
+
+
+def line_of(error: BaseException, name: str) -> str:
+    """`line 3: ` of the template, where the traceback passes through it."""
+    lines = []
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename.endswith(name):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return f"line {lines[-1]}: " if lines else ""

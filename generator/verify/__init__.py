@@ -1,0 +1,1 @@
+"""An ONNX graph compared with the network that it came from."""

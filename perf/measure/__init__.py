@@ -1,0 +1,1 @@
+"""Points measured by perf_analyzer against a server."""

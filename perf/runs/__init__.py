@@ -1,0 +1,1 @@
+"""Stored measurements: read, compared, tabulated, exported."""
