@@ -9,6 +9,7 @@ import tritongen
 from generator.checker.rules.line_numbers import line_at, lines_of
 from generator.checker.rules.onnxruntime_versions import onnx_runtime_of
 from generator.errors import RepositoryNotFound
+from tritongen import check
 
 
 @pytest.mark.parametrize("run", [False, True], ids=["unrun", "run"])
@@ -306,7 +307,7 @@ def test_the_command(tritongen, tmp_path):
         ran = tritongen(*call)
         assert (ran.status, sentence in ran.stderr) == (1 if call[1] == "none" else 2, True)
     with pytest.raises(RepositoryNotFound):
-        tritongen.check(tmp_path / "none")
+        check(tmp_path / "none")
 
 
 def test_lines():

@@ -39,7 +39,7 @@ shutil.copytree(old, disk / "models")
 used = os.statvfs(disk)
 with open(disk / "filler", "wb") as filler:
     filler.write(bytes(used.f_bavail * used.f_bsize - free))
-build = [sys.executable, "-c", "import sys, generator, tiny_networks\\n"
+build = [sys.executable, "-c", "import sys, tritongen, tiny_networks\\n"
          "tritongen.build(tiny_networks.FOUR, output=sys.argv[1], seed=2, jobs=2)", disk / "models"]
 done = subprocess.run(build, capture_output=True, text=True)
 (kept / "said").write_text(done.stderr.strip().splitlines()[-1] if done.returncode else "")
@@ -70,7 +70,7 @@ def test_a_full_disk(tmp_path, states, free_kib):
 
 
 LOST = """
-import os, sys, generator, tiny_networks
+import os, sys, tritongen, tiny_networks
 from pathlib import Path
 models = Path(sys.argv[1])
 def lose(network, step):

@@ -66,7 +66,7 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
 
 IN_S3 = NEW.replace(
     "import sys,",
-    "import sys, generator.s3.lease; generator.s3.lease.LEASE_S = 3.0; generator.s3.lease.RENEWED_EVERY_S = 0.3; import",
+    "import sys, generator.repository.s3.lease; generator.repository.s3.lease.LEASE_S = 3.0; generator.repository.s3.lease.RENEWED_EVERY_S = 0.3; import",
 )
 
 

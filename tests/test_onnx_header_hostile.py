@@ -55,7 +55,7 @@ def test_little_memory_and_time_for_300_mb(tmp_path):
         file.truncate()
     program = """
 import pathlib, sys, time
-from generator.onnx_header import read_header
+from generator.graph.header import read_header
 
 def peak():  # of this process alone; getrusage begins with the peak of the one that started it
     return int(pathlib.Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])

@@ -15,7 +15,7 @@ from generator.weights.random_init import random_network, rounded
 HASH = """
 import hashlib, sys
 from generator.networks import select
-from generator.weights.random import random_network
+from generator.weights.random_init import random_network
 module, _ = random_network(select([sys.argv[1]])[0], seed=3)
 print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in module.state_dict().values())).hexdigest())
 """

@@ -66,7 +66,7 @@ def test_a_failed_write_leaves_the_old_model(tmp_path):
 BUILD_UNTIL_KILLED = """
 import sys, time
 from pathlib import Path
-from generator.repository import staging, write_model
+from generator.repository.folder import staging, write_model
 with staging(Path(sys.argv[1])) as folder:
     write_model(folder / "net", {"1/model.onnx": b"half"})
     print("staged", flush=True)
@@ -117,7 +117,7 @@ BUILD_AND_BUILD = """
 import sys
 from pathlib import Path
 from generator.errors import TritongenError
-from generator.repository import publish, staging, write_model
+from generator.repository.folder import publish, staging, write_model
 built = 0
 while built < 50:
     try:

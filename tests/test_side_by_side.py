@@ -25,7 +25,7 @@ from generator.networks.types import Network, TorchNetwork
 
 TESTS = Path(__file__).parent
 BUILD_FOUR = """
-import sys, generator, tiny_networks
+import sys, tritongen, tiny_networks
 report = tritongen.build(tiny_networks.FOUR, output=sys.argv[1], jobs=int(sys.argv[2]))
 assert not report.failed, report.failed
 """  # no `if __name__ == "__main__"`: a worker must not run the script again
@@ -115,7 +115,7 @@ def test_the_summary_says_which_and_why(tritongen, monkeypatch):
 
 
 INTERRUPTED = """
-import sys, generator, tiny_networks
+import sys, tritongen, tiny_networks
 networks = [tiny_networks.own(tiny_networks.slow), *tiny_networks.FOUR]
 tritongen.build(networks, output=sys.argv[1], jobs=2)
 """
