@@ -27,9 +27,7 @@ def main() -> None:
         request = Request(
             "cpu", ("fp32",), batch_sizes=(1, 8), measurement="quick", repository=str(repository), baseline=True
         )
-        run = sweep(
-            request, Analyzer(*find(None)), Path(folder) / "results", say=print, on_point=lambda _run, _point: None
-        )
+        run = sweep(request, Analyzer(*find(None)), Path(folder) / "results", on_point=lambda _run, _point: None)
         shown = tables.beside_bare(run)
         print(f"{shown.markdown}\n\n{shown.under}")
 

@@ -1,8 +1,9 @@
-"""The command line: a lazy map of commands, and the one place where errors become exit statuses."""
+"""The command line: a table of commands that are imported when called, and the exit status of each error."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -10,10 +11,10 @@ from importlib import import_module
 
 import click
 
-from generator.commands.console import complain
+from generator.commands.console import complain, show_log
 from generator.errors import TritongenError, UnknownName
 
-# In the order of the user's story. Each is imported when it is called: `--help` pays for no torch, onnx or numpy.
+# In the order in which a user needs them.
 COMMANDS = {
     "list": "generator.commands.list",
     "build": "generator.commands.build",
@@ -26,30 +27,49 @@ COMMANDS = {
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
+def set_level(_ctx: click.Context, param: click.Parameter, given: bool) -> None:  # noqa: FBT001 (click's signature)
+    """Choose the log records that are printed."""
+    if given:
+        show_log(logging.DEBUG if param.name == "verbose" else logging.WARNING)
+
+
+def verbosity_options() -> list[click.Parameter]:
+    """Make --verbose and --quiet, which can stand before or after the name of the command."""
+    return [
+        click.Option([*names], is_flag=True, is_eager=True, expose_value=False, callback=set_level, help=text)
+        for *names, text in (
+            ("--verbose", "-v", "Print what is done in detail, with the log of the server."),
+            ("--quiet", "-q", "Print results, warnings and errors only."),
+        )
+    ]
+
+
 class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is named."""
+    """A group that imports a command's module when the command is called: `--help` loads no torch, onnx or numpy."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names, in the order of the user's story."""
+        """Return the names of the commands."""
         return [*COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command, or None for click to refuse."""
+        """Import a command; return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name]).command
+        if all(param.name != "verbose" for param in command.params):
+            command.params += verbosity_options()
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for one that is not there."""
+        """Raise UnknownName, which suggests the nearest name, for an unknown command."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise UnknownName("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, params=verbosity_options(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tritongen", prog_name="tritongen")
 def cli() -> None:
     """Make a Triton model repository of image-classification networks, verify it, serve it, measure it.
@@ -62,15 +82,16 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the program and exit: 0 done, 1 the work failed, 2 the call was wrong."""
+    """Run the program and exit with its status."""
     sys.exit(status_of_call())
 
 
-def status_of_call() -> int:  # noqa: PLR0911 (a return an outcome)
-    """Run the command; say what went wrong on stderr."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
+def status_of_call() -> int:  # noqa: PLR0911 (one return per outcome)
+    """Run the command, print its error, and return the exit status: 0 done, 1 failed, 2 wrong call, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM acts like Ctrl-C: servers are stopped
+    show_log(logging.INFO)
     try:
-        # Commands that end with another status than 0 return it.
+        # A command returns its exit status, or None for 0.
         status = cli.main(prog_name="tritongen", standalone_mode=False)
         sys.stdout.flush()
     except TritongenError as error:
@@ -87,12 +108,12 @@ def status_of_call() -> int:  # noqa: PLR0911 (a return an outcome)
         complain("interrupted", None)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output is gone; keep Python from complaining again at exit.
+        # Nobody reads the output: without this, Python prints a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
-            raise  # a bug: every file that is written has its own sentence
+            raise  # a bug: a failed write to a file has an error of its own
         complain("the output cannot be written: no space left on device", None)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -42,17 +42,23 @@ from pathlib import Path
 from typing import Any
 
 QUOTED_CHARACTERS = 60
+LONGEST_LINE = 5000
 
 
 def quoted(text: str) -> str:
-    """Text out of a file, for a sentence: in quotes, short, and nothing in it that a terminal obeys."""
+    """Return printable text in quotes, cut to a length that fits a sentence."""
     shown = repr(text[: QUOTED_CHARACTERS + 1])
     return shown if len(shown) <= QUOTED_CHARACTERS + 2 else f"{shown[:QUOTED_CHARACTERS]}…{shown[0]}"
 
 
-def printable(path: object) -> str:
-    """A path or URL as it is, or in quotes if a terminal would obey something in it."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+def printable(text: object) -> str:
+    """Return text on one line that a terminal does not interpret, cut to a readable length."""
+    shown = str(text)
+    if len(shown) > LONGEST_LINE:
+        shown = f"{shown[:LONGEST_LINE]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.commands.console import say
 from generator.errors import OutputFailed
 from generator.system.files import write_whole
 from perf import request
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from perf.runs.compare import Comparison
     from perf.runs.metrics import Metric
     from perf.runs.store import Stored
+
+logger = logging.getLogger(__name__)
 
 # matplotlib and torch are imported where something is drawn: they take seconds.
 
@@ -54,14 +56,14 @@ def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
     drawn = set()
     for chart in charts:
         if isinstance(chart, NotDrawn):
-            say(f"not drawn: {chart.name}: {chart.why}")
+            logger.info("not drawn: %s: %s", chart.name, chart.why)
             continue
         drawn.add(chart.name)
         for ending, content in pictures(chart).items():
             write_whole(folder / f"{chart.name}.{ending}", content)
-    say(f"{len(drawn)} charts in {folder}, each as SVG and PNG")
+    logger.info("%d charts in %s, each as SVG and PNG", len(drawn), folder)
     if others := sorted(before - drawn):
-        say(f"of before, and still there: {', '.join(others)}")
+        logger.info("of before, and still there: %s", ", ".join(others))
 
 
 def report(
@@ -86,7 +88,7 @@ def report(
     made(path.parent)
     repository = repository or Path(stored.run.request.repository)
     write_whole(path.resolve(), html(stored, comparisons, previous, of_run(stored, metrics), repository))
-    say(f"report in {path}")
+    logger.info("report in %s", path)
 
 
 def beside(stored: Stored, previous: Stored | None, metrics: Iterable[Metric]) -> list[Comparison]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored
     from perf.runs.types import Request
+
+logger = logging.getLogger(__name__)
 
 # What is measured, by the option that says it; what else an option says is about this call alone.
 MEASURED = {
@@ -147,9 +150,9 @@ def measure(
     wanted: list[Request], root: Path, program: Path | None, patience_s: float, given: set[str] | None
 ) -> list[Stored]:
     """A run a request: a new one, or, where fields are `given`, the newest that has the same in them."""
-    from generator.commands import console
+    from perf import progress
     from perf import request as asked
-    from perf.measure import progress, servers
+    from perf.measure import servers
     from perf.measure.analyzer import Analyzer, find
     from perf.measure.sweep import sweep
 
@@ -161,7 +164,7 @@ def measure(
     runs = []
     for request, run in zip(wanted, before, strict=True):
         if given is not None:
-            console.say(asked.about(run))
+            logger.info("%s", asked.about(run))
         if run is not None and not run.due:
             runs.append(run)
             continue
@@ -169,7 +172,7 @@ def measure(
         analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
         with progress.shown() as on_point:
             resumed = run.path if run else None
-            runs.append(sweep(of, analyzer, root, resumed=resumed, say=console.say, on_point=on_point))
+            runs.append(sweep(of, analyzer, root, resumed=resumed, on_point=on_point))
     return runs
 
 
@@ -184,17 +187,15 @@ def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
 
 def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: float | None) -> int:
     """1 where a point has no stable figure, or a comparison is above its limit."""
-    from generator.commands import console
-
     failed = any(found.status != "ok" for run in runs for found in run.results)
     for comparison in (comparison for of_run in compared for comparison in of_run):
         if fail_above is None:
             continue
         mean = comparison.geometric_mean
         for cell in comparison.above(fail_above):
-            console.say(f"--fail-above {fail_above}: {cell.point} is {cell.ratio:.3f} times {comparison.other}")
+            logger.warning("--fail-above %s: %s is %.3f times %s", fail_above, cell.point, cell.ratio, comparison.other)
         if mean is None or mean > fail_above:
             why = "there is no cell to compare" if mean is None else f"the mean is {mean:.3f}"
-            console.say(f"--fail-above {fail_above}: {why}")
+            logger.warning("--fail-above %s: %s", fail_above, why)
         failed = failed or mean is None or mean > fail_above or bool(comparison.above(fail_above))
     return int(failed)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.console import printable, say
+from generator.commands.console import print_json, print_text
 from generator.config import targets
-from generator.errors import BadOption, UsageError
+from generator.errors import BadOption, UsageError, printable
 from perf import request
 from perf.runs import compare, export, tables
 from perf.runs import published as reference
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored
     from perf.runs.tables import Table
+
+logger = logging.getLogger(__name__)
 
 
 def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
@@ -77,11 +80,9 @@ def print_runs(
 ) -> None:
     """Data on stdout; the reason of every point that is marked on stderr."""
     if as_json:
-        import json
-
         pairs = zip(runs, compared, strict=True)
         records = [export.record(run, of_run, reference.published(run.run.device.name)) for run, of_run in pairs]
-        click.echo(json.dumps(records, indent=2))
+        print_json(records)
     elif as_csv:
         rows = [
             export.row(run, found, reference.published(run.run.device.name)) for run in runs for found in run.results
@@ -92,8 +93,8 @@ def print_runs(
             print_tables(run, of_run, metrics, as_parts=as_parts)
     for run in runs:
         for line in tables.reasons(run):
-            say(printable(line))
-        say(f"kept in {run.path}")
+            logger.warning("%s", printable(line))
+        logger.info("kept in %s", run.path)
 
 
 def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequence[str], *, as_parts: bool) -> None:
@@ -115,7 +116,7 @@ def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequen
 
 def print_table(shown: Table) -> None:
     """One of them."""
-    click.echo(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
+    print_text(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
 
 
 def print_published(gpus: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def onnx_model(nodes, inputs, outputs, constants=None, *, opset=18, ir_version=8
     return helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, opset)], ir_version=ir_version)
 
 
-OF_TYPE = {name.removeprefix("TYPE_").lower(): onnx_type for name, (onnx_type, _) in TYPES.items()}
+OF_TYPE = {name.removeprefix("TYPE_").lower(): row.onnx for name, row in TYPES.items()}
 
 
 SMALL_CONFIG = """

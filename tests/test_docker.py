@@ -1,6 +1,7 @@
 """The docker engine. No Docker runs here: a program named docker stands in for it."""
 
 import json
+import logging
 import os
 import shlex
 import signal
@@ -187,22 +188,22 @@ http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
 """
 
 
-def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home):
+def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home, caplog):
     """(Fake docker.) Engines are told, the log is shown, the start is remembered, Ctrl-C stops the container."""
     (tmp_path / "answers.py").write_text(ANSWERS)
     calls = fake_docker(f'exec {sys.executable} {tmp_path / "answers.py"} "$@"')
     with_variants(tmp_path / "repository", "one", "two")
-    said, shown, ports = [], [], free_ports()
+    ports = free_ports()
+    caplog.set_level("INFO", "generator")
     with engine.serve(
         tmp_path / "repository",
         options=docker_options("t4", "fp16"),
         ports=ports,
-        say=said.append,
-        show_log=shown.append,
+        log_level=logging.INFO,
     ) as server:
         assert server.child.status() is None
-    assert "2 TensorRT engines will be built, which takes minutes: one, two" in said[0]
-    assert "building an engine" in "".join(shown)
+    assert "2 TensorRT engines will be built, which takes minutes: one, two" in caplog.messages[0]
+    assert any("building an engine" in message for message in caplog.messages)
     assert json.loads((cache_home / "24.09-t4.json").read_text())["engines_built"] == 2
     assert calls.read_text().splitlines()[-1] == f"stop -t 30 tritongen-{ports.grpc}"
     assert server.child.status() is not None

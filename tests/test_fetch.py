@@ -94,7 +94,7 @@ def _server(tmp_path, monkeypatch):
 
 def get(server, path="/file", prefix=""):
     """Fetch it as a publisher's file."""
-    return fetch("someone", Remote(server.url + path, "weights.pth", prefix), lambda _text: None)
+    return fetch("someone", Remote(server.url + path, "weights.pth", prefix))
 
 
 def test_fetched_once(server, tmp_path):
@@ -189,7 +189,7 @@ def test_no_server_and_no_file(server):
     with pytest.raises(FetchFailed, match="/nothing could not be fetched: the server answers 404"):
         get(server, "/nothing")
     with pytest.raises(FetchFailed, match=r"could not be fetched: .*refused") as caught:
-        fetch("someone", Remote("http://127.0.0.1:9/x", "x.pth"), lambda _text: None)
+        fetch("someone", Remote("http://127.0.0.1:9/x", "x.pth"))
     assert caught.value.hint == "fetch it where there is a network, and give the file with --weights"
 
 
@@ -209,7 +209,7 @@ def test_no_redirect_leaves_https():
     with pytest.raises(FetchFailed, match="it redirects to http://evil, which is not https"):
         Redirects().redirect_request(Request("https://hub/x"), None, 302, "", Message(), "http://evil")
     with pytest.raises(FetchFailed, match="it is no web address"):
-        fetch("someone", Remote("file:///etc/passwd", "x.pth"), lambda _text: None)
+        fetch("someone", Remote("file:///etc/passwd", "x.pth"))
 
 
 @pytest.mark.parametrize(

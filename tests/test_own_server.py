@@ -14,9 +14,9 @@ from helpers import onnx_model, run_program, serving
 
 import tritongen
 from generator.graph import load
+from generator.graph.datatypes import wire_type
 from generator.imagenet import images
 from generator.server import probe
-from generator.server.client import wire_type
 from generator.types import Preprocessing
 from generator.verify import samples
 
@@ -112,7 +112,7 @@ def ask(url, model, feeds):
     requests = []
     for spec in model.inputs:
         array = feeds[spec.name]
-        requests.append(triton.InferInput(spec.name, list(array.shape), wire_type(spec)))
+        requests.append(triton.InferInput(spec.name, list(array.shape), wire_type(spec.datatype)))
         requests[-1].set_data_from_numpy(array)
     with triton.InferenceServerClient(url) as client:
         answer = client.infer(model.name, requests)

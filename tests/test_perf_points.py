@@ -9,7 +9,7 @@ from perf_runs import repeat, report, run
 
 from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
 from perf.measure.plans import PLANS
-from perf.measure.progress import rounds_left, time_left
+from perf.progress import rounds_left, time_left
 from perf.runs import points, store
 from perf.runs.metrics import COMPUTE, LATENCY, METRICS, PARTS
 from perf.runs.types import PerfPoint, Session

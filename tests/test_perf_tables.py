@@ -10,8 +10,8 @@ import pytest
 from helpers import ROOT
 from perf_runs import CPU, run
 
-from generator.commands.console import markdown
 from generator.server.gpus import Gpu
+from generator.system.text import markdown
 from perf import output, request
 from perf.runs import compare, export, published, tables
 from perf.runs.metrics import COMPUTE

@@ -12,9 +12,10 @@ from generator.commands.build_progress import MANY, build_progress
 
 
 @pytest.fixture(name="terminal")
-def _terminal(monkeypatch):
+def _terminal(monkeypatch, caplog):
     """A terminal of 80 columns, and what was shown on it last."""
     made = Console(file=io.StringIO(), force_terminal=True, width=80, height=40, color_system=None)
+    caplog.set_level("INFO", "generator")
     monkeypatch.setattr(console, "err", lambda: made)
 
     def shown():
@@ -49,9 +50,10 @@ def test_where_they_are_many(terminal):
     assert at_the_end == ["all", "tiny-dpn", "small-densenet", "small-dpn"]
 
 
-def test_elsewhere_a_line_says_how_each_ended(capsys):
-    """And steps say nothing."""
+def test_elsewhere_a_line_says_how_each_ended(caplog):
+    """Steps print nothing."""
+    caplog.set_level("INFO", "generator")
     with build_progress(1) as on_step:
         on_step(FOUR[0], "export")
         on_step(FOUR[0], "published")
-    assert capsys.readouterr().err == "tiny-densenet: published\n"
+    assert caplog.messages == ["tiny-densenet: published"]

@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, small_onnx
 from report_runs import IMAGE, SCRIPT, disturbed_run, write
 
-from generator.commands.console import printable
+from generator.errors import printable
 from generator.system.files import digest_of_folder
 from perf import request
 from perf.charts.choose import of_run

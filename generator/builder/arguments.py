@@ -75,7 +75,7 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
         raise BadOption("--labels", labels, "there is no such file")
 
 
-def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network], say: Callable[[str], None]) -> WeightsOf:
+def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> WeightsOf:
     """Where the weights of the ten networks come from: a seed, or a file for each, which may have to be fetched.
 
     Raises:
@@ -90,7 +90,7 @@ def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network], sa
         raise BadOption("--weights", weights, f"{own[0]} brings its own")
     if weights in PUBLISHERS:
         remotes = {network.name: remote(str(weights), network) for network in chosen}
-        return lambda network: fetch(str(weights), remotes[network.name], say)
+        return lambda network: fetch(str(weights), remotes[network.name])
     files = find(Path(weights), chosen)
     return lambda network: files[network.name]
 

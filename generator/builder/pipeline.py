@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     Planned = tuple[Network, tuple[Job, Todo] | TritongenError]
     Ended = tuple[Network, BuiltModel | TritongenError]
 
+logger = logging.getLogger(__name__)
+
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "rendered", "up to date", "failed")
 FORCED = Todo("published", "--force")
@@ -76,7 +80,6 @@ def build(
     jobs: int | None = None,
     memory_gib: float | None = None,
     on_step: OnStep = lambda _network, _step: None,
-    say: Callable[[str], None] = lambda _text: None,
     **serving: object,
 ) -> BuildReport:
     """Build models into a repository, each published as soon as it is verified.
@@ -100,19 +103,19 @@ def build(
         jobs: how many models are made at once, each in a process of its own; as many as there are cores unless told.
         memory_gib: what they may take together, in GiB; half of what is free unless told.
         on_step: called with the network and the step that begins, then with how it ended, one of OUTCOMES.
-        say: told what takes long.
         serving: the fields of ServingOptions, for all networks; they go before the file's.
 
     Raises:
         UsageError: an unknown name or a value out of range; nothing was written.
         OutputFailed, StorageFailed: the repository cannot be written; models published before that stay.
     """
+    on_step = logged(on_step)
     chosen = chosen_networks(models)
     labels, config, template_dir = map(as_path, (labels, config, template_dir))
     options = with_serving(checked_options(precision, gpus, tolerance, rewrites), chosen, config, serving)
     if template_dir:
         check_templates(template_dir)
-    weights_of = weights_source(weights, seed, chosen, say)
+    weights_of = weights_source(weights, seed, chosen)
     check_files(chosen, labels)
     limits = checked_limits(jobs, memory_gib)
     target = destination(location(output, "--output"))
@@ -133,6 +136,17 @@ def build(
             return report(plans, collected(ended, plans, on_step))
 
 
+def logged(on_step: OnStep) -> OnStep:
+    """Return a callback that logs each step with the time since the start, and passes the step on."""
+    begun = time.monotonic()
+
+    def log_and_call(network: Network, step: str) -> None:
+        logger.debug("%6.1f s: %s: %s", time.monotonic() - begun, network.name, step)
+        on_step(network, step)
+
+    return log_and_call
+
+
 def planned(
     chosen: Sequence[Network], job_of: Callable[[Network], Job], todo_of: Callable[[Job], Todo]
 ) -> list[Planned]:
@@ -142,6 +156,8 @@ def planned(
         if isinstance(job, TritongenError):
             return job
         todo = attempt(todo_of, job)
+        if isinstance(todo, Todo):
+            logger.debug("%s is to be %s: %s", job.network.name, todo.outcome, todo.why or "nothing has changed")
         return todo if isinstance(todo, TritongenError) else (job, todo)
 
     jobs = [attempt(job_of, network) for network in chosen]  # one by one: weights may have to be fetched

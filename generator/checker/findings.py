@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from generator.config.targets import Target
 
 Level = Literal["error", "warning"]
-LONGEST = 5000
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,3 @@ class JudgedFor:
     def __str__(self) -> str:
         """`a V100 server of 24.09`."""
         return f"a {self.target.title} server of {self.release}"
-
-
-def shown(text: str) -> str:
-    """Text out of a file: on one line, of a length that can be read, and nothing in it that a terminal obeys."""
-    kept = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from generator.checker.findings import Finding, shown
+from generator.checker.findings import Finding
 from generator.checker.rules import core_config, ensembles, general_warnings, io_blocks, sequences
 from generator.checker.rules.accelerators import accelerators_are_known, accelerators_hurt, on_gpu
 from generator.checker.rules.backend_completion import autocompleted
@@ -23,6 +23,7 @@ from generator.checker.rules.tensors_match import check_io
 from generator.checker.rules.versions import versions_to_load
 from generator.checker.rules.warmup import data_outside, samples_can_be_asked
 from generator.config.targets import DEFAULT_TAG
+from generator.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,9 +80,9 @@ class Sheet:
     ) -> None:
         """Write a finding down."""
         file = (about or self.file).relative_to(self.repository).as_posix()
-        self.findings.append(
-            Finding(level, self.folder.name, file, line, rule.replace("_", "-"), shown(sentence), shown(fix), stage)
-        )
+        rule = rule.replace("_", "-")
+        shown = printable(sentence), printable(fix)
+        self.findings.append(Finding(level, self.folder.name, file, line, rule, *shown, stage))
 
 
 def judge(

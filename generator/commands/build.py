@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
 from contextlib import redirect_stdout
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from generator.commands.click_options import Colours
     from generator.networks.types import ImageInput, Network
     from generator.repository.s3.url import S3Url
+
+logger = logging.getLogger(__name__)
 
 
 @click.command(name="build", short_help="Make a verified model repository.")
@@ -140,7 +143,6 @@ def command(
     """
     from generator.builder.arguments import RANDOM, chosen_networks
     from generator.builder.pipeline import build
-    from generator.commands import console
     from generator.commands.build_progress import build_progress
     from generator.networks.types import ImageInput
 
@@ -157,7 +159,7 @@ def command(
             chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
             force=force, dry_run=dry_run, jobs=jobs, memory_gib=memory_gib, on_step=on_step,
-            say=console.say, **said(serving),
+            **said(serving),
         )  # fmt: skip
     if dry_run:
         print_needed(report, as_json=as_json)
@@ -213,23 +215,20 @@ def print_needed(report: BuildReport, *, as_json: bool) -> None:
     from generator.commands import console
 
     if as_json:
-        import json
-
         models = [{"model": name, "outcome": todo.outcome, "why": todo.why} for name, todo in report.needed.items()]
-        click.echo(json.dumps({"models": models, "failed": reasons(report)}, indent=2))
+        console.print_json({"models": models, "failed": reasons(report)})
         return
     rows = [(name, todo.outcome, todo.why) for name, todo in report.needed.items()]
     if rows:
-        console.out().print(console.table(("Model", "Would be", "Because"), rows, left=3))
+        console.print_table(("Model", "Would be", "Because"), rows, left=3)
     for error in report.failed.values():
         console.complain(str(error), error.hint)
 
 
 def print_json(report: BuildReport) -> None:
     """The summary for a program."""
-    import json
-
     from generator.builder.provenance import certificate_record
+    from generator.commands import console
 
     models = [
         {
@@ -248,7 +247,7 @@ def print_json(report: BuildReport) -> None:
         }
         for model in report.built
     ]
-    click.echo(json.dumps({"models": models, "failed": reasons(report)}, indent=2))
+    console.print_json({"models": models, "failed": reasons(report)})
 
 
 def reasons(report: BuildReport) -> dict[str, str]:
@@ -262,27 +261,29 @@ def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> 
 
     if report.built:
         heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
-        console.out().print(console.table(heads, [row(model) for model in report.built], left=2))
+        console.print_table(heads, [row(model) for model in report.built], left=2)
         certificate = report.built[0].certificate
         variants = ", ".join(report.built[0].variants)
-        console.say(
-            f"\n{len(report.built)} verified in {output} ({outcomes(report)}): config.pbtxt is {precision}, "
-            f"{f'configs/ has {variants}' if variants else 'there are no configs/'}.\n"
-            f"Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound {certificate.tolerance:g}. "
+        logger.info(
+            "\n%d verified in %s (%s): config.pbtxt is %s, %s.\n"
+            "Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound %g. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
             "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "
-            "no such figure. All of it is in provenance.json."
-        )
+            "no such figure. All of it is in provenance.json.",
+            len(report.built), output, outcomes(report), precision,
+            f"configs/ has {variants}" if variants else "there are no configs/",
+            certificate.tolerance,
+        )  # fmt: skip
         for model in report.built:
             todo = report.needed[model.network.name]
             if todo.why not in ("", NEW):
-                console.say(f"{model.network.name}: {todo.outcome}, since {todo.why}")
+                logger.info("%s: %s, since %s", model.network.name, todo.outcome, todo.why)
             if model.signature.unbatched:
-                console.say(f"{model.network.name}: max_batch_size is 0: {model.signature.unbatched}")
+                logger.info("%s: max_batch_size is 0: %s", model.network.name, model.signature.unbatched)
             if model.graph.unsimplified:
-                console.say(f"{model.network.name} is not simplified: {model.graph.unsimplified}")
+                logger.info("%s is not simplified: %s", model.network.name, model.graph.unsimplified)
         if any(model.weights.random for model in report.built):
-            console.say("Random weights: latency is real, labels mean nothing.")
+            logger.info("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
         console.complain(str(error), error.hint)
 

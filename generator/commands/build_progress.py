@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from generator.builder.pipeline import OnStep
     from generator.networks.types import Network
 
+logger = logging.getLogger(__name__)
 
 MANY = 20  # bars that a terminal shows at once
 
@@ -23,7 +25,7 @@ MANY = 20  # bars that a terminal shows at once
 @contextmanager
 def build_progress(count: int) -> Iterator[OnStep]:
     """What `build` calls at every step of so many models."""
-    if console.err().is_terminal:
+    if console.shows_progress():
         with bars(count) as on_step:
             yield on_step
     else:
@@ -31,9 +33,9 @@ def build_progress(count: int) -> Iterator[OnStep]:
 
 
 def line(network: Network, step: str) -> None:
-    """Say how a model ended."""
+    """Log how a model ended."""
     if step in OUTCOMES:
-        console.say(f"{network.name}: {step}")
+        logger.info("%s: %s", network.name, step)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from generator.checker.findings import Finding
     from generator.checker.repository import Checked
     from generator.repository.s3.url import S3Url
+
+logger = logging.getLogger(__name__)
 
 LEVELS = ("error", "warning")
 
@@ -64,6 +67,7 @@ def command(
       tritongen check s3://bucket/models
     """
     from generator.checker.repository import checked
+    from generator.commands.console import print_json, print_text
     from generator.errors import BadOption
 
     if github and as_json:
@@ -76,7 +80,7 @@ def command(
         print_json(findings)
     elif github:
         for finding in findings:
-            click.echo(annotation(finding, repository))
+            print_text(annotation(finding, repository))
     else:
         print_findings(of, repository)
     agrees = compare(repository, findings, run=run) if server else True
@@ -86,15 +90,15 @@ def command(
 
 def print_findings(of: Checked, repository: Path | S3Url) -> None:
     """A block a finding, then how many there are."""
-    from generator.commands.console import say
+    from generator.commands.console import print_text
 
     for finding in of.findings:
-        click.echo(f"{finding.level}: {place(finding)}")
-        click.echo(f"  {finding.message}")
+        print_text(f"{finding.level}: {place(finding)}")
+        print_text(f"  {finding.message}")
         if finding.fix:
-            click.echo(f"  fix: {finding.fix}")
+            print_text(f"  fix: {finding.fix}")
     counts = ", ".join(counted(sum(f.level == level for f in of.findings), level) for level in LEVELS)
-    say(f"{counted(of.models, 'model')} in {repository}: {counts}")
+    logger.info("%s in %s: %s", counted(of.models, "model"), repository, counts)
 
 
 def counted(number: int, what: str) -> str:
@@ -104,18 +108,10 @@ def counted(number: int, what: str) -> str:
 
 def place(finding: Finding) -> str:
     """`densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
-    from generator.checker.findings import shown
+    from generator.errors import printable
 
     line = f":{finding.line}" if finding.line else ""
-    return f"{shown(finding.file or finding.model or 'the server')}{line} [{finding.rule}]"
-
-
-def print_json(findings: Iterable[Finding]) -> None:
-    """For a program."""
-    import dataclasses
-    import json
-
-    click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    return f"{printable(finding.file or finding.model or 'the server')}{line} [{finding.rule}]"
 
 
 def annotation(finding: Finding, repository: Path | S3Url) -> str:
@@ -128,35 +124,34 @@ def annotation(finding: Finding, repository: Path | S3Url) -> str:
 
 def escaped(text: str, also: str = "") -> str:
     """What a workflow command would take for its own is written as %XX."""
-    from generator.checker.findings import shown
+    from generator.errors import printable
 
-    kept = "".join(char if char in "\r\n" else shown(char) for char in text)
+    kept = "".join(char if char in "\r\n" else printable(char) for char in text)
     return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in kept)
 
 
 def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool) -> bool:
     """Ask the embedded server for its verdict on each model; a difference is a defect of ours, where we judge."""
-    from generator.checker.findings import shown
-    from generator.commands.console import say
+    from generator.errors import printable
     from generator.server.verdicts import server_verdicts
 
     found: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.default:
             found.setdefault(finding.model, []).append(finding)
-    say("asking the embedded server about each model; it runs what the repository contains")
+    logger.info("asking the embedded server about each model; it runs what the repository contains")
     agrees = True
     for verdict in server_verdicts(repository).values():
         word = "READY" if verdict.accepted else f"refused ({verdict.stage}): {verdict.message}"
-        say(f"server: {shown(verdict.model)}: {shown(word)}")
+        logger.info("server: %s: %s", printable(verdict.model), printable(word))
         ours = found.get(verdict.model, [])
         refused = any(finding.level == "error" for finding in ours)
         if verdict.accepted == refused:
             why = not_judged(ours, verdict.message, run=run)
             agrees = agrees and why is not None
-            say(
-                f"  check {'refused' if refused else 'accepted'} it: {why or 'a defect of tritongen, please report it'}"
-            )
+            level = logging.WARNING if why is None else logging.INFO
+            why = why or "a defect of tritongen, please report it"
+            logger.log(level, "check %s %s: %s", "refused" if refused else "accepted", printable(verdict.model), why)
     return agrees
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from generator.commands.click_options import json_option
+
+logger = logging.getLogger(__name__)
 
 
 @click.command(name="doctor", short_help="Say what this machine can do.")
@@ -19,20 +23,12 @@ def command(*, as_json: bool) -> int:
 
     rows = examine()
     if as_json:
-        import dataclasses
-        import json
-
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        console.print_json(rows)
     else:
         words = {(True, True): "ok", (True, False): "ok", (False, True): "MISSING", (False, False): "no"}
-        console.out().print(
-            console.table(
-                ("", "Subject", "Found"),
-                [(words[row.ok, row.needed], row.subject, row.detail) for row in rows],
-                left=3,
-            )
-        )
+        cells = [(words[row.ok, row.needed], row.subject, row.detail) for row in rows]
+        console.print_table(("", "Subject", "Found"), cells, left=3)
         for row in rows:
             if row.hint:
-                console.say(f"hint: {row.subject}: {row.hint}")
+                logger.info("hint: %s: %s", row.subject, row.hint)
     return 1 if any(row.needed and not row.ok for row in rows) else 0

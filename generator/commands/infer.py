@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ import click
 from generator.commands.click_options import json_option, repository_option, url_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from generator.repository.s3.url import S3Url
+
+logger = logging.getLogger(__name__)
 
 
 @click.command(name="infer", short_help="Classify images.")
@@ -39,28 +40,17 @@ def command(
     for path in images:
         load(path)  # a broken file is refused before a server is started
     name = model.lower()
-    with connected(url, repository, models=[name], say=console.say) as address:
+    with connected(url, repository, models=[name]) as address:
         served = probe.served_model(address, name)
         answers = {path: client.classify(address, served, path, top) for path in images}
     weights = served.parameters.get("tritongen.weights", "not stated")
     if as_json:
-        print_json(answers, name, weights)
+        labelled = [{"image": str(path), "classes": guesses} for path, guesses in answers.items()]
+        console.print_json({"model": name, "weights": weights, "images": labelled})
         return
     for path, guesses in answers.items():
-        console.out().print(f"{path}")
+        console.print_text(path)
         rows = [(f"{guess.logit:9.4f}", f"{guess.index:5}", guess.label) for guess in guesses]
-        console.out().print(console.table((" Logit", "Class", "Label"), rows, left=3))
+        console.print_table((" Logit", "Class", "Label"), rows, left=3)
     if weights.startswith("random"):
-        console.say(f"{name} has {weights} weights: these labels mean nothing")
-
-
-def print_json(answers: Mapping[Path, tuple[object, ...]], model: str, weights: str) -> None:
-    """The answers for a program."""
-    import dataclasses
-    import json
-
-    images = [
-        {"image": str(path), "classes": [dataclasses.asdict(guess) for guess in guesses]}  # type: ignore[call-overload]
-        for path, guesses in answers.items()
-    ]
-    click.echo(json.dumps({"model": model, "weights": weights, "images": images}, indent=2))
+        logger.info("%s has %s weights: these labels mean nothing", name, weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     # A network, what it counts, and what the page's rule counts; None for a network that is not on the page.
     Row = tuple[Network, Counts, Counts | None]
+
+logger = logging.getLogger(__name__)
 
 HEADS = ("Model", "Params M", "by rule", "page", "FLOPs G", "by rule", "page", "Top-1", "Top-5")
 TARGET_HEADS = ("Target", "Compute capability", "Memory GB", "FP16", "FP32", "Default", "Published")
@@ -69,18 +72,16 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
         return list_targets(as_json=as_json)
     chosen = networks.select(models)
     if as_markdown:
-        click.echo(markdown(chosen))
-        console.say(f"\n{RULE}")
+        console.print_text(markdown(chosen))
+        logger.info("\n%s", RULE)
         return 0
     with redirect_stdout(sys.stderr):  # a plugin may print
         rows, failed = counted(chosen)
     if as_json:
-        import json
-
-        click.echo(json.dumps([record(*row) for row in rows], indent=2))
+        console.print_json([record(*row) for row in rows])
     else:
-        console.out().print(console.table(HEADS, [cells(*row) for row in rows]))
-        console.say(f"\n{COUNTED}\n{RULE}\n{WEIGHTS}")
+        console.print_table(HEADS, [cells(*row) for row in rows])
+        logger.info("\n%s\n%s\n%s", COUNTED, RULE, WEIGHTS)
     for error in failed:
         console.complain(str(error), error.hint)
     return 1 if failed else 0
@@ -92,10 +93,7 @@ def list_targets(*, as_json: bool) -> int:
     from generator.config.targets import TARGETS
 
     if as_json:
-        import dataclasses
-        import json
-
-        click.echo(json.dumps([dataclasses.asdict(target) for target in TARGETS], indent=2))
+        console.print_json(TARGETS)
         return 0
     rows = [
         (
@@ -108,12 +106,12 @@ def list_targets(*, as_json: bool) -> int:
         )
         for target in TARGETS
     ]
-    console.out().print(console.table(TARGET_HEADS, rows, left=len(TARGET_HEADS)))
-    console.say(
+    console.print_table(TARGET_HEADS, rows, left=len(TARGET_HEADS))
+    logger.info(
         "\nFP16, FP32: releases of the image nvcr.io/nvidia/tritonserver:<release>-py3. Published: latency tables."
     )
     for target in TARGETS:
-        console.say(f"{target.name}:\n  " + "\n  ".join(target.sources))
+        logger.info("%s:\n  %s", target.name, "\n  ".join(target.sources))
     return 0
 
 
@@ -172,11 +170,11 @@ def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str
 
 def markdown(chosen: Iterable[Network]) -> str:
     """The page's table, its figures in its own decimals."""
-    from generator.commands import console
+    from generator.system import text
 
     rows = []
     for network in chosen:
         if page := network.published:
             figures = (page.top1, page.top5, page.reference_top1, page.reference_top5, page.flops_g, page.params_m)
             rows.append((network.title, *("" if figure is None else f"{figure:.3f}" for figure in figures)))
-    return console.markdown(MARKDOWN_HEADS, rows)
+    return text.markdown(MARKDOWN_HEADS, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
     from generator.server.ports import Ports
+
+logger = logging.getLogger(__name__)
 
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
@@ -54,7 +57,6 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="docker: write a compose file and do not run it; - is stdout.",
 )
-@click.option("--verbose", "-v", is_flag=True, help="Show Triton's log, as docker always does.")
 def command(
     *,
     repository: Path | S3Url,
@@ -71,7 +73,6 @@ def command(
     metrics_port: int,
     print_only: bool,
     compose: Path | None,
-    verbose: bool,
 ) -> int:
     """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 unless --address says otherwise.
 
@@ -85,6 +86,7 @@ def command(
     from generator.errors import BadOption
     from generator.repository.source import opened
     from generator.server import engine_choice
+    from generator.server.embedded import engine as embedded
     from generator.server.ports import Ports, check_distinct
 
     ports = Ports(http_port, grpc_port, metrics_port)
@@ -100,12 +102,13 @@ def command(
         )  # fmt: skip
     else:
         refuse_embedded_option(model_config_name)
+    serving: AbstractContextManager[Server]
     with opened(repository) as source:
         if chosen == "embedded":
             if print_only:
                 click.echo(embedded_line(source, ports, model_config_name))
                 return 0
-            serving = embedded_server(source, ports, model_config_name, verbose=verbose)
+            serving = embedded.serve(source, ports=ports, model_config_name=model_config_name)
         else:
             options = docker_call(source, gpu, precision, image_tag, device, address, client_shm=client_shm)
             if print_only or compose:
@@ -118,12 +121,10 @@ def command(
 
 def tell_start(source: Source, engine: str, variant: str | None) -> None:
     """Which engine serves what."""
-    from generator.commands.console import say
-
     if source.folder.is_dir():
-        say(f"starting Triton ({engine} engine) on {source.named}")
+        logger.info("starting Triton (%s engine) on %s", engine, source.named)
     if variant and (others := others_served(source, variant)):
-        say(f"without configs/{variant}.pbtxt, so by config.pbtxt: {', '.join(others)}")
+        logger.info("without configs/%s.pbtxt, so by config.pbtxt: %s", variant, ", ".join(others))
 
 
 def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
@@ -172,17 +173,6 @@ def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -
     return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
 
 
-def embedded_server(
-    source: Source, ports: Ports, model_config_name: str | None, *, verbose: bool
-) -> AbstractContextManager[Server]:
-    """The embedded engine, which shows Triton's log where it is asked to."""
-    from generator.server.embedded import engine as embedded
-
-    return embedded.serve(
-        source, ports=ports, model_config_name=model_config_name, show_log=show_log if verbose else None
-    )
-
-
 def docker_call(
     source: Source,
     gpu: str | None,
@@ -211,7 +201,6 @@ def docker_call(
 
 def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
     """Print the docker line, or write the compose file."""
-    from generator.commands.console import say
     from generator.server.docker import container, engine, engine_cache
 
     of, configs = engine.planned(source, ports, options)
@@ -224,11 +213,12 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
         click.echo(container.compose(of), nl=False)
     else:
         write_compose(compose, container.compose(of))
-        say(f"written: {compose}; `docker compose -f {shlex.quote(str(compose))} up` starts it")
+        logger.info("written: %s; `docker compose -f %s up` starts it", compose, shlex.quote(str(compose)))
     for word in engine.notes(of, options, configs, cache, missing):
-        say(word)
+        logger.info(word)
     if cache:
-        say(f"on another machine, first: mkdir -p {shlex.quote(str(cache))} && chmod 777 {shlex.quote(str(cache))}")
+        folder = shlex.quote(str(cache))
+        logger.info("on another machine, first: mkdir -p %s && chmod 777 %s", folder, folder)
     return 0
 
 
@@ -244,35 +234,29 @@ def write_compose(path: Path, text: str) -> None:
 
 def docker_server(source: Source, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
     """The docker engine, which shows the container's log."""
-    from generator.commands.console import say
     from generator.server.docker import engine
 
     engine.check_engine()
     engine.check_gpu(options)
-    return engine.serve(source, options=options, ports=ports, say=say, show_log=show_log)
-
-
-def show_log(text: str) -> None:
-    """Triton's log as it comes."""
-    click.echo(text, nl=False, err=True)
+    return engine.serve(source, options=options, ports=ports, log_level=logging.INFO)
 
 
 def follow(server: Server) -> int:
     """Tell what is served, then wait for the server's end or Ctrl-C."""
-    from generator.commands.console import say
     from generator.errors import ServerFailed
     from generator.server import log, probe
 
     names = probe.ready_models(server.grpc_url)
-    say(f"READY: {', '.join(names)}")
+    logger.info("READY: %s", ", ".join(names))
     ports = server.ports
-    say(f"http://{ports.http_url}  grpc {ports.grpc_url}  metrics http://{ports.metrics_url}/metrics")
-    say("Ctrl-C stops it")
+    urls = (ports.http_url, ports.grpc_url, ports.metrics_url)
+    logger.info("http://%s  grpc %s  metrics http://%s/metrics", *urls)
+    logger.info("Ctrl-C stops it")
     try:
         while server.child.wait(0.5) is None:
             server.log.update()
     except KeyboardInterrupt:
-        say("\nstopping")
+        logger.info("\nstopping")
         return 0
     ended = log.last_error(server.log.text())
     raise ServerFailed(f"Triton ended by itself with status {server.child.status()}: {ended}")

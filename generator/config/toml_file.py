@@ -9,13 +9,13 @@ accelerator = { trt_layer_norm_fp32_fallback = true }
 
 from __future__ import annotations
 
-import fnmatch
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from generator.config.options import BY_NAME, Settings, settings
 from generator.errors import BadOption, UnknownName, first_line
+from generator.system.text import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ class ConfigFile:
 
     def of(self, network: str) -> list[Settings]:
         """What it says of one network, the general before the particular."""
-        return [self.common, *(said for pattern, said in self.models if matches(pattern, network))]
+        return [self.common, *(said for pattern, said in self.models if matching(pattern, [network]))]
 
 
 def read_config_file(path: Path, known: Iterable[str]) -> ConfigFile:
@@ -64,7 +64,7 @@ def of_models(path: Path, pattern: str, values: object, known: Sequence[str]) ->
     """A table `[models.PATTERN]`."""
     if not isinstance(values, dict):
         raise BadOption("--config", path, f"models.{pattern} must be a table: [models.{pattern}]")
-    if not any(matches(pattern, name) for name in known):
+    if not matching(pattern, known):
         raise UnknownName(f"network for [models.{pattern}] in {path}", pattern, known)
     return pattern, section(path, f"[models.{pattern}] ", values)
 
@@ -75,8 +75,3 @@ def section(path: Path, name: str, values: dict[str, object], others: tuple[str,
         if key not in BY_NAME:
             raise UnknownName(f"option in {f'{name}of ' if name else ''}{path}", key, (*BY_NAME, *others))
     return settings(values, lambda key: f"{path}: {name}{key}")
-
-
-def matches(pattern: str, network: str) -> bool:
-    """Whether a name in any letter case, or a glob pattern, is of a network."""
-    return fnmatch.fnmatchcase(network.lower(), pattern.lower())

@@ -177,26 +177,22 @@ def without_defaults(model: onnx.ModelProto) -> None:
 def fix(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
     """Give an input the dims that it leaves open; a shape that is one short is without the batch."""
     names = [value.name for value in model.graph.input]
+    given = "x".join(map(str, shape))
     if name == "" and len(names) == 1:
         name = names[0]
     if name not in names:
-        raise BadOption("--input", name or shape_text(shape), f"the inputs are {', '.join(names)}", "write NAME:DIMS")
+        raise BadOption("--input", name or given, f"the inputs are {', '.join(names)}", "write NAME:DIMS")
     declared = model.graph.input[names.index(name)].type.tensor_type.shape.dim
     wanted = [None] * (len(declared) - len(shape)) + list(shape)
     if not len(declared) - 1 <= len(shape) <= len(declared):
-        raise BadOption("--input", f"{name}:{shape_text(shape)}", f"{name!r} has {len(declared)} dimensions")
+        raise BadOption("--input", f"{name}:{given}", f"{name!r} has {len(declared)} dimensions")
     for place, (dim, size) in enumerate(zip(declared, wanted, strict=True)):
         if size is None:
             continue
         if dim.HasField("dim_value") and dim.dim_value != size:
             raise BadOption(
                 "--input",
-                f"{name}:{shape_text(shape)}",
+                f"{name}:{given}",
                 f"dimension {place} of {name!r} is {dim.dim_value} in the file",
             )
         dim.dim_value = size
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """`3x224x224`."""
-    return "x".join(map(str, shape))

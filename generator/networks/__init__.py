@@ -6,12 +6,12 @@ on DPN and DenseNet. Importing this loads no torch: the modules behind the rows 
 
 from __future__ import annotations
 
-import fnmatch
 from typing import TYPE_CHECKING
 
 from generator.errors import UnknownName
 from generator.networks.types import DenseNetShape, DPNShape, Network, Published
 from generator.networks.user_networks import plugins
+from generator.system.text import matching
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -54,15 +54,14 @@ def select(patterns: Iterable[str]) -> tuple[Network, ...]:
     Raises:
         UnknownName: a pattern matches no network.
     """
-    there = available()
+    there = {network.name: network for network in available()}
     chosen: set[str] = set()
     for pattern in patterns:
-        wanted = "*" if pattern.lower() == "all" else pattern.lower()
-        matched = [network.name for network in there if fnmatch.fnmatchcase(network.name.lower(), wanted)]
+        matched = matching(pattern, there)
         if not matched:
-            raise UnknownName("network", pattern, (network.name for network in there))
+            raise UnknownName("network", pattern, there)
         chosen.update(matched)
-    return tuple(network for network in there if network.name in chosen)
+    return tuple(network for name, network in there.items() if name in chosen)
 
 
 def create(network: Network, *, bn_eps: float = 1e-5) -> nn.Module:

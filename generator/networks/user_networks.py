@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.errors import BadOption, NetworkUnusable
+from generator.graph.datatypes import TYPES
 from generator.networks.types import ImageInput, Network, OnnxFile, Plugin, TorchNetwork
 from generator.types import TensorSpec
 
@@ -84,19 +85,12 @@ def parse_input(text: str) -> TensorSpec:
     """
     found = INPUT.fullmatch(text)
     datatype = f"TYPE_{(found['type'] or 'fp32').upper().replace('FLOAT', 'FP')}" if found else ""
-    if found is None or datatype not in DATATYPES:
+    if found is None or datatype not in TYPES or not TYPES[datatype].torch:
         raise BadOption("--input", text, "it is not [NAME:]DIMS[:TYPE]", "such as 3x224x224 or ids:128:int64")
     dims = tuple(map(int, found["dims"].split("x")))
     if max(dims) > LARGEST_DIM:
         raise BadOption("--input", text, "a dimension is too large")
     return TensorSpec(found["name"] or "", datatype, dims)
-
-
-# Of generator.datatypes, which loads numpy and onnx; strings have no torch tensor.
-DATATYPES = frozenset(
-    f"TYPE_{name}"
-    for name in ("BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
-)  # fmt: skip
 
 
 def made_by(target: str) -> Any:  # noqa: ANN401 (whatever the function returns)

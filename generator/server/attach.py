@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from generator.server import engine_choice, probe
 from generator.server.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from generator.repository.s3.url import S3Url
     from generator.server.docker.container import DockerOptions
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "localhost:8001"
 
@@ -36,7 +39,6 @@ def connected(
     repository: Path | S3Url,
     *,
     models: Sequence[str],
-    say: Callable[[str], None],
     options: DockerOptions | None = None,
 ) -> Iterator[str]:
     """`host:port` of the server at `url`, of the one at localhost:8001, or of one started for the context.
@@ -47,11 +49,11 @@ def connected(
     """
     there = running_server(url)
     if there is not None:
-        say(f"attached to the Triton at {there}")
+        logger.info("attached to the Triton at %s", there)
         yield there
     else:
         engine = engine_choice.choose("auto")
         ports = free_ports()
-        say(f"no Triton at {DEFAULT_URL}: starting one of {repository} ({engine} engine) for this command")
-        with engine_choice.start(engine, repository, ports=ports, models=models, options=options, say=say) as server:
+        logger.info("no Triton at %s: starting one of %s (%s engine)", DEFAULT_URL, repository, engine)
+        with engine_choice.start(engine, repository, ports=ports, models=models, options=options) as server:
             yield server.grpc_url

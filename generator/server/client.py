@@ -9,7 +9,7 @@ import numpy as np
 import tritonclient.grpc as triton
 
 from generator.errors import InferenceFailed, TritongenError
-from generator.graph.datatypes import numpy_type
+from generator.graph.datatypes import numpy_type, wire_type
 from generator.types import Preprocessing
 from generator.verify import samples
 
@@ -41,7 +41,7 @@ def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess,
     """
     spec, preprocessing = image_input(model)
     batch = samples.photograph(spec, path, preprocessing)[np.newaxis].astype(numpy_type(spec.datatype))
-    request = triton.InferInput(spec.name, list(batch.shape), wire_type(spec))
+    request = triton.InferInput(spec.name, list(batch.shape), wire_type(spec.datatype))
     request.set_data_from_numpy(batch)
     output = class_output(model)
     wanted = triton.InferRequestedOutput(output, class_count=top)
@@ -51,11 +51,6 @@ def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess,
     except triton.InferenceServerException as error:
         raise InferenceFailed(model.name, error.message()) from error
     return tuple(parse(row) for row in np.ravel(answer.as_numpy(output)))
-
-
-def wire_type(spec: TensorSpec) -> str:
-    """The data type in the protocol's word."""
-    return "BYTES" if spec.datatype == "TYPE_STRING" else spec.datatype.removeprefix("TYPE_")
 
 
 def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:

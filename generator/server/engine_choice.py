@@ -13,7 +13,7 @@ from generator.server.embedded import engine as embedded
 from generator.server.gpus import gpu_names, this_gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -57,15 +57,14 @@ def start(
     ports: Ports,
     models: Sequence[str] = (),
     options: DockerOptions | None = None,
-    say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Server]:
-    """A server of that engine, for as long as the context lasts; `say` is told of engines that it has to build."""
+    """A server of that engine, for as long as the context lasts."""
     with opened(repository) as source:
         check_there(source.folder, models)
         serving: AbstractContextManager[Server]
         if engine == "docker":
             options = options or docker_options(gpu_to_serve(source.folder))
-            serving = docker.serve(source, ports=ports, models=models, options=options, say=say)
+            serving = docker.serve(source, ports=ports, models=models, options=options)
         else:
             serving = embedded.serve(source, ports=ports, models=models)
         with serving as server:

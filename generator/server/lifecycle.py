@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 import urllib.error
@@ -16,31 +17,33 @@ from generator.server import log
 from generator.system.processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from generator.server.ports import Ports
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
 
 
 class Log:
-    """A server's log as it grows; what is new goes to `show`."""
+    """A server's log file, whose lines are logged as they come."""
 
-    def __init__(self, path: Path, show: Callable[[str], None] | None) -> None:
+    def __init__(self, path: Path, level: int) -> None:
         self.path = path
-        self._show = show
-        self._shown = 0
+        self._level = level
+        self._logged = 0
 
     def update(self) -> None:
-        """Show what has come since the last time."""
-        if self._show is None:
+        """Log the lines that have come since the last call."""
+        if not logger.isEnabledFor(self._level):
             return
         with self.path.open("rb") as file:
-            file.seek(self._shown)
-            new = file.read()
-        self._shown += len(new)
-        if new:
-            self._show(new.decode(errors="replace"))
+            file.seek(self._logged)
+            new, end, _ = file.read().rpartition(b"\n")
+        self._logged += len(new) + len(end)
+        for line in new.decode(errors="replace").splitlines():
+            logger.log(self._level, "%s", line)
 
     def text(self) -> str:
         """All of it."""
@@ -68,15 +71,15 @@ def running(
     command: Sequence[str],
     ports: Ports,
     env: Mapping[str, str] | None = None,
-    show_log: Callable[[str], None] | None = None,
+    log_level: int = logging.DEBUG,
 ) -> Iterator[Server]:
-    """Start a server, wait until every model is READY, stop it when the context ends; `show_log` is given its log.
+    """Start a server, wait until every model is READY, stop it when the context ends; its log is logged.
 
     Raises:
         ServerFailed: it ended before it was ready; the models that it refused are named, with its reasons.
     """
     with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
-        written = Log(Path(folder) / "triton.log", show_log)
+        written = Log(Path(folder) / "triton.log", log_level)
         with written.path.open("wb") as sink:
             child = Child(command, env=env, log=sink)
         try:

@@ -1,9 +1,11 @@
-"""The only file that starts processes."""
+"""Start other programs: no other module does."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,8 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+logger = logging.getLogger(__name__)
 
 GUARD = Path(__file__).with_name("parent_guard.py")
 
@@ -45,6 +49,7 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout
         check=False,
         stdin=subprocess.DEVNULL,
     )
+    logger.debug("%s ended with status %d", shlex.join(command), done.returncode)
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
@@ -66,6 +71,7 @@ class Child:
             stderr=subprocess.STDOUT if log else None,
             start_new_session=True,
         )
+        logger.debug("process %d: %s", self._process.pid, shlex.join(command))
 
     def status(self) -> int | None:
         """The exit status, or None while it runs."""
@@ -88,6 +94,7 @@ class Child:
             with suppress(ProcessLookupError):  # nobody of the group is left
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+            logger.debug("process %d ended with status %d", self._process.pid, self._process.returncode)
 
 
 def environment(changes: Mapping[str, str] | None) -> dict[str, str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import logging
 import re
 import urllib.error
 import urllib.request
@@ -17,12 +18,12 @@ from generator.errors import FetchFailed, OutputFailed
 from generator.system.files import cache_home, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from generator.weights.publishers import Remote
 
-    Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
@@ -30,7 +31,7 @@ RANGE_NOT_SATISFIABLE = 416
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def fetch(publisher: str, remote: Remote, say: Say) -> Path:
+def fetch(publisher: str, remote: Remote) -> Path:
     """The file in the cache, whole, with the digest it must have.
 
     That is the publisher's where there is one; else the one that it had when it was first fetched, which stands
@@ -50,7 +51,7 @@ def fetch(publisher: str, remote: Remote, say: Say) -> Path:
                 check(path, sha256_of(path), told)
                 return path
             partial = path.with_name(f"{path.name}.part")
-            say(f"fetching {remote.url}")
+            logger.info("fetching %s", remote.url)
             published = download(remote.url, partial)
             found = sha256_of(partial)
             try:

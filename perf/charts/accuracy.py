@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.commands.console import printable
+from generator.errors import printable
 from generator.networks import NETWORKS
 from generator.networks.types import DenseNetShape
 from perf.charts.styles import FAMILIES

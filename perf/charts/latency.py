@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.commands.console import printable
+from generator.errors import printable
 from generator.types import PRECISIONS
 from perf.charts.accuracy import against, family
 from perf.charts.types import Axis, Bar, Bars, Mark, NotDrawn, Points, Series

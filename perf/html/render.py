@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from generator.commands.console import printable
+from generator.errors import printable
 from generator.system.templates import render, template_folder
 from perf.charts.draw import bare_svg
 from perf.charts.types import NotDrawn, description

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
+import logging
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -19,12 +19,13 @@ from generator.server.attach import running_server
 from generator.server.docker.container import docker_options
 from generator.server.ports import free_ports
 from generator.system.files import digest_of_folder
+from generator.system.text import matching
 from perf.measure import device as devices
 from perf.measure import static_repository
 from perf.runs.types import Origin, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from generator.types import Precision
     from perf.runs.types import Device, PerfPoint, Request
 
-    Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def check_servable(request: Request) -> None:
 
 
 @contextmanager
-def serving(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
+def serving(request: Request, variant: Variant) -> Iterator[Serving]:
     """A server of that variant: the one named or at localhost:8001 if it is one, else one of our own.
 
     Raises:
@@ -128,15 +129,15 @@ def serving(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
         TritongenError: there is no server to measure.
     """
     url = running_server(request.url)
-    if url is not None and (attached := attach(request, variant, url, say)):
+    if url is not None and (attached := attach(request, variant, url)):
         yield attached
         return
     devices.check_startable(request.device)
-    with started(request, variant, say) as own:
+    with started(request, variant) as own:
         yield own
 
 
-def attach(request: Request, variant: Variant, url: str, say: Say) -> Serving | None:
+def attach(request: Request, variant: Variant, url: str) -> Serving | None:
     """The server that runs already; None where it serves another variant and was not named by the user."""
     names = choose(request.models, probe.ready_models(url), f"the server at {url}")
     models = tuple(probe.served_model(url, name) for name in names)
@@ -151,7 +152,7 @@ def attach(request: Request, variant: Variant, url: str, say: Say) -> Serving | 
             why = f"{wrong.name} for batches of {variant.static_batch} alone, which the published profile measures"
             hint = "without --url perf starts servers of such models itself; --profile production measures yours"
         raise TritongenError(f"the server at {url} does not serve {why}", hint)
-    say(f"attached to the Triton at {url}")
+    logger.info("attached to the Triton at %s", url)
     return Serving(
         label=f"the Triton at {url}",
         url=url,
@@ -169,7 +170,7 @@ def serves(model: ServedModel, variant: Variant) -> bool:
 
 
 @contextmanager
-def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
+def started(request: Request, variant: Variant) -> Iterator[Serving]:
     """A server of our own on free ports, with the models that are measured."""
     repository = Path(request.repository)
     of_folder(repository).check()
@@ -184,11 +185,11 @@ def started(request: Request, variant: Variant, say: Say) -> Iterator[Serving]:
     what = f"a Triton of {repository} ({engine} engine)"
     if variant.static_batch:
         what += f", {variant.precision.upper()}, for batches of {variant.static_batch} alone"
-    say(f"starting {what} for this run")
+    logger.info("starting %s for this run", what)
     ports = free_ports()
     with (
         repository_of(request, variant, names, options.variant if options else None) as served,
-        engine_choice.start(engine, served, ports=ports, models=names, options=options, say=say) as server,
+        engine_choice.start(engine, served, ports=ports, models=names, options=options) as server,
     ):
         models = tuple(probe.served_model(server.grpc_url, name) for name in names)
         yield Serving(
@@ -257,8 +258,7 @@ def choose(patterns: Sequence[str], there: Iterable[str], where: str) -> tuple[s
         raise TritongenError(f"{where} has no model ready")
     chosen: set[str] = set()
     for pattern in patterns:
-        wanted = "*" if pattern.lower() == "all" else pattern.lower()
-        matched = [name for name in there if fnmatch.fnmatchcase(name.lower(), wanted)]
+        matched = matching(pattern, there)
         if not matched:
             raise UnknownName(f"model in {where}", pattern, there)
         chosen.update(matched)

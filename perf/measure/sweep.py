@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     # Told, before each point, of the run and of what comes next.
     OnPoint = Callable[[Stored, PerfPoint], None]
-    Say = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Sitting:
 
 
 def sweep(
-    request: Request, analyzer: Analyzer, root: Path, *, resumed: Path | None = None, say: Say, on_point: OnPoint
+    request: Request, analyzer: Analyzer, root: Path, *, resumed: Path | None = None, on_point: OnPoint
 ) -> Stored:
     """Measure every point of a run that is due; one that fails is kept with its reason and the rest goes on.
 
@@ -58,7 +60,6 @@ def sweep(
         analyzer: perf_analyzer.
         root: the folder of results.
         resumed: the file of a run that did not come to its end.
-        say: told of the servers.
         on_point: told before each point.
 
     Raises:
@@ -70,10 +71,10 @@ def sweep(
     try:
         for variant in variants(request):
             while sitting.path is None or due(store.read(sitting.path), variant):
-                one_server(request, variant, analyzer, root, sitting, say, on_point)
+                one_server(request, variant, analyzer, root, sitting, on_point)
     except KeyboardInterrupt:
         if sitting.path is not None:
-            say(f"what was measured is kept in {sitting.path}: --resume goes on")
+            logger.info("what was measured is kept in %s: --resume goes on", sitting.path)
         raise
     assert sitting.path is not None  # noqa: S101 (there is one variant at least)
     with store.writing(sitting.path) as writer:
@@ -82,12 +83,12 @@ def sweep(
 
 
 def one_server(
-    request: Request, variant: Variant, analyzer: Analyzer, root: Path, sitting: Sitting, say: Say, on_point: OnPoint
+    request: Request, variant: Variant, analyzer: Analyzer, root: Path, sitting: Sitting, on_point: OnPoint
 ) -> None:  # fmt: skip
     """Measure on one server what it serves, until nothing is due or it dies; the first begins the run."""
     begun = time.monotonic()
     try:
-        with serving(request, variant, say) as served:
+        with serving(request, variant) as served:
             sitting.path = sitting.path or store.begin(root, new_run(request, analyzer, served)).path
             check_same_device(store.read(sitting.path).run, served)
             sitting.servers_s += time.monotonic() - begun

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from generator.commands.console import printable
+from generator.errors import printable
 from perf.runs import published as reference
 from perf.runs import tables
 from perf.runs.metrics import COMPUTE

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.commands.console import markdown, printable
+from generator.errors import printable
 from generator.networks import NETWORKS
+from generator.system.text import markdown
 from perf.runs.metrics import COMPUTE, LATENCY, PARTS
 from perf.runs.published import SOURCE
 from perf.runs.types import PerfPoint

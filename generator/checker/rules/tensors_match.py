@@ -12,20 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from generator.checker.rules.outcomes import Refused
+from generator.graph.datatypes import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     Config = Mapping[str, Any]
-
-# The data types that the backend knows (ModelConfigDataTypeToOnnxDataType).
-DATATYPES = frozenset(
-    f"TYPE_{name}"
-    for name in (
-        "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
-        "FP16", "FP32", "FP64", "STRING",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ def check_tensor(config: Config, at: tuple[str, int], entry: Config, model: Mapp
             (*at, "name"),
         )
     tensor = model[tensor_name]
-    if datatype not in DATATYPES:
+    if datatype not in TYPES:
         raise Refused(
             f"unsupported datatype {datatype} for {kind} '{tensor_name}' for model '{name}'",
             f"data_type: {tensor.datatype}",

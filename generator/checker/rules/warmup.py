@@ -14,7 +14,7 @@ import numpy as np
 from generator.checker.rules.outcomes import DIES, Hurts, Refused
 from generator.checker.rules.paths import ABORTS_ON_A_FOLDER, inside, unreadable
 from generator.checker.rules.tensors_match import shape_text
-from generator.graph.datatypes import TYPES, numpy_type
+from generator.graph.datatypes import TYPES, numpy_type, wire_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,8 +181,8 @@ def check_batch(config: Config, sample: Config, at: Place) -> None:
 
 
 def plain(datatype: str) -> str:
-    """The protocol's word for a type of the config."""
-    return {"TYPE_STRING": "BYTES", "TYPE_INVALID": "<invalid>"}.get(datatype, datatype.removeprefix("TYPE_"))
+    """Return the protocol's name for a type of the config."""
+    return "<invalid>" if datatype == "TYPE_INVALID" else wire_type(datatype)
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import subprocess
@@ -23,7 +24,7 @@ from generator.server.served_configs import check_variant, served_configs, witho
 from generator.system.processes import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from generator.repository.s3.url import S3Url
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from generator.server.docker.container import Container, DockerOptions
     from generator.server.lifecycle import Server
     from generator.server.served_configs import ServedConfig
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S = 20
 STOP_GRACE_S = 30
@@ -43,13 +46,12 @@ def serve(
     options: DockerOptions,
     models: Sequence[str] = (),
     ports: Ports | None = None,
-    say: Callable[[str], None] = lambda _text: None,
-    show_log: Callable[[str], None] | None = None,
+    log_level: int = logging.DEBUG,
 ) -> Iterator[Server]:
     """Run the container for as long as the context lasts; every model is READY when it begins.
 
-    The first start of an image on a GPU builds TensorRT engines, which takes minutes; `say` is told how many and how
-    long the last start took, `show_log` is given the container's log as it comes.
+    The first start of an image on a GPU builds TensorRT engines, which takes minutes; how many, and how long the
+    last start took, is logged. The container's log is logged at `log_level`.
 
     Raises:
         EngineMissing: no Docker engine answers.
@@ -67,9 +69,9 @@ def serve(
     cache = engine_cache.folder(options)
     missing = engine_cache.missing_engines(cache, configs) if cache else []
     for word in notes(of, options, configs, cache, missing):
-        say(word)
+        logger.info(word)
     begun = time.monotonic()
-    with stopped_at_the_end(of.name), running("docker", docker_run(of), ports, show_log=show_log) as server:
+    with stopped_at_the_end(of.name), running("docker", docker_run(of), ports, log_level=log_level) as server:
         if cache:
             engine_cache.remember_start(cache, time.monotonic() - begun, len(missing))
         yield server

@@ -13,7 +13,7 @@ from generator.server.ports import LOOPBACK, Ports, check_free
 from generator.server.served_configs import RESPONSE_CACHE_FLAG, check_variant, served_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from generator.repository.s3.url import S3Url
@@ -29,16 +29,16 @@ def serve(
     models: Sequence[str] = (),
     ports: Ports | None = None,
     model_config_name: str | None = None,
-    show_log: Callable[[str], None] | None = None,
 ) -> Iterator[Server]:
     """Run Triton on a repository for as long as the context lasts; every model is READY when it begins.
+
+    Triton's log is logged at level DEBUG.
 
     Args:
         repository: the model repository: a folder, or `s3://bucket/prefix`, which Triton fetches by itself.
         models: which models to load; all where none is named.
         ports: 8000, 8001 and 8002 where none are given.
         model_config_name: the variant in `configs/` that is served, without `.pbtxt`.
-        show_log: given Triton's log as it comes.
 
     Raises:
         RepositoryNotFound: no such folder, or no model in it.
@@ -56,7 +56,7 @@ def serve(
         line = command(parts, source, ports, models=models, model_config_name=model_config_name)
         with (
             own_region(ports) as (flag, region),
-            running("embedded", [*line, flag], ports, {**parts.env, **source.env, **region}, show_log) as server,
+            running("embedded", [*line, flag], ports, {**parts.env, **source.env, **region}) as server,
         ):
             yield server
 

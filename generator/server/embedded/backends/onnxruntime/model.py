@@ -24,6 +24,7 @@ from generator.checker.rules.backend_completion import autocompleted, is_complet
 from generator.checker.rules.outcomes import Refused
 from generator.checker.rules.session_parameters import session_settings
 from generator.checker.rules.tensors_match import ModelTensor, check_io
+from generator.graph.datatypes import OF_ONNXRUNTIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
     Config = Mapping[str, Any]
     Array = np.ndarray[Any, Any]
     Arrays = dict[str, Array]
-
-# ONNX Runtime's type names in config.pbtxt's words.
-DATATYPES = {
-    "tensor(bool)": "TYPE_BOOL",
-    **{f"tensor({sign}int{bits})": f"TYPE_{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-    "tensor(float16)": "TYPE_FP16",
-    "tensor(float)": "TYPE_FP32",
-    "tensor(double)": "TYPE_FP64",
-    "tensor(string)": "TYPE_STRING",
-}
 
 
 class TritonPythonModel:
@@ -201,7 +192,7 @@ def tensors(arguments: Sequence[Any]) -> list[ModelTensor]:
     return [
         ModelTensor(
             argument.name,
-            DATATYPES.get(argument.type, "TYPE_INVALID"),
+            OF_ONNXRUNTIME.get(argument.type, "TYPE_INVALID"),
             tuple(dim if isinstance(dim, int) else -1 for dim in argument.shape),
         )
         for argument in arguments

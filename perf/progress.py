@@ -1,7 +1,8 @@
-"""How far a run is, on stderr: a bar with the time left on a terminal, a line a point elsewhere."""
+"""Progress of a run on stderr: a bar with the time left on a terminal, a line per point elsewhere."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from perf.runs.store import Stored
     from perf.runs.types import PerfPoint
+
+logger = logging.getLogger(__name__)
 
 
 def rounds_left(stored: Stored) -> tuple[int, int, float | None]:
@@ -51,16 +54,15 @@ def shown() -> Iterator[Callable[[Stored, PerfPoint], None]]:
 
     from generator.commands import console
 
-    err = console.err()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=err, transient=True) if err.is_terminal else None
+    bar = Progress(*columns, console=console.err(), transient=True) if console.shows_progress() else None
     task = bar.add_task("", total=None) if bar else None
 
     def on_point(stored: Stored, point: PerfPoint) -> None:
         done, left, seconds = rounds_left(stored)
         told = ", ".join(filter(None, (str(point), time_left(seconds))))
         if bar is None or task is None:
-            console.say(f"[{done + 1}/{done + left}] {told}")
+            logger.info("[%d/%d] %s", done + 1, done + left, told)
             return
         bar.start()  # not before: messages about the server come first
         bar.update(task, completed=done, total=done + left, description=told)
