@@ -4,8 +4,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 REPOSITORY ?= model_repository
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 INSTALLED := $(VENV)/.installed
-GENERATED := README.md docs/cli.md docs/networks.md docs/configs.md docs/perf.md
+GENERATED := $(shell grep -rl --include=*.md '\[\[\[cog' docs)
 
 help:  ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,16 +32,18 @@ test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
 test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
 	$(BIN)/pytest -m slow --numprocesses=2
 
-lint: $(INSTALLED)  ## ruff, mypy, import contracts, and whether the generated parts of the docs are current
+lint: $(INSTALLED)  ## ruff, mypy, import contracts, generated parts of the docs, the documentation site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check $(GENERATED)
+	$(BIN)/cog --check -I docs $(GENERATED)
+	site=$$(mktemp -d) && trap 'rm -rf "$$site"' EXIT && $(MKDOCS) build --quiet --strict --site-dir "$$site"
 
-docs: $(INSTALLED)  ## Write the generated parts of the docs again, and draw the README's charts
-	$(BIN)/python docs/pictures.py
-	$(BIN)/cog -r $(GENERATED)
+docs: $(INSTALLED)  ## Write the generated parts and pictures of the docs, and build the site in site/
+	$(BIN)/python docs/draw.py
+	$(BIN)/cog -r -I docs $(GENERATED)
+	$(MKDOCS) build --quiet --strict
 
 bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONNX Runtime, building against the plain loop, many models
 	$(BIN)/python bench/rewrites.py

@@ -222,8 +222,8 @@ def test_the_table_of_the_accelerators_parameters():
 
 
 def test_the_documented_file(tmp_path):
-    """The example in docs/configs.md is one that can be used."""
-    page = (ROOT / "docs" / "configs.md").read_text()
+    """The example of the how-to guide can be used."""
+    page = (ROOT / "docs" / "how-to" / "serving-options.md").read_text()
     example = page.split("```toml\n")[1].split("```")[0]
     assert tomllib.loads(example)
     assert options(None, example, "dpn92", tmp_path) != ServingOptions()
