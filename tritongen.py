@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from generator.builder.pipeline import build
     from generator.checker.repository import check
-    from generator.networks.types import ImageInput, TorchNetwork
-    from generator.networks.user_networks import onnx_network, torch_network
+    from generator.networks.user_networks import ImageInput, TorchNetwork, onnx_network, torch_network
     from generator.server.embedded.engine import serve
     from generator.types import TensorSpec
 
 __all__ = ["ImageInput", "TensorSpec", "TorchNetwork", "build", "check", "onnx_network", "serve", "torch_network"]
 
 _HOME = {
-    "ImageInput": "generator.networks.types",
+    "ImageInput": "generator.networks.user_networks",
     "TensorSpec": "generator.types",
-    "TorchNetwork": "generator.networks.types",
+    "TorchNetwork": "generator.networks.user_networks",
     "build": "generator.builder.pipeline",
     "check": "generator.checker.repository",
     "onnx_network": "generator.networks.user_networks",

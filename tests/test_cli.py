@@ -13,7 +13,7 @@ from generator.cli import COMMANDS
 from generator.commands.list import RULE, cells, markdown, record
 from generator.commands.list import command as list_command
 from generator.networks import NETWORKS
-from generator.networks.flops import Counts
+from generator.networks.types import Counts
 
 HEAVY = ("torch", "onnx", "onnxruntime", "onnxsim", "numpy", "matplotlib", "rich", "tritonclient", "fsspec", "botocore")
 LOADED = """

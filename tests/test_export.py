@@ -11,9 +11,9 @@ from generator.graph import export as exporting
 from generator.graph.export import export
 from generator.graph.simplify import simplify
 from generator.networks import INPUT
+from generator.networks.architectures import DenseNetShape, DPNShape
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
-from generator.networks.types import DenseNetShape, DPNShape
 from generator.weights.random_init import initialise
 
 SMALL = {

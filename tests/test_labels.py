@@ -8,7 +8,8 @@ from helpers import onnx_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.errors import LabelsUnusable
-from generator.imagenet.labels import IMAGENET, read_labels
+from generator.imagenet import CLASS_NAMES
+from generator.imagenet.labels import read_labels
 
 
 @pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"cat\rdog", b"\xef\xbb\xbfcat\n  dog \n\n"])
@@ -49,7 +50,7 @@ def test_no_file(tmp_path):
 
 def test_imagenets_are_unchanged():
     """What the ten are published with is the file itself."""
-    assert read_labels(IMAGENET, 1000) == IMAGENET.read_bytes()
+    assert read_labels(CLASS_NAMES, 1000) == CLASS_NAMES.read_bytes()
 
 
 SCORES = {"scores": ["fp32", "N", 2]}

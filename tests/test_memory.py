@@ -7,10 +7,9 @@ from tiny_networks import TINY_DPN, good, own
 
 from generator import networks
 from generator.builder import memory_budget
-from generator.builder.memory_budget import BASE_BYTES, GIB, budget_bytes, needed_bytes
-from generator.builder.staleness import Job
-from generator.config.types import BuildOptions
-from generator.networks.user_networks import onnx_network
+from generator.builder.memory_budget import GIB, budget_bytes
+from generator.networks.types import BASE_BYTES
+from generator.networks.user_networks import COPIES_OF_FILE, onnx_network
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ class Free:
 
 def needed(network):
     """Of a network."""
-    return needed_bytes(Job(network, BuildOptions(), 0, None, None))
+    return network.definition.memory_bytes()
 
 
 def test_needs(tmp_path):
@@ -50,6 +49,6 @@ def test_needs(tmp_path):
     assert 2.3e9 < needed(large) < 2.6e9  # 2.4
     path = tmp_path / "net.onnx"
     path.write_bytes(small_onnx().SerializeToString())
-    assert needed(onnx_network(path)) == BASE_BYTES + memory_budget.COPIES_OF_FILE * path.stat().st_size
+    assert needed(onnx_network(path)) == BASE_BYTES + COPIES_OF_FILE * path.stat().st_size
     path.write_bytes(b"\xff")
     assert needed(onnx_network(path)) == BASE_BYTES

@@ -8,7 +8,7 @@ import torch
 from helpers import DATA
 
 from generator.errors import UnknownName
-from generator.networks import NETWORKS, create, select
+from generator.networks import NETWORKS, select
 
 STATE_DICTS = json.loads((DATA / "state_dicts.json").read_text())
 
@@ -16,7 +16,7 @@ STATE_DICTS = json.loads((DATA / "state_dicts.json").read_text())
 @pytest.mark.parametrize("name", STATE_DICTS)
 def test_state_dicts_of_the_sources_fit(name):
     """Names, shapes and order are those of torchvision's (DenseNet) and timm's (DPN) state dicts."""
-    lines = state_dict_lines(create(*select([name])))
+    lines = state_dict_lines(select([name])[0].module())
     if (DATA / f"{name}-state-dict.txt").exists():
         assert lines == (DATA / f"{name}-state-dict.txt").read_text()
     assert hashlib.sha256(lines.encode()).hexdigest() == STATE_DICTS[name]["sha256"]
@@ -30,7 +30,7 @@ def state_dict_lines(module):
 def test_a_state_dict_loads_strictly():
     """A module takes another's state dict with strict=True and then answers the same."""
     network = select(["dpn68"])[0]
-    one, other = (create(network).to_empty(device="cpu") for _ in range(2))
+    one, other = (network.module().to_empty(device="cpu") for _ in range(2))
     for value in one.state_dict().values():
         value.copy_(torch.rand_like(value, dtype=torch.float32).add(0.5))
     other.load_state_dict(one.state_dict(), strict=True)

@@ -16,7 +16,8 @@ from generator.builder import prepare_torch
 from generator.errors import BadOption, ExportFailed, NetworkUnusable, VerificationFailed
 from generator.graph import export
 from generator.networks import user_networks
-from generator.networks.types import Network, Plugin, TorchNetwork
+from generator.networks.types import Network
+from generator.networks.user_networks import Plugin, TorchNetwork
 from generator.types import TensorSpec
 from generator.verify import samples
 
@@ -177,7 +178,7 @@ def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expect
     assert written.max_batch_size == 8
     feeds = samples.feeds([TensorSpec(*entry) for entry in expected_inputs], 3, None)
     with torch.no_grad():
-        expected = user_networks.imported(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
+        expected = user_networks.import_function(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
     for answer, want in zip(answers, prepare_torch.sequence(expected), strict=True):
         np.testing.assert_allclose(answer.reshape(want.shape), want.numpy(), rtol=1e-5)
@@ -303,7 +304,7 @@ def test_what_a_plugin_says_of_its_network():
     Path("given.txt").write_text("1\n2\n3\n4\n5\n6\n7\n")
     image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
     inputs = (TensorSpec("input", "TYPE_FP32", (3, 32, 32)),)
-    definition = TorchNetwork(user_networks.imported("nets:picture"), inputs, image, Path("own.txt"))
+    definition = TorchNetwork(user_networks.import_function("nets:picture"), inputs, image, Path("own.txt"))
     network = Network("mine", "Mine", Plugin("nets:network", lambda: definition), None)
     for given, expected in ((None, "a\n"), ("given.txt", "1\n")):
         (built,) = tritongen.build(network, labels=given).built

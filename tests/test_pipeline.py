@@ -13,7 +13,8 @@ from generator.config import options as serving_options
 from generator.config.types import ServingOptions
 from generator.errors import BadOption, OutputFailed, UnknownName
 from generator.graph import simplify
-from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.networks.architectures import DenseNetShape, DPNShape
+from generator.networks.types import Network, Published
 from generator.verify import references
 
 PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)

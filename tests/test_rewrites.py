@@ -25,9 +25,9 @@ from generator.graph.export import export
 from generator.graph.rewrites import rewrite
 from generator.graph.simplify import simplify
 from generator.graph.types import REWRITES
+from generator.networks.architectures import DenseNetShape, DPNShape
 from generator.networks.densenet import DenseNet
 from generator.networks.dpn import DPN
-from generator.networks.types import DenseNetShape, DPNShape
 from generator.types import TensorSpec
 from generator.weights.random_init import initialise
 

@@ -10,7 +10,7 @@ from helpers import SMALL_CONFIG, ask, eventually, run_program, serving, small_o
 from s3_server import LOCK
 
 import tritongen
-from generator.imagenet import images
+from generator.imagenet import CLASS_NAMES, images
 from generator.server import probe
 from generator.server.ports import free_ports
 
@@ -44,7 +44,7 @@ def test_the_users_story(s3, repository, tmp_path, monkeypatch):
         )
     with serving(tmp_path / "folder") as server:
         assert np.array_equal(theirs, ask(server.url, "densenet121", IMAGES))
-    classes = (images.ASSETS / "imagenet_classes.txt").read_text().splitlines()
+    classes = CLASS_NAMES.read_text().splitlines()
     ((guesses,),) = [[images["classes"] for images in json.loads(labels.stdout)["images"]]]
     assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
     assert s3.asked("GET").count("models/densenet121/1/model.onnx") >= 1

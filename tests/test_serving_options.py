@@ -13,7 +13,8 @@ from generator.config.targets import GPUS
 from generator.config.toml_file import ConfigFile, read_config_file
 from generator.config.types import ServingOptions
 from generator.errors import BadOption, UnknownName
-from generator.networks.types import DPNShape, Network, Published
+from generator.networks.architectures import DPNShape
+from generator.networks.types import Network, Published
 
 NAMES = ["densenet121", "dpn68", "dpn92"]
 TINY = Network(

@@ -21,7 +21,8 @@ from generator.builder.staleness import Job
 from generator.builder.worker_pool import Limits, Worker, next_that_fits, portable
 from generator.config.types import BuildOptions
 from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
-from generator.networks.types import Network, TorchNetwork
+from generator.networks.types import Network
+from generator.networks.user_networks import TorchNetwork
 
 TESTS = Path(__file__).parent
 BUILD_FOUR = """

@@ -11,7 +11,8 @@ from helpers import ROOT, only, small_onnx
 import tritongen
 from generator.builder import build_model, provenance, staleness
 from generator.errors import BadOption, OutputFailed, TritongenError
-from generator.networks.types import DPNShape, Network, Published
+from generator.networks.architectures import DPNShape
+from generator.networks.types import Network, Published
 
 TINY = Network(
     "tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (4, 4, 4, 4)), Published(0.5, 0.9, 0.5, None, 1, 1)

@@ -23,8 +23,8 @@ from weights_samples import (
 )
 
 from generator.errors import BadOption
-from generator.networks import NETWORKS, create, select
-from generator.networks.types import DPNShape
+from generator.networks import NETWORKS, select
+from generator.networks.architectures import DPNShape
 from generator.system.torch_threads import torch_threads
 from generator.types import Preprocessing
 from generator.weights import containers
@@ -73,7 +73,7 @@ def _state():
 def test_every_way_to_save_comes_back(name, names, container, state, tmp_path):
     """Each network, source and container: every parameter to the bit, the source's epsilon and preprocessing."""
     network, wanted = BY_NAME[name], state(name)
-    dpn, paddle = isinstance(network.shape, DPNShape), names == "paddleclas"
+    dpn, paddle = isinstance(network.definition, DPNShape), names == "paddleclas"
     path = write(tmp_path / "weights", as_paddle(network, wanted) if paddle else wanted, container)
 
     module, weights, preprocessing = load(network, path)
@@ -103,7 +103,7 @@ def test_timm_normalises_dpn_as_it_publishes(tmp_path):
 
 def test_the_module_answers_and_the_file_is_told(tmp_path):
     """What is loaded computes what the saved network computed; the digest is the file's."""
-    saved = create(TINY_DPN, bn_eps=1e-3).to_empty(device="cpu")
+    saved = TINY_DPN.module(bn_eps=1e-3).to_empty(device="cpu")
     saved.load_state_dict(state_dict(TINY_DPN))
     path = write(tmp_path / "dpn.pth", saved.state_dict(), "torch zip")
     module, weights, _ = load(TINY_DPN, path)
@@ -119,7 +119,7 @@ def test_the_module_answers_and_the_file_is_told(tmp_path):
 def test_paddles_names_are_ours(network):
     """Every parameter of each network is under its PaddleClas name, and no two are under one."""
     names = paddle_names(network)
-    assert set(names) == {key for key in create(network).state_dict() if "num_batches" not in key}
+    assert set(names) == {key for key in network.module().state_dict() if "num_batches" not in key}
     assert {ours: PADDLECLAS.rename(theirs, network) for ours, theirs in names.items()} == {n: n for n in names}
 
 
@@ -166,7 +166,7 @@ def test_what_training_scripts_save(container, wrap, tmp_path):
 
 def test_a_module_s_own_state_dict_with_its_metadata(tmp_path):
     """`torch.save(model.state_dict())`: an OrderedDict with the versions of the layers as its state."""
-    module = create(TINY_DENSENET).to_empty(device="cpu")
+    module = TINY_DENSENET.module().to_empty(device="cpu")
     module.load_state_dict(state_dict(TINY_DENSENET))
     for container in ("torch zip", "torch legacy"):
         path = write(tmp_path / "weights", module.state_dict(), container)

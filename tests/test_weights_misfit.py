@@ -13,7 +13,8 @@ from weights_samples import (
     write,
 )
 
-from generator.networks.types import Network, TorchNetwork
+from generator.networks.types import Network
+from generator.networks.user_networks import TorchNetwork
 from generator.weights import containers
 from generator.weights.load import load
 from generator.weights.pickle_scan import Refused

@@ -10,7 +10,7 @@ from helpers import run_program, serving
 from weights_samples import as_paddle, write
 
 from generator.imagenet import images as image
-from generator.networks import INPUT, create, select
+from generator.networks import INPUT, select
 from generator.types import Preprocessing
 from generator.verify import samples
 from generator.weights.random_init import random_network
@@ -34,7 +34,7 @@ def _modules():
     modules = {}
     for name, (_, _, _, bn_eps, _) in CASES.items():
         (network,) = select([name])
-        modules[name] = create(network, bn_eps=bn_eps).to_empty(device="cpu")
+        modules[name] = network.module(bn_eps=bn_eps).to_empty(device="cpu")
         modules[name].load_state_dict(random_network(network, 7)[0].state_dict())
     return modules
 

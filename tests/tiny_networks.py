@@ -7,7 +7,8 @@ import time
 import torch
 from torch import nn
 
-from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.networks.architectures import DenseNetShape, DPNShape
+from generator.networks.types import Network, Published
 from generator.networks.user_networks import torch_network
 
 PUBLISHED = Published(0.5, 0.9, 0.5, None, 1.0, 1.0)

@@ -10,8 +10,9 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from generator.networks import NETWORKS, create
-from generator.networks.types import DenseNetShape, DPNShape, Network
+from generator.networks import NETWORKS
+from generator.networks.architectures import DenseNetShape, DPNShape
+from generator.networks.types import Network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +41,16 @@ def state_dict(network):
 @cache
 def parameters(network):
     """Names and shapes, which take longer to make than the values of a tiny network."""
-    return create(network).state_dict()
+    return network.module().state_dict()
 
 
 def paddle_names(network):
     """Our name of each parameter and PaddleClas's, written out layer by layer as PaddleClas builds the networks."""
-    layers = densenet_layers(network.shape) if isinstance(network.shape, DenseNetShape) else dpn_layers(network.shape)
+    layers = (
+        densenet_layers(network.definition)
+        if isinstance(network.definition, DenseNetShape)
+        else dpn_layers(network.definition)
+    )
     names = {"classifier.weight": "out.weight", "classifier.bias": "out.bias"}
     for ours, paddles, kind in layers:
         if kind == "conv":
@@ -65,7 +70,7 @@ def densenet_layers(shape):
     yield "features.conv0", "conv1_func._conv", "conv"
     yield "features.norm0", "conv1_func._batch_norm", "norm"
     for i in range(4):
-        for layer in range(shape.layers[i]):
+        for layer in range(shape.blocks[i]):
             ours = f"features.denseblock{i + 1}.denselayer{layer + 1}"
             paddles = f"db_conv_{i + 2}.conv{i + 2}_{layer + 1}"
             yield f"{ours}.norm1", f"{paddles}.bn_ac_func1._batch_norm", "norm"

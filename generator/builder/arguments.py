@@ -16,7 +16,7 @@ from generator.config.toml_file import ConfigFile, read_config_file
 from generator.config.types import BuildOptions
 from generator.errors import BadOption, UnknownName
 from generator.graph.types import REWRITES
-from generator.networks.types import DenseNetShape, DPNShape, Network, OnnxFile
+from generator.networks.types import Network
 from generator.types import PRECISIONS
 from generator.weights.discover import find
 from generator.weights.fetch import fetch
@@ -65,10 +65,7 @@ def as_path(path: str | Path | None) -> Path | None:
 def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
     """Raise BadOption where a file that was named is not there, or is of one network and several were chosen."""
     for network in chosen:
-        if isinstance(network.shape, OnnxFile) and not network.shape.path.exists():
-            raise BadOption("--onnx", network.shape.path, "there is no such file")
-        if isinstance(network.shape, OnnxFile) and not (network.shape.path.is_file() or network.shape.path.is_dir()):
-            raise BadOption("--onnx", network.shape.path, "it is no regular file")
+        network.definition.check()
     if labels and len(chosen) > 1:
         raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
     if labels and not labels.exists():
@@ -85,7 +82,7 @@ def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) ->
         raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
     if weights == RANDOM:
         return lambda _: seed
-    own = [network.name for network in chosen if not isinstance(network.shape, DenseNetShape | DPNShape)]
+    own = [network.name for network in chosen if network.definition.own_weights]
     if own:
         raise BadOption("--weights", weights, f"{own[0]} brings its own")
     if weights in PUBLISHERS:

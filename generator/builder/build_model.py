@@ -67,4 +67,4 @@ def make(job: Job, staged: Path, on_step: Callable[[str], None]) -> Made:
         network=defined(job),
         blake3=digests({name: staged / name for name in graph}),
     )
-    return Made(*with_texts(job, found, job.labels or prepared.labels))
+    return Made(*with_texts(job, found))

@@ -10,10 +10,8 @@ from generator.builder.prepared import Prepared
 from generator.graph.export import export
 from generator.graph.signature import signature
 from generator.graph.simplify import simplify
-from generator.imagenet.labels import IMAGENET
 from generator.networks import INPUT
-from generator.networks.types import DenseNetShape, DPNShape, OnnxFile, Plugin, TorchNetwork
-from generator.networks.user_networks import load_plugin
+from generator.networks.user_networks import OnnxFile, TorchNetwork
 from generator.types import Preprocessing
 from generator.verify.references import TorchReference
 from generator.weights.load import load
@@ -37,15 +35,13 @@ def prepare(job: Job, on_step: Callable[[str], None]) -> Prepared:
     Raises:
         TritongenError: what the network is made of gives no graph that can be served.
     """
-    network, options, definition = job.network, job.options, job.network.shape
-    if isinstance(definition, Plugin):
-        definition = load_plugin(definition)
-    match definition:
-        case OnnxFile():
+    network, options = job.network, job.options
+    match network.definition.resolve():
+        case OnnxFile() as definition:
             return from_onnx(network.name, definition, options, on_step)
-        case TorchNetwork():
+        case TorchNetwork() as definition:
             return from_torch(network.name, definition, options, on_step)
-        case DenseNetShape() | DPNShape():
+        case _:
             return from_table(network, job.weights, options, on_step)
 
 
@@ -64,7 +60,6 @@ def from_table(network: Network, source: int | Path, options: BuildOptions, on_s
         TorchReference(module),
         weights,
         preprocessing,
-        IMAGENET,
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from generator.config.types import BuildOptions
     from generator.graph.types import Exported, Simplified
-    from generator.networks.types import OnnxFile
+    from generator.networks.user_networks import OnnxFile
     from generator.types import Signature, TensorSpec
     from generator.verify.references import Feeds, Reference
 

@@ -13,7 +13,6 @@ from generator.graph.datatypes import zeros
 from generator.graph.export import ROWS, export
 from generator.graph.signature import signature
 from generator.graph.simplify import simplify
-from generator.networks.user_networks import module_of
 from generator.types import Weights
 from generator.verify.references import TorchReference
 from generator.verify.row_independence import mixing
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator.config.types import BuildOptions
-    from generator.networks.types import TorchNetwork
+    from generator.networks.user_networks import TorchNetwork
     from generator.types import Signature
 
 
@@ -30,7 +29,7 @@ def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_st
     """A torch module of the user's."""
     on_step("weights")
     target = definition.target or name
-    module = Flat(module_of(definition, name)).eval()  # the exporter leaves it in the mode that it had
+    module = Flat(definition.module(name)).eval()  # the exporter leaves it in the mode that it had
     outputs = output_names(target, module, definition)
     reference = TorchReference(module)
     preprocessing = preprocessing_of(definition, definition.inputs)
@@ -44,7 +43,7 @@ def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_st
     served = signature(name, simplified.model)
     check_kept(target, definition, served)
     weights = Weights(definition.target or "plugin")
-    return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing, definition.labels)
+    return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing)
 
 
 def check_kept(target: str, definition: TorchNetwork, served: Signature) -> None:

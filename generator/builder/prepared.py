@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from generator.errors import BadOption
@@ -10,10 +10,8 @@ from generator.graph.signature import shown
 from generator.verify import samples
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.graph.types import Simplified
-    from generator.networks.types import OnnxFile, TorchNetwork
+    from generator.networks.user_networks import OnnxFile, TorchNetwork
     from generator.types import Preprocessing, Signature, TensorSpec, Weights
     from generator.verify.references import Reference
 
@@ -28,7 +26,6 @@ class Prepared:
     reference: Reference
     weights: Weights
     preprocessing: Preprocessing | None
-    labels: Path | None = None
 
 
 def preprocessing_of(definition: TorchNetwork | OnnxFile, inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
@@ -38,7 +35,7 @@ def preprocessing_of(definition: TorchNetwork | OnnxFile, inputs: tuple[TensorSp
         BadOption: it is told of an input that is no image.
     """
     guess = samples.image_preprocessing(inputs)
-    told = {key: value for key, value in asdict(definition.image).items() if value is not None}
+    told = definition.image.given()
     if guess is not None:
         return replace(guess, **told)
     if told:

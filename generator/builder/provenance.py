@@ -15,7 +15,6 @@ import cattrs
 from generator.config import options as serving_options
 from generator.config.types import BuildOptions
 from generator.graph.types import GraphFacts
-from generator.networks.types import DenseNetShape, DPNShape, OnnxFile, Plugin, TorchNetwork
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
 from generator.system.files import digest_of
 from generator.types import Preprocessing, Signature, Weights
@@ -77,7 +76,7 @@ def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, cer
         unsimplified=simplified.unsimplified,
     )
     return Provenance(
-        {"name": network.name, **made_of(network)}, prepared.weights, prepared.preprocessing, options, None, graph,
+        network.record(), prepared.weights, prepared.preprocessing, options, None, graph,
         prepared.signature, certificate, versions(), {},
     )  # fmt: skip
 
@@ -129,26 +128,6 @@ def read(model: Published) -> Provenance:
     if any(name.startswith("/") or ".." in name.split("/") for name in found.blake3):
         raise ValueError(model)  # a file outside of the model's folder is none of it
     return found
-
-
-def made_of(network: Network) -> dict[str, Any]:
-    """The hyper-parameters, or the function, plugin or file of a network of the user's own, as JSON has them."""
-    made: dict[str, Any] = json.loads(json.dumps(definition_of(network)))
-    return made
-
-
-def definition_of(network: Network) -> dict[str, Any]:
-    """The same as it is."""
-    match network.shape:
-        case DenseNetShape() | DPNShape():
-            return dataclasses.asdict(network.shape)
-        case TorchNetwork():
-            return {"torch": network.shape.target, "inputs": list(map(dataclasses.asdict, network.shape.inputs))}
-        case Plugin():
-            return {"plugin": network.shape.value}
-        case OnnxFile():
-            image = {key: value for key, value in dataclasses.asdict(network.shape.image).items() if value is not None}
-            return {"onnx": network.shape.path.name, "dims": dict(network.shape.dims), "image": image}
 
 
 def stated(weights: Weights) -> dict[str, Any]:

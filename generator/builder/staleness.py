@@ -6,19 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from generator.builder import provenance
-from generator.builder.provenance import Provenance, made_of
 from generator.builder.types import NEW
 from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.config.types import Described
 from generator.errors import TritongenError, printable
-from generator.imagenet.labels import IMAGENET, read_labels
-from generator.networks.types import DenseNetShape, DPNShape, OnnxFile
+from generator.imagenet.labels import read_labels
 from generator.repository import layout
 from generator.system.files import digest_of, digests, sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from generator.builder.provenance import Provenance
     from generator.config.types import BuildOptions
     from generator.networks.types import Network
     from generator.repository.model_files import Published
@@ -72,7 +71,7 @@ def to_do(job: Job, model: Published) -> Todo:
 def texts_to_do(job: Job, model: Published, found: Provenance) -> Todo:
     """The same of a model whose graph stays."""
     try:
-        rendered, texts = with_texts(job, found, labels_of(job))
+        rendered, texts = with_texts(job, found)
     except TritongenError as error:
         return Todo("published", str(error))
     states = {name: state(model, name, digest) for name, digest in digests(texts).items()}
@@ -85,10 +84,10 @@ def texts_to_do(job: Job, model: Published, found: Provenance) -> Todo:
 
 def differs(job: Job, found: Provenance) -> str | None:
     """What a graph depends on and is not as it was, in a word."""
-    if isinstance(job.network.shape, DenseNetShape | DPNShape):
-        if not same_weights(job, found):
-            return "other weights"
-    elif not isinstance(job.network.shape, OnnxFile):
+    definition = job.network.definition
+    if not definition.own_weights and not same_weights(job, found):
+        return "other weights"
+    if not definition.reproducible:
         return "what its function returns is not known before it is called"
     if defined(job) != found.network:
         return "another network"
@@ -108,14 +107,8 @@ def same_weights(job: Job, found: Provenance) -> bool:
 
 def defined(job: Job) -> dict[str, Any]:
     """What defines a network; of an ONNX file its bytes, and those of its external data."""
-    network = {"name": job.network.name, **made_of(job.network)}
-    if isinstance(job.network.shape, OnnxFile):
-        from generator.graph.load import external_files, parse
-
-        path = job.network.shape.path
-        files = {path.name: path, **external_files(parse(path), path)}
-        network["blake3"] = digests(files)
-    return network
+    files = job.network.definition.files()
+    return job.network.record() | ({"blake3": digests(files)} if files else {})
 
 
 def damaged(model: Published, found: Provenance) -> str | None:
@@ -134,9 +127,10 @@ def state(model: Published, name: str, digest: str) -> str | None:
         return "cannot be read"
 
 
-def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Provenance, dict[str, bytes]]:
+def with_texts(job: Job, found: Provenance) -> tuple[Provenance, dict[str, bytes]]:
     """A model's provenance with the digests of its texts, and the texts, provenance included."""
     options, graph = job.options, found.graph_digests
+    labels = job.labels or job.network.definition.labels
     described = Described(
         job.network.name, found.signature, found.weights, found.preprocessing,
         labelled=labels is not None, digest="".join(graph.values()),
@@ -155,8 +149,3 @@ def with_texts(job: Job, found: Provenance, labels: Path | None) -> tuple[Proven
         blake3=graph | digests(texts),
     )
     return made, texts | {layout.PROVENANCE_FILE: provenance.text(made)}
-
-
-def labels_of(job: Job) -> Path | None:
-    """The file of the classes' names: the one that was given, else ImageNet's for the ten."""
-    return job.labels or (IMAGENET if isinstance(job.network.shape, DenseNetShape | DPNShape) else None)

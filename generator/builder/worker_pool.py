@@ -22,7 +22,6 @@ from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from generator.builder.memory_budget import needed_bytes
 from generator.errors import TritongenError, WorkerDied
 from generator.system.malloc import reuse_memory
 
@@ -101,7 +100,7 @@ def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
 
 def in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
     """The largest first; no worker is left when this ends, however it does."""
-    waiting = sorted(((needed_bytes(job), job) for job in jobs), key=itemgetter(0), reverse=True)
+    waiting = sorted(((job.network.definition.memory_bytes(), job) for job in jobs), key=itemgetter(0), reverse=True)
     running: dict[Connection, Worker] = {}
     try:
         while waiting or running:

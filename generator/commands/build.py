@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from generator.builder.pipeline import BuildReport
     from generator.builder.types import BuiltModel
     from generator.commands.click_options import Colours
-    from generator.networks.types import ImageInput, Network
+    from generator.networks.types import Network
+    from generator.networks.user_networks import ImageInput
     from generator.repository.s3.url import S3Url
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def command(
     from generator.builder.arguments import RANDOM, chosen_networks
     from generator.builder.pipeline import build
     from generator.commands.build_progress import build_progress
-    from generator.networks.types import ImageInput
+    from generator.networks.user_networks import ImageInput
 
     if seed is not None and weights != RANDOM:
         raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
@@ -181,8 +182,7 @@ def own_networks(
     onnx: tuple[Path, ...], torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
 ) -> list[Network]:
     """The networks of --onnx or --torch; none where neither is given."""
-    from generator.networks.types import ImageInput
-    from generator.networks.user_networks import onnx_network, torch_network
+    from generator.networks.user_networks import ImageInput, onnx_network, torch_network
 
     if onnx and torch is not None:
         raise BadOption("--torch", torch, "--onnx is given too", "build one after the other")

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from generator.errors import TritongenError
-    from generator.networks.flops import Counts
-    from generator.networks.types import Network
+    from generator.networks.types import Counts, Network
 
     # A network, what it counts, and what the page's rule counts; None for a network that is not on the page.
     Row = tuple[Network, Counts, Counts | None]
@@ -118,14 +117,13 @@ def list_targets(*, as_json: bool) -> int:
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
     """Count each network by both rules; a plugin that gives none does not hide the others."""
     from generator.errors import TritongenError
-    from generator.networks.flops import count
     from generator.networks.paddle_flops import recount
 
     rows: list[Row] = []
     failed: list[TritongenError] = []
     for network in chosen:
         try:
-            counts = count(network)
+            counts = network.count()
         except TritongenError as error:
             failed.append(error)
         else:

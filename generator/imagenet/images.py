@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from generator.errors import ImageUnreadable
+from generator.imagenet import ASSETS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     from generator.types import Preprocessing
 
-ASSETS = Path(__file__).parent / "assets"
 # Photographs for verification and the demo; both CC0 by their photographers
 # (Stefan van der Walt; Rachel Michetti), from scikit-image's sample data.
 PHOTOGRAPHS = (ASSETS / "chelsea.jpg", ASSETS / "coffee.jpg")

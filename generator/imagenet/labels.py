@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from generator.errors import LabelsUnusable
-from generator.imagenet.images import ASSETS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-IMAGENET = ASSETS / "imagenet_classes.txt"
 
 
 def read_labels(path: Path, classes: int | None) -> bytes:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from generator.errors import UnknownName
-from generator.networks.types import DenseNetShape, DPNShape, Network, Published
+from generator.imagenet import SIDE_PX
+from generator.networks.architectures import DenseNetShape, DPNShape
+from generator.networks.types import Network, Published
 from generator.networks.user_networks import plugins
 from generator.system.text import matching
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from torch import nn
 
 # ruff: noqa: E501 (a row a line)
 # fmt: off
@@ -37,9 +37,8 @@ NETWORKS: tuple[Network, ...] = (
 )
 # fmt: on
 
-INPUT_DIMS = (3, 224, 224)
+INPUT_DIMS = (3, SIDE_PX, SIDE_PX)
 INPUT = TensorSpec("input", "TYPE_FP32", INPUT_DIMS)
-CLASSES = 1000
 
 
 def available() -> tuple[Network, ...]:
@@ -62,25 +61,3 @@ def select(patterns: Iterable[str]) -> tuple[Network, ...]:
             raise UnknownName("network", pattern, there)
         chosen.update(matched)
     return tuple(network for name, network in there.items() if name in chosen)
-
-
-def create(network: Network, *, bn_eps: float = 1e-5) -> nn.Module:
-    """The torch module of a row, its parameters on the meta device (shapes only), in evaluation mode.
-
-    Raises:
-        TypeError: the network is not one of the table's.
-    """
-    import torch
-
-    from generator.networks.densenet import DenseNet
-    from generator.networks.dpn import DPN
-
-    with torch.device("meta"):
-        match network.shape:
-            case DenseNetShape():
-                module: nn.Module = DenseNet(network.shape, classes=CLASSES, bn_eps=bn_eps)
-            case DPNShape():
-                module = DPN(network.shape, classes=CLASSES, bn_eps=bn_eps)
-            case _:
-                raise TypeError(network)
-    return module.eval()

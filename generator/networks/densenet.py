@@ -4,15 +4,19 @@ Every layer sees all feature maps before it: `x[l] = H(concat(x[0], …, x[l-1])
 `H = BN-ReLU-1x1(4k)-BN-ReLU-3x3(k)` (Huang et al. 2017, arXiv:1608.06993, section 3).
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 
-from generator.networks.types import DenseNetShape
+from generator.networks.types import BOTTLENECK
 
-BOTTLENECK = 4  # the 1x1 convolution makes 4k maps
+if TYPE_CHECKING:
+    from generator.networks.architectures import DenseNetShape
 
 
 class DenseLayer(nn.Module):
@@ -74,10 +78,10 @@ class DenseNet(nn.Module):
             pool0=nn.MaxPool2d(3, stride=2, padding=1),
         )
         channels = shape.stem
-        for i, depth in enumerate(shape.layers, start=1):
+        for i, depth in enumerate(shape.blocks, start=1):
             layers[f"denseblock{i}"] = DenseBlock(channels, shape.growth, depth, bn_eps)
             channels += depth * shape.growth
-            if i < len(shape.layers):
+            if i < len(shape.blocks):
                 layers[f"transition{i}"] = Transition(channels, bn_eps)
                 channels //= 2
         layers["norm5"] = nn.BatchNorm2d(channels, eps=bn_eps)

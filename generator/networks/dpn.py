@@ -5,13 +5,17 @@ residual path (as ResNeXt does) and appends its last ones to the dense path (as 
 (Chen et al. 2017, arXiv:1707.01629, section 4).
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, relu
 
-from generator.networks.types import DPNShape
+if TYPE_CHECKING:
+    from generator.networks.architectures import DPNShape
 
 
 class ConvBNReLU(nn.Module):

@@ -1,44 +1,39 @@
-"""Parameters and FLOPs as PaddleClas's page counted them, layer by layer.
+"""Parameters and FLOPs by the formula behind the figures of the PaddleClas page.
 
-The rule is that of Paddle 1.x's `fluid/contrib/model_stat.py` under Python 2, where the quotient of two whole
-numbers is whole. It takes a filter's channels, which are Cin/groups already, and divides them by the groups
-again: a grouped convolution with fewer channels a group than groups counts nothing. Those of the DPNs are such,
-all but the last three of DPN68.
+The formula is that of Paddle 1.x's `fluid/contrib/model_stat.py` under Python 2, where integer division rounds down. It
+divides the channels of a filter, which are Cin/groups already, by the groups a second time. So a grouped convolution
+with fewer channels per group than groups counts zero: all grouped convolutions of the DPNs but the last three of DPN68.
 """
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING
 
-from generator.networks.flops import Counts
+from generator.networks.types import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from generator.networks.flops import Layer
+    from generator.networks.types import Layer
 
 
 def recount(layers: Iterable[Layer]) -> Counts:
-    """The figures the page would print, before rounding."""
+    """Return the figures that the page prints, before rounding."""
     parameters, flops = zip(*map(figures, layers), strict=True)
     return Counts(sum(parameters), sum(flops))
 
 
 def figures(layer: Layer) -> tuple[int, int]:
-    """Parameters and FLOPs of one layer."""
+    """Return the parameters and FLOPs of one layer."""
     match layer.kind:
-        case "convolution" if layer.places > 1:
-            parameters = layer.cout * prod(layer.kernel) * (layer.cin // layer.groups // layer.groups)
-            return parameters, 2 * parameters * layer.places
-        case "convolution" | "linear":
-            # The classifier, a fully connected layer in Paddle also where it is a 1x1 convolution here:
-            # one for all of its biases, and a multiply-add is one.
-            return layer.cin * layer.cout + 1, layer.cin * layer.cout
+        case "convolution":
+            parameters = layer.channels * layer.kernel**2 * (layer.inputs // layer.groups // layer.groups)
+            return parameters, 2 * parameters * layer.side**2
+        case "linear":  # one parameter for all biases, and a multiply-add is one
+            return layer.inputs * layer.channels + 1, layer.inputs * layer.channels
         case "batch norm":
-            return 2 * layer.cout, 2 * layer.elements
-        case "relu":
-            # The product of its shape, in which the batch is unknown and written -1.
+            return 2 * layer.channels, 2 * layer.elements
+        case "relu":  # the product of the output's shape, in which the unknown batch is -1
             return 0, -layer.elements
         case "pool":
-            return 0, layer.elements * prod(layer.kernel)
+            return 0, layer.elements * layer.kernel**2

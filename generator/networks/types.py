@@ -1,86 +1,124 @@
-"""What a network is made of: a row of ours, or a network of the user's."""
+"""A network, and the questions that every kind of definition answers about itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from generator.types import TensorSpec
+    from torch import nn
+
+Family = Literal["densenet", "dpn", "other"]
+BN_EPS = 1e-5
+BOTTLENECK = 4  # a DenseNet's 1x1 convolution makes 4k maps
+
+# Peak memory of a build: a fixed part for torch, and so many copies of the weights. Measured, proportional set sizes:
+# 0.63 GB for DPN68, 1.0 for DenseNet161, 1.7 for DPN98, 2.4 for DPN107.
+BASE_BYTES = 350_000_000
+COPIES = 6
+UNKNOWN_WEIGHTS_BYTES = 350_000_000  # those of DPN107
 
 
 @dataclass(frozen=True)
-class DenseNetShape:
-    """The hyper-parameters of a DenseNet (Huang et al. 2017, arXiv:1608.06993, table 1)."""
+class Layer:
+    """One operation on one image; `side` is the height and width of its output, `kernel` those of its window."""
 
-    stem: int
-    growth: int
-    layers: tuple[int, int, int, int]
+    kind: Literal["convolution", "linear", "batch norm", "relu", "pool"]
+    channels: int
+    side: int = 1
+    inputs: int = 0
+    kernel: int = 1
+    groups: int = 1
+
+    @property
+    def elements(self) -> int:
+        """Elements of the output."""
+        return self.channels * self.side**2
+
+    @property
+    def parameters(self) -> int:
+        """Trained values of the layer; only a linear layer has biases."""
+        match self.kind:
+            case "convolution":
+                return self.channels * self.kernel**2 * (self.inputs // self.groups)
+            case "linear":
+                return self.channels * (self.inputs + 1)
+            case "batch norm":
+                return 2 * self.channels
+            case _:
+                return 0
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of matrix products and convolutions; a multiply-add is two. Other layers count zero."""
+        if self.kind not in ("convolution", "linear"):
+            return 0
+        return 2 * self.elements * self.kernel**2 * (self.inputs // self.groups)
 
 
 @dataclass(frozen=True)
-class DPNShape:
-    """The hyper-parameters of a DPN (Chen et al. 2017, arXiv:1707.01629, table 1).
+class Counts:
+    """Parameters, FLOPs of one image or row, and the layers, if the definition knows them."""
 
-    `width` is the residual channels of the first stage (they double a stage), `bottleneck` the channels of
-    its grouped 3x3 convolution, `growth` what each block of a stage adds to the dense path.
+    parameters: int
+    flops: int
+    layers: tuple[Layer, ...] = ()
+
+
+class Definition:
+    """What a network is made of.
+
+    `family` is the architecture. `own_weights` says that the network brings its weights, so that none can be chosen.
+    `reproducible` says that the record, the files and the weights determine the graph.
     """
 
-    stem: int
-    stem_kernel: int
-    width: int
-    bottleneck: int
-    groups: int
-    blocks: tuple[int, int, int, int]
-    growth: tuple[int, int, int, int]
+    family: ClassVar[Family] = "other"
+    own_weights: ClassVar[bool] = True
+    reproducible: ClassVar[bool] = True
 
+    @property
+    def labels(self) -> Path | None:
+        """The file that names the classes, one per line."""
+        return None
 
-@dataclass(frozen=True)
-class ImageInput:
-    """What is said of a network that takes one image; None is ImageNet's way. The crop is the input's size."""
+    def blocks_per_stage(self) -> tuple[int, ...]:
+        """Return the depth of each stage."""
+        return ()
 
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    resize_short_px: int | None = None
+    def record(self) -> dict[str, Any]:
+        """Return the fields of provenance.json that identify the definition."""
+        raise NotImplementedError
 
+    def files(self) -> dict[str, Path]:
+        """Return the files whose contents identify the definition, by name."""
+        return {}
 
-@dataclass(frozen=True)
-class TorchNetwork:
-    """A torch network of the user's own: a function that returns the module, and its inputs without the batch.
+    def check(self) -> None:
+        """Raise BadOption if a file of the definition is missing."""
 
-    `labels` is a file with a class a line, `target` how the function is called in messages.
-    """
+    def resolve(self) -> Definition:
+        """Return the definition that a plugin loads; other definitions return themselves."""
+        return self
 
-    create: Callable[[], Any]
-    inputs: tuple[TensorSpec, ...]
-    image: ImageInput = field(default_factory=ImageInput)
-    labels: Path | None = None
-    target: str = ""
+    def module(self, name: str, *, bn_eps: float = BN_EPS) -> nn.Module:
+        """Return the torch module in evaluation mode; `name` is the network's, for error messages."""
+        raise NotImplementedError
 
+    def count(self, name: str) -> Counts:
+        """Count parameters and FLOPs of one image, or of one row of the inputs."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class Plugin:
-    """An entry point of the group `tritongen.networks`; `load` imports it and gives a TorchNetwork."""
-
-    value: str
-    load: Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class OnnxFile:
-    """An ONNX file of the user's own, and the dims of inputs that it leaves open."""
-
-    path: Path
-    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    image: ImageInput = field(default_factory=ImageInput)
+    def memory_bytes(self) -> int:
+        """Estimate the peak memory of a process that builds the network."""
+        return BASE_BYTES + COPIES * UNKNOWN_WEIGHTS_BYTES
 
 
 @dataclass(frozen=True)
 class Published:
-    """What the PaddleClas page on DPN and DenseNet prints of a network."""
+    """A network's row of the PaddleClas page on DPN and DenseNet."""
 
     top1: float
     top5: float
@@ -92,9 +130,22 @@ class Published:
 
 @dataclass(frozen=True)
 class Network:
-    """One network: its folder's name, its title, what it is made of, and its row of the page, where it has one."""
+    """A network: `name` is its folder's, `published` its row of the PaddleClas page, if it has one."""
 
     name: str
     title: str
-    shape: DenseNetShape | DPNShape | TorchNetwork | Plugin | OnnxFile
+    definition: Definition
     published: Published | None
+
+    def module(self, *, bn_eps: float = BN_EPS) -> nn.Module:
+        """Return the torch module in evaluation mode; parameters of our own networks are on the meta device."""
+        return self.definition.module(self.name, bn_eps=bn_eps)
+
+    def count(self) -> Counts:
+        """Count parameters and FLOPs of one image, or of one row of the inputs."""
+        return self.definition.count(self.name)
+
+    def record(self) -> dict[str, Any]:
+        """Return what identifies the network in provenance.json, in JSON's types."""
+        record: dict[str, Any] = json.loads(json.dumps({"name": self.name, **self.definition.record()}))
+        return record

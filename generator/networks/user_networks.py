@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 import traceback
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from generator.errors import BadOption, NetworkUnusable
+from generator.errors import BadOption, NetworkUnusable, TritongenError, first_line
 from generator.graph.datatypes import TYPES
-from generator.networks.types import ImageInput, Network, OnnxFile, Plugin, TorchNetwork
+from generator.networks.types import BASE_BYTES, BN_EPS, Counts, Definition, Network
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import nn
 
@@ -26,6 +28,153 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 INPUT = re.compile(r"(?:(?P<name>.+):)?(?P<dims>[1-9]\d*(?:x[1-9]\d*)*)(?::(?P<type>[a-z]+\d*))?")
 TARGET = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 LARGEST_DIM = 2**31 - 1
+COPIES_OF_FILE = 8  # peak memory of a build: measured 0.6 GB for 32 MB, 1.4 for 135 MB, 2.3 for 247 MB, 3.0 for 348 MB
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How a network takes its only image: a field that is None is ImageNet's. The crop is the size of the input."""
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize_short_px: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are not None."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class TorchNetwork(Definition):
+    """A function that returns a torch module, and the inputs of the module without the batch.
+
+    `labels` is a file with one class per line, `target` the name of the function in messages.
+    """
+
+    reproducible: ClassVar[bool] = False  # only a call tells what the function returns
+
+    create: Callable[[], Any]
+    inputs: tuple[TensorSpec, ...]
+    image: ImageInput = field(default_factory=ImageInput)
+    labels: Path | None = None
+    target: str = ""
+
+    def record(self) -> dict[str, Any]:
+        """Return the function and the inputs."""
+        return {"torch": self.target, "inputs": list(map(dataclasses.asdict, self.inputs))}
+
+    def module(self, name: str, *, bn_eps: float = BN_EPS) -> nn.Module:  # noqa: ARG002
+        """Return the module that the function returns, in evaluation mode.
+
+        Raises:
+            NetworkUnusable: the function fails, or does not return a module.
+        """
+        from torch import nn
+
+        target = self.target or name
+        try:
+            module = self.create()
+        except NetworkUnusable:
+            raise
+        except (Exception, SystemExit) as error:
+            raise NetworkUnusable(target, describe(error)) from error
+        if not isinstance(module, nn.Module):
+            raise NetworkUnusable(
+                target, f"what it returned is of type {type(module).__name__}", "it must return a torch.nn.Module"
+            )
+        return module.eval().cpu()
+
+    def count(self, name: str) -> Counts:
+        """Count with torch's FLOP counter, on the meta device: without memory for weights, and without arithmetic.
+
+        Raises:
+            NetworkUnusable: the function returns no module, or one that does not take the inputs.
+        """
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        from generator.graph.datatypes import zeros
+
+        module = self.module(name)
+        try:
+            module.to("meta")
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                module(*(tensor.to("meta") for tensor in zeros(self.inputs, rows=1)))
+        except Exception as error:
+            raise NetworkUnusable(self.target or name, f"it cannot be counted: {first_line(error)}") from error
+        return Counts(sum(parameter.numel() for parameter in module.parameters()), counter.get_total_flops())
+
+
+@dataclass(frozen=True)
+class Plugin(Definition):
+    """An entry point of the group `tritongen.networks`; `load` imports it and returns a TorchNetwork."""
+
+    reproducible: ClassVar[bool] = False
+
+    value: str
+    load: Callable[[], Any]
+
+    def resolve(self) -> TorchNetwork:
+        """Load the entry point.
+
+        Raises:
+            NetworkUnusable: it cannot be imported, or is no TorchNetwork.
+        """
+        try:
+            loaded = self.load()
+        except (Exception, SystemExit) as error:
+            raise NetworkUnusable(self.value, describe(error)) from error
+        if not isinstance(loaded, TorchNetwork):
+            raise NetworkUnusable(
+                self.value, f"it is of type {type(loaded).__name__}", "the entry point must name a TorchNetwork"
+            )
+        return loaded
+
+    @property
+    def labels(self) -> Path | None:
+        """The labels of the network that the entry point loads."""
+        return self.resolve().labels
+
+    def record(self) -> dict[str, Any]:
+        """Return the entry point."""
+        return {"plugin": self.value}
+
+    def count(self, name: str) -> Counts:
+        """Count the network that the entry point loads."""
+        return self.resolve().count(name)
+
+
+@dataclass(frozen=True)
+class OnnxFile(Definition):
+    """An ONNX file, and the dims of inputs that the file leaves open."""
+
+    path: Path
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    image: ImageInput = field(default_factory=ImageInput)
+
+    def record(self) -> dict[str, Any]:
+        """Return the file's name and the options."""
+        return {"onnx": self.path.name, "dims": dict(self.dims), "image": self.image.given()}
+
+    def files(self) -> dict[str, Path]:
+        """Return the file and its external data, by name."""
+        from generator.graph.load import external_files, parse
+
+        return {self.path.name: self.path, **external_files(parse(self.path), self.path)}
+
+    def check(self) -> None:
+        """Raise BadOption if the file does not exist or is not a regular file."""
+        if not self.path.exists():
+            raise BadOption("--onnx", self.path, "there is no such file")
+        if not (self.path.is_file() or self.path.is_dir()):
+            raise BadOption("--onnx", self.path, "it is no regular file")
+
+    def memory_bytes(self) -> int:
+        """Estimate from the size of the files; a file that is no ONNX file will be refused."""
+        try:
+            return BASE_BYTES + COPIES_OF_FILE * sum(file.stat().st_size for file in self.files().values())
+        except TritongenError:
+            return BASE_BYTES
 
 
 def onnx_network(
@@ -49,7 +198,7 @@ def torch_network(
     if not specs:
         raise BadOption("--torch", target, "its input is not told", "add --input 3x224x224")
     function = re.split("[:.]", target)[-1]
-    definition = TorchNetwork(partial(made_by, target), specs, image or ImageInput(), target=target)
+    definition = TorchNetwork(partial(call_function, target), specs, image or ImageInput(), target=target)
     return network_of(function if name is None else name, definition)
 
 
@@ -93,12 +242,12 @@ def parse_input(text: str) -> TensorSpec:
     return TensorSpec(found["name"] or "", datatype, dims)
 
 
-def made_by(target: str) -> Any:  # noqa: ANN401 (whatever the function returns)
+def call_function(target: str) -> Any:  # noqa: ANN401 (whatever the function returns)
     """What the function returns."""
-    return imported(target)()
+    return import_function(target)()
 
 
-def imported(target: str) -> Callable[[], Any]:
+def import_function(target: str) -> Callable[[], Any]:
     """The function that `package.module:function` names, looked for in the current folder too.
 
     Raises:
@@ -111,7 +260,7 @@ def imported(target: str) -> Callable[[], Any]:
     try:
         found: Any = import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise NetworkUnusable(target, said(error), "it is looked for here and on PYTHONPATH") from error
+        raise NetworkUnusable(target, describe(error), "it is looked for here and on PYTHONPATH") from error
     for part in function.split("."):
         if not hasattr(found, part):
             raise NetworkUnusable(target, f"{module_name} has no {part!r}")
@@ -131,46 +280,7 @@ def plugins() -> dict[str, Network]:
     }
 
 
-def load_plugin(plugin: Plugin) -> TorchNetwork:
-    """What a plugin's entry point names.
-
-    Raises:
-        NetworkUnusable: it cannot be imported, or is no TorchNetwork.
-    """
-    try:
-        loaded = plugin.load()
-    except (Exception, SystemExit) as error:
-        raise NetworkUnusable(plugin.value, said(error)) from error
-    if not isinstance(loaded, TorchNetwork):
-        raise NetworkUnusable(
-            plugin.value, f"it is of type {type(loaded).__name__}", "the entry point must name a TorchNetwork"
-        )
-    return loaded
-
-
-def module_of(network: TorchNetwork, name: str) -> nn.Module:
-    """The module that its function returns, in evaluation mode.
-
-    Raises:
-        NetworkUnusable: the function fails, or returns something else.
-    """
-    from torch import nn
-
-    target = network.target or name
-    try:
-        module = network.create()
-    except NetworkUnusable:
-        raise
-    except (Exception, SystemExit) as error:
-        raise NetworkUnusable(target, said(error)) from error
-    if not isinstance(module, nn.Module):
-        raise NetworkUnusable(
-            target, f"what it returned is of type {type(module).__name__}", "it must return a torch.nn.Module"
-        )
-    return module.eval().cpu()
-
-
-def said(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An exception of the user's code in one line: what, and where, unless that is in what imported it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     user = [frame for frame in frames if frame.filename != __file__]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from generator.errors import BadOption, WeightsUnusable, printable, quoted
-from generator.networks import NETWORKS, create
-from generator.networks.types import DenseNetShape, DPNShape
+from generator.networks import NETWORKS
 from generator.types import Weights
 from generator.weights import containers, naming
 
@@ -35,7 +34,7 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
         BadOption: the network is not one of the table's.
         WeightsUnusable: the file is not one of weights, or not of this network's.
     """
-    if not isinstance(network.shape, DenseNetShape | DPNShape):
+    if network.definition.own_weights:
         raise BadOption("--weights", printable(path), f"{network.name} is a network of your own, and loads its own")
     data = containers.content(path)
     container, tensors = containers.parse(path, data)
@@ -53,7 +52,7 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
     if why:
         raise WeightsUnusable(path, why)
     bn_eps = source.bn_eps(network)
-    module = create(network, bn_eps=bn_eps)
+    module = network.module(bn_eps=bn_eps)
     module.load_state_dict(arranged(network, source, tensors), assign=True)
     weights = Weights(source.name, file=path.name, sha256=hashlib.sha256(data).hexdigest(), bn_eps=bn_eps)
     return module, weights, source.preprocessing(network)
@@ -62,7 +61,7 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
 @cache
 def parameters(network: Network) -> dict[str, torch.Tensor]:
     """The network's parameters without values."""
-    return create(network).state_dict()
+    return network.module().state_dict()
 
 
 def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from generator.networks import INPUT_DIMS, create
+from generator.networks import INPUT_DIMS
 from generator.system.torch_threads import torch_threads
 from generator.types import Weights
 
@@ -30,7 +30,7 @@ def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
     """
     # Each network its own stream. torch's CPU generator uses 32 bits of the seed, so these are all in it.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{network.name} {seed}".encode()))
-    module = create(network, bn_eps=BN_EPS).to_empty(device="cpu")
+    module = network.module(bn_eps=BN_EPS).to_empty(device="cpu")
     with torch.no_grad(), torch_threads(1):
         initialise(module, generator)
         calibrate(module, pink_noise(CALIBRATION_BATCH, generator))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from generator.errors import printable
 from generator.networks import NETWORKS
-from generator.networks.types import DenseNetShape
 from perf.charts.styles import FAMILIES
 from perf.charts.types import Axis, Mark, NotDrawn, Points, Series
 
@@ -56,10 +55,8 @@ COSTS = (
 
 def against_costs(models: Collection[str]) -> list[Points | NotDrawn]:
     """A chart a row of COSTS."""
-    from generator.networks.flops import count
-
     named = [network for network in NETWORKS if network.name in models]
-    counts = {network.name: count(network) for network in named}
+    counts = {network.name: network.count() for network in named}
     drawn: list[Points | NotDrawn] = []
     for cost in COSTS:
         costs = {
@@ -98,6 +95,4 @@ def families(known: Iterable[Network], costs: Mapping[str, tuple[float, bool]]) 
 
 def family(model: str) -> Family:
     """What a model is drawn as."""
-    if model not in KNOWN:
-        return "other"
-    return "densenet" if isinstance(KNOWN[model].shape, DenseNetShape) else "dpn"
+    return KNOWN[model].definition.family if model in KNOWN else "other"
