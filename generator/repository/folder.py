@@ -1,20 +1,20 @@
-"""The model repository on disk: its paths, and the one place that writes it.
+"""Write models into a repository on a disk.
 
-A model appears whole or not at all. It is staged beside the repository, never in it (Triton takes every folder
-there for a model), on the same filesystem, and moved in by one rename.
+A model is staged beside the repository, because Triton takes every folder in it for a model, and published by one
+rename.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from generator.errors import OutputFailed, TritongenError
+from generator.system.files import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # linux/fs.h
+ATTEMPTS = 100
 
 
 @contextmanager
 def staging(repository: Path) -> Iterator[Path]:
-    """An empty folder beside the repository, gone when the context ends; so is what a killed build left there.
+    """Make an empty folder beside the repository for one build at a time, and remove it at the end.
 
-    One build at a time has it. A repository that was made for this and got no model goes too.
+    What a killed build left there is removed. A repository that was made for this build and got no model is removed.
 
     Raises:
         TritongenError: another build writes to the repository.
@@ -39,7 +40,7 @@ def staging(repository: Path) -> Iterator[Path]:
     """
     repository = repository.resolve()
     new = not repository.exists()
-    with emptied(repository.parent / f".{repository.name}.staging", repository, repository) as folder:
+    with staging_below(repository.parent / f".{repository.name}.staging", repository, repository) as folder:
         try:
             with reporting(repository):
                 repository.mkdir(parents=True, exist_ok=True)
@@ -47,84 +48,44 @@ def staging(repository: Path) -> Iterator[Path]:
             yield folder
         finally:
             if new:
-                with suppress(OSError):  # it has models, or was never made
-                    repository.rmdir()
+                remove_if_empty(repository)
 
 
 @contextmanager
-def emptied(root: Path, repository: Path | S3Url, written: Path) -> Iterator[Path]:
-    """An empty folder below the root for one build at a time, gone when the context ends, and its root with it.
+def staging_below(root: Path, repository: Path | S3Url, written: Path) -> Iterator[Path]:
+    """Make `root`, lock it, and make an empty folder in it; remove both at the end.
 
     Raises:
         TritongenError: another build writes to the repository.
-        OutputFailed: it cannot be made; `written` is what is said not to be written then.
+        OutputFailed: the folder cannot be made; the error names `written`.
     """
+    busy = TritongenError(f"another build writes to {repository}", "wait for its end")
     folder = root / "models"
-    with locked(root, repository, written):
-        try:
-            with reporting(written):
-                make_empty(folder)
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def locked(root: Path, repository: Path | S3Url, written: Path) -> Iterator[None]:
-    """Hold a lock file below the root, which is made; the kernel frees it whatever becomes of the process.
-
-    The one that holds it removes it at the end: who has opened a file that is gone by then tries again.
-    """
-    path = root / "lock"
-    while True:
+    with ExitStack() as cleanup:
+        cleanup.callback(remove_if_empty, root)
         with reporting(written):
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:
-                if root.is_file():
-                    raise
-                continue  # the root was there, and went
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except FileNotFoundError:
-                continue  # the root went in between
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TritongenError(f"another build writes to {repository}", "wait for its end") from None
-            except OSError as error:  # a filesystem without locks
-                raise OutputFailed(written, error) from error
-            if not there(path, descriptor):
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):  # the next has begun
-                    root.rmdir()
-            return
-        finally:
-            os.close(descriptor)
+            for attempt in range(ATTEMPTS):
+                try:
+                    cleanup.enter_context(locked(root / "lock", busy))
+                    break
+                except (FileExistsError, FileNotFoundError):  # another build that ended removed the root
+                    if attempt == ATTEMPTS - 1:
+                        raise
+            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
+        yield folder
 
 
-def there(path: Path, descriptor: int) -> bool:
-    """Whether the path still names the open file."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def make_empty(folder: Path) -> None:
-    """A folder with nothing in it, whatever was there."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir()
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder unless it holds something or is gone."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def check_movable(folder: Path, repository: Path) -> None:
-    """Raise OSError unless a model can be renamed from one to the other."""
+    """Raise OSError unless a folder can be renamed into the repository."""
     if not os.access(repository, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     if folder.stat().st_dev != repository.stat().st_dev:
@@ -133,7 +94,7 @@ def check_movable(folder: Path, repository: Path) -> None:
 
 
 def write_model(staged: Path, files: Mapping[str, bytes | Path | Iterator[bytes]]) -> None:
-    """Write a model's files, named relative to its folder, whole or in pieces; a path is a file that is copied."""
+    """Write the files of a model: bytes, pieces of bytes, or the path of a file to copy."""
     for name, content in files.items():
         path = staged / name
         with reporting(path):
@@ -146,22 +107,22 @@ def write_model(staged: Path, files: Mapping[str, bytes | Path | Iterator[bytes]
 
 
 def link_files(target: Path, staged: Path, names: Iterable[str]) -> None:
-    """Give a staged model some files of the published one: they are the same ones, and take no more room."""
+    """Hard-link files of the published model into the staged one."""
     for name in names:
         path = staged / name
         with reporting(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.hardlink_to(target / name)
-            except OSError:  # a filesystem that has no links
+            except OSError:  # the filesystem has no hard links
                 shutil.copyfile(target / name, path)
 
 
 def publish(staged: Path, repository: Path) -> None:
-    """Move a staged model into the repository, in place of the one that it replaces.
+    """Move a staged model into the repository and remove the model that it replaces.
 
     Raises:
-        OutputFailed: the move failed; the repository holds what it held before.
+        OutputFailed: the move failed; the repository is unchanged.
     """
     target = repository.resolve() / staged.name
     with reporting(target):
@@ -173,7 +134,7 @@ def publish(staged: Path, repository: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Swap two folders: in one step where the filesystem can (Linux, renameat2), else in two."""
+    """Swap two folders in one step, or in three if the filesystem has no RENAME_EXCHANGE."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(AT_FDCWD, bytes(one), AT_FDCWD, bytes(other), RENAME_EXCHANGE) == 0:
         return
@@ -188,7 +149,7 @@ def exchange(one: Path, other: Path) -> None:
 
 @contextmanager
 def reporting(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a write into OutputFailed."""
+    """Raise OutputFailed for an OSError."""
     try:
         yield
     except OSError as error:

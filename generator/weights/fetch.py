@@ -5,20 +5,19 @@ The Hugging Face hub's own client would bring fifteen packages, and checks the s
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import logging
 import re
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from generator.errors import FetchFailed, OutputFailed
 from generator.system.files import cache_home, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from generator.weights.publishers import Remote
@@ -45,7 +44,8 @@ def fetch(publisher: str, remote: Remote) -> Path:
     path, record = folder / remote.file, folder / f"{remote.file}.sha256"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f".{remote.file}.lock"):
+        # A second process waits, and then finds the file.
+        with FileLock(folder / f".{remote.file}.lock", fallback_to_soft=False):
             told = record.read_text().strip() if record.exists() else remote.sha256_prefix
             if path.exists():
                 check(path, sha256_of(path), told)
@@ -64,14 +64,6 @@ def fetch(publisher: str, remote: Remote) -> Path:
             return path
     except OSError as error:
         raise OutputFailed(folder, error) from error
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time: another one waits, and then finds the file."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def check(path: Path, found: str, *told: str) -> None:

@@ -7,11 +7,10 @@ not count; whoever goes on with the run removes it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import cattrs
 
 from generator.errors import OutputFailed, RunUnreadable, TritongenError, UnknownName, UsageError
-from generator.system.files import write_whole
+from generator.system.files import locked, write_whole
 from perf.runs import points
 from perf.runs.types import Repeat, Run, Session
 
@@ -147,20 +146,16 @@ def writing(path: Path) -> Iterator[Writer]:
         RunUnreadable: it is no run.
         OutputFailed: it cannot be written.
     """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-    except OSError as error:
-        raise OutputFailed(path, error) from error
-    try:
+    busy = TritongenError(f"{path} is being measured by another tritongen", "wait for its end")
+    with ExitStack() as opened:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TritongenError(f"{path} is being measured by another tritongen", "wait for its end") from None
-        whole = path.read_bytes().rpartition(b"\n")
-        os.ftruncate(descriptor, len(whole[0]) + len(whole[1]))
-        yield Writer(read(path), descriptor)
-    finally:
-        os.close(descriptor)
+            opened.enter_context(locked(path.with_name(f".{path.name}.lock"), busy))
+            file = opened.enter_context(path.open("r+b", buffering=0))
+            whole = path.read_bytes().rpartition(b"\n")
+            file.truncate(file.seek(len(whole[0]) + len(whole[1])))
+        except OSError as error:
+            raise OutputFailed(path, error) from error
+        yield Writer(read(path), file.fileno())
 
 
 def read(path: Path) -> Stored:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from generator.errors import TritongenError
-from generator.repository.folder import emptied
+from generator.repository.folder import staging_below
 from generator.repository.layout import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION
 from generator.repository.ownership import is_ours, not_ours
 from generator.repository.s3.bucket import Bucket
@@ -96,7 +96,7 @@ class S3Destination:
         places = cache_home() / "staging"
         clear(places)
         root = places / digest_of(self.address.encode())[:16]
-        with emptied(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
+        with staging_below(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
             yield folder
 
     def published(self, name: str) -> S3Model:
@@ -139,7 +139,7 @@ class S3Destination:
 def clear(places: Path) -> None:
     """Remove the staging folders that killed builds have left, wherever those wrote to."""
     for root in places.glob("*"):
-        with suppress(TritongenError), emptied(root, root, root):  # a build that lives has its lock
+        with suppress(TritongenError), staging_below(root, root, root):  # a build that lives has its lock
             pass
 
 
