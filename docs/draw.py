@@ -28,7 +28,7 @@ COMMANDS = (
     ("check",),
     ("perf", "--show", "last"),
 )
-WIDTH = 108  # columns; longer lines wrap, as in a terminal
+WIDTH = 118  # columns; longer lines wrap, as in a terminal
 # The fonts of rich's picture are on another host.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
