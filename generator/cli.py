@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
-from generator.commands.console import complain, show_log
+from generator.commands.console import complain, report, show_log
 from generator.errors import TritongenError, UnknownName
 
 # In the order in which a user needs them.
@@ -68,6 +69,15 @@ class LazyGroup(click.Group):
             raise UnknownName("command", args[0], COMMANDS)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 (click's)
+        """Run a command; print an error of ours in the command's own options."""
+        try:
+            return super().invoke(ctx)
+        except TritongenError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "") or self
+            report(error, command)
+            return error.exit_code
+
 
 @click.group(cls=LazyGroup, params=verbosity_options(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tritongen", prog_name="tritongen")
@@ -86,7 +96,7 @@ def main() -> None:
     sys.exit(status_of_call())
 
 
-def status_of_call() -> int:  # noqa: PLR0911 (one return per outcome)
+def status_of_call() -> int:
     """Run the command, print its error, and return the exit status: 0 done, 1 failed, 2 wrong call, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM acts like Ctrl-C: servers are stopped
     show_log(logging.INFO)
@@ -94,9 +104,6 @@ def status_of_call() -> int:  # noqa: PLR0911 (one return per outcome)
         # A command returns its exit status, or None for 0.
         status = cli.main(prog_name="tritongen", standalone_mode=False)
         sys.stdout.flush()
-    except TritongenError as error:
-        complain(str(error), error.hint)
-        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2

@@ -5,7 +5,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
 - TritongenError             the work failed (exit status 1)
   - UsageError               the call was wrong (exit status 2)
     - UnknownName
-    - BadOption
+    - BadValue
     - TemplateUnusable
   - OnnxUnreadable
   - NotServable
@@ -103,11 +103,16 @@ class UnknownName(UsageError):
         super().__init__(f"there is no {kind} named {name!r}", hint)
 
 
-class BadOption(UsageError):
-    """An option's value that cannot be used."""
+class BadValue(UsageError):
+    """A parameter's value that cannot be used.
 
-    def __init__(self, option: str, value: object, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{option} {value}: {why}", hint)
+    Sentences and hints write another parameter in backticks, alone or with a value: `` `jobs` ``, `` `jobs=1` ``. The
+    command line shows both as its options.
+    """
+
+    def __init__(self, parameter: str, value: object, why: str, hint: str | None = None) -> None:
+        self.parameter, self.value, self.why = parameter, printable(value) or "''", why
+        super().__init__(f"{parameter}={self.value}: {why}", hint)
 
 
 class TemplateUnusable(UsageError):
@@ -158,7 +163,7 @@ class WorkerDied(TritongenError):
     def __init__(self, name: str, status: int | None) -> None:
         ended = f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with {status}"
         super().__init__(
-            f"{name} was not made: its process {ended}", "there may have been too little memory: --jobs 1, or --memory"
+            f"{name} was not made: its process {ended}", "memory may have run out: try `jobs=1`, or set `memory_gib`"
         )
 
 
@@ -225,10 +230,10 @@ class EngineMissing(TritongenError):
 class PortInUse(TritongenError):
     """A port that somebody else listens on."""
 
-    def __init__(self, port: int, option: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, parameter: str, host: str = "127.0.0.1") -> None:
         super().__init__(
             f"port {port} is in use on {host}",
-            f"stop what listens there, or give another port with {option}",
+            f"stop the program that listens there, or choose another port with `{parameter}`",
         )
 
 
@@ -252,7 +257,7 @@ class ServerUnreachable(TritongenError):
         self,
         url: str,
         why: str = "nothing there answers Triton's gRPC",
-        hint: str = "--url is the gRPC port (8001; 8000 is HTTP's); without --url one is started for you",
+        hint: str = "`url` is the gRPC port (8001, not HTTP's 8000); without `url` a server is started for you",
     ) -> None:
         super().__init__(f"no Triton at {url}: {why}", hint)
 
@@ -277,8 +282,8 @@ class WrongDevice(TritongenError):
 
     def __init__(self, asked: str, found: str) -> None:
         super().__init__(
-            f"--gpu {asked}: {found}, so there is no {asked.upper()} table to measure",
-            "--gpu cpu measures this machine's CPU; --url names a server that has the GPU",
+            f"cannot measure a {asked.upper()}: {found}",
+            "`gpus=cpu` measures this machine's CPU; `url` names a server that has the GPU",
         )
 
 

@@ -105,12 +105,12 @@ def command(
 
 
 def check_folder(repository: Path | S3Url) -> None:
-    """Raise BadOption where it is none."""
-    from generator.errors import BadOption
+    """Raise BadValue where it is none."""
+    from generator.errors import BadValue
 
     if not isinstance(repository, Path):
         hint = f"`tritongen serve {repository}` serves it, and perf attaches to that server"
-        raise BadOption("--repository", repository, "perf works with folders only", hint)
+        raise BadValue("repository", repository, "perf works with folders only", hint)
 
 
 def given_options(ctx: click.Context) -> dict[str, str]:
@@ -125,12 +125,12 @@ def given_options(ctx: click.Context) -> dict[str, str]:
 
 def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
     """What is asked for, a request a device."""
-    from generator.errors import BadOption
+    from generator.errors import BadValue
     from perf.measure import device as devices
     from perf.runs.types import Request
 
     if not measured["models"]:
-        raise BadOption("--models", "''", "it names no model", "all stands for every one of them")
+        raise BadValue("models", "", "no model is named", "`models=all` selects every model")
     measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
     asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
     same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}

@@ -10,7 +10,7 @@ import click
 
 from generator.commands.console import print_json, print_text
 from generator.config import targets
-from generator.errors import BadOption, UsageError, printable
+from generator.errors import BadValue, UsageError, printable
 from perf import request
 from perf.runs import compare, export, tables
 from perf.runs import published as reference
@@ -48,7 +48,7 @@ def check_files(charts: Path | None, html: Path | None, gpus: Sequence[str], sho
     if html and len(gpus) > 1 and show is None:
         raise UsageError(f"a report is of one run: --html cannot go with --gpu {','.join(gpus)}", "one GPU a call")
     if charts and html and charts.absolute() == html.absolute():
-        raise BadOption("--charts", charts, "it is the report's file too", "name a folder")
+        raise BadValue("charts", charts, "the report is written to the same path", "name a folder")
     for folder in [path for path in (charts, html and html.parent) if path]:
         check_writable(folder)
 

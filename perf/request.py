@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from generator.config import targets
-from generator.errors import BadOption, RunUnreadable, UsageError
+from generator.errors import BadValue, RunUnreadable, UsageError
 from perf.measure import device as devices
 from perf.runs import published, store
 
@@ -23,30 +23,32 @@ def check(request: Request, others: Iterable[str]) -> None:
     if "published" in others:
         check_published(request.device)
     if request.shared_memory == "cuda" and request.device == devices.CPU:
-        raise BadOption("--shared-memory", "cuda", "there is no GPU to share memory with", "system, with --gpu cpu")
+        raise BadValue("shared_memory", "cuda", "there is no GPU to share memory with", "use `shared_memory=system`")
     if request.shared_memory != "none" and request.url and not devices.is_local(request.url):
-        raise BadOption("--shared-memory", request.shared_memory, f"{request.url} is on another host", "use none")
+        raise BadValue(
+            "shared_memory", request.shared_memory, "the server is on another host", "use `shared_memory=none`"
+        )
     if request.http_url and (request.protocol != "http" or request.url is None):
-        raise BadOption("--http-url", request.http_url, "it is of the server at --url with --protocol http")
+        raise BadValue("http_url", request.http_url, "needs `url` and `protocol=http`")
     if request.image_tag:
         if request.device == devices.CPU:
-            raise BadOption("--image-tag", request.image_tag, "the CPU is served by the embedded engine")
+            raise BadValue("image_tag", request.image_tag, "the CPU is served by the embedded engine")
         for precision in request.precisions:
             targets.check_tag(targets.find(request.device), precision, request.image_tag)
     if request.baseline and request.device != devices.CPU:
-        raise BadOption("--baseline", f"with --gpu {request.device}", "ONNX Runtime alone runs on the CPU here")
+        raise BadValue("baseline", "true", f"ONNX Runtime alone runs on the CPU, not on a {request.device.upper()}")
 
 
 def check_compared(*, fail_above: float | None, others: Iterable[str], metrics: Iterable[str]) -> None:
     """Raise UsageError where there is nothing to compare, or not in what is asked for."""
     others, metrics = list(others), list(metrics)
     if fail_above is not None and not math.isfinite(fail_above):
-        raise BadOption("--fail-above", fail_above, "it is no ratio", "1.10 is 10 % slower")
+        raise BadValue("fail_above", fail_above, "not a ratio", "1.10 is 10 % slower")
     if fail_above is not None and not others:
-        raise BadOption("--fail-above", fail_above, "there is nothing to compare with", "--compare names it")
+        raise BadValue("fail_above", fail_above, "there is no run to compare with", "name one with `compare`")
     if "published" in others and "compute" not in metrics:
         raise UsageError(
-            f"--compare published goes with --metric compute, not {', '.join(metrics)}",
+            f"`compare=published` needs `metric=compute`, not {', '.join(metrics)}",
             "the published tables timed the predictor's run alone",
         )
 
@@ -85,12 +87,12 @@ def previous(root: Path, stored: Stored) -> Stored | None:
 
 
 def about(run: Stored | None) -> str:
-    """What --resume does."""
+    """Describe the run that is resumed."""
     if run is None:
         return "there is no run like this to go on with: a new one is begun"
     if not run.due:
         marked = sum(found.status != "ok" for found in run.results)
-        more = f"; {marked} of its points are marked: without --resume all are measured again" if marked else ""
+        more = f"; {marked} of its points are marked: a new run measures all again" if marked else ""
         return f"run {run.run.id} is complete: nothing is measured{more}"
     return f"going on with run {run.run.id}: {len(run.repeats)} rounds are there"
 

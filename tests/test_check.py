@@ -300,8 +300,8 @@ def test_the_command(tritongen, tmp_path):
     for call, sentence in (
         (("check", "none"), "none is not a model repository: there is no such folder"),
         (("check", "--gpu", "h100"), "there is no GPU named 'h100'"),
-        (("check", "--triton", "new"), "--triton new: it is no release of Triton"),
-        (("check", "--json", "--github"), "--github given: --json is given too"),
+        (("check", "--triton", "new"), "--triton new: not a release of Triton"),
+        (("check", "--json", "--github"), "--github: cannot be combined with --json"),
         (("check", "--server", "--gpu", "t4"), "--server given: the embedded server is one on the CPU"),
     ):
         ran = tritongen(*call)

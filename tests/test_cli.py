@@ -6,12 +6,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from helpers import ROOT, run_program
 
 from generator.cli import COMMANDS
+from generator.commands import console
 from generator.commands.list import RULE, cells, markdown, record
 from generator.commands.list import command as list_command
+from generator.errors import BadValue
 from generator.networks import NETWORKS
 from generator.networks.types import Counts
 
@@ -73,26 +76,26 @@ def test_the_api_is_light_until_used():
         ("list -m resnet50", "there is no network named 'resnet50'", "known: "),
         ("list --json --table", "--table and --json cannot go together", "leave one of them out"),
         ("serve --engine kubernetes", "Invalid value for '--engine'", "`tritongen serve --help`"),
-        ("serve --engine embedded --gpu t4", "--gpu t4: it is for the docker engine", "add --engine docker"),
+        ("serve --engine embedded --gpu t4", "--gpu t4: needs the docker engine", "add --engine docker"),
         (
             "serve --engine docker --precision fp16",
-            "--precision fp16: it needs --gpu",
+            "--precision fp16: needs --gpu",
             "add --gpu v100, --gpu t4 or --gpu cpu",
         ),
         (
             "serve --engine docker --gpu v100 --image-tag 24.11",
-            "--image-tag 24.11: it cannot run FP16 on a V100",
+            "--image-tag 24.11: cannot run FP16 on a V100",
             "use 24.09",
         ),
         ("serve --http-port 0", "Invalid value for '--http-port'", "`tritongen serve --help`"),
         ("serve --http-port 8001", "--http-port 8001: --grpc-port is 8001 too", "give each service"),
         (
             "serve --engine docker --image-tag banana",
-            "--image-tag banana: it is no release of Triton",
+            "--image-tag banana: not a release of Triton",
             "releases are YY.MM",
         ),
-        ("build --models ,", "--models : it names no network", "--models all"),
-        ("build --output=", "--output : it is empty", "name a folder, or a place in S3"),
+        ("build --models ,", "--models '': no network is named", "--models all"),
+        ("build --output=", "--output '': empty", "name a folder, or s3:"),
         ("perf --url http://localhost:8001", "is not HOST:PORT, such as localhost:8001", "`tritongen perf --help`"),
         ("infer", "Missing argument 'IMAGE...'", "`tritongen infer --help`"),
         ("infer a.jpg -m densenet121 --top 0", "Invalid value for '--top'", "`tritongen infer --help`"),
@@ -104,14 +107,14 @@ def test_the_api_is_light_until_used():
             "`tritongen perf",
         ),
         ("perf --batch-sizes ,", "it names no number", "`tritongen perf --help`"),
-        ("perf --models ,", "--models '': it names no model", "all stands for every one"),
+        ("perf --models ,", "--models '': no model is named", "--models all"),
         ("perf --show last", "there is no run in perf/results yet", "`tritongen perf` measures"),
         ("perf --show published --csv", "--show published prints the published tables", "the figures as CSV: "),
         ("perf --csv --compare last", "--csv and --compare cannot go together", "--json has comparisons"),
-        ("perf --fail-above nan --compare last", "--fail-above nan: it is no ratio", "1.10 is 10 % slower"),
+        ("perf --fail-above nan --compare last", "--fail-above nan: not a ratio", "1.10 is 10 % slower"),
         (
             "perf --perf-analyzer /etc/passwd",
-            "--perf-analyzer /etc/passwd: it is no program",
+            "--perf-analyzer /etc/passwd: not a program",
             "it names the program itself",
         ),
         ("perf --perf-analyzer /bin/true", "and said 'true (GNU coreutils)", "it names the program itself"),
@@ -264,3 +267,22 @@ def test_paths_are_completed(tmp_path, call):
     """A shell is told to complete a repository as a path."""
     words = {"_TRITONGEN_COMPLETE": "bash_complete", "COMP_WORDS": f"tritongen {call}", "COMP_CWORD": str(len(call.split()) + 1)}  # fmt: skip
     assert run_program(cwd=tmp_path, env=words).stdout == "file,\n"
+
+
+def test_parameters_become_options():
+    """An error names parameters; the boundary shows them as the command's options."""
+    command = click.Command(
+        "x",
+        params=[
+            click.Option(["--jobs", "-j"]),
+            click.Option(["--gpu", "gpus"]),
+            click.Option(["--fast"], is_flag=True),
+        ],
+    )
+    error = BadValue("jobs", 0, "must be at least 1 with `gpu`", "try `jobs=1`, not `docker ps` or `force`")
+    assert str(error) == "jobs=0: must be at least 1 with `gpu`"
+    assert console.sentence(error, command) == "--jobs 0: must be at least 1 with --gpu"
+    assert console.with_flags(error.hint, command) == "try --jobs 1, not `docker ps` or `force`"
+    assert console.sentence(BadValue("fast", "true", "too fast"), command) == "--fast: too fast"
+    assert console.sentence(BadValue("endpoint", "http://x", "unknown"), command) == "endpoint=http://x: unknown"
+    assert str(BadValue("name", "a\x1b[2J", "bad")) == "name=a\\x1b[2J: bad"

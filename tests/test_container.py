@@ -8,7 +8,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.server.docker.container import compose, container, docker_options, docker_run
 from generator.server.ports import Ports, on_address
 
@@ -86,7 +86,7 @@ def test_chosen_models_other_ports_and_a_response_cache():
 @pytest.mark.parametrize("device", ["0,1", "all", "GPU-", "-1", '0" --privileged'])
 def test_one_gpu_a_container(device):
     """Not two, not all: before 25.04 every engine would be built on the first."""
-    with pytest.raises(BadOption, match="it is not one GPU"):
+    with pytest.raises(BadValue, match="it is not one GPU"):
         docker_options("t4", "fp16", device=device)
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from helpers import SMALL_CONFIG, run_program, write_model
 
-from generator.errors import BadOption, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
+from generator.errors import BadValue, EngineMissing, RepositoryNotFound, ServerFailed, TritongenError
 from generator.repository.source import of_folder
 from generator.server.docker import engine, engine_cache
 from generator.server.docker.container import docker_options
@@ -99,7 +99,7 @@ def test_a_config_cannot_have_other_folders_read(tmp_path, cache_home):
 def test_repositories_that_a_container_cannot_serve(tmp_path):
     """No such variant, files its user cannot read, a colon in the path: said before Docker is asked."""
     repository = with_variants(tmp_path / "repository", "net")
-    with pytest.raises(BadOption, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
+    with pytest.raises(BadValue, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
         planned(repository, docker_options("v100", "fp32"))
     assert caught.value.hint == "there: t4-fp16"
     of, _ = planned(with_variants(tmp_path / "a:b", "net"), docker_options("t4", "fp16"))
@@ -306,7 +306,7 @@ def test_print_and_compose(tritongen, tmp_path, cache_home):
     (tmp_path / "compose.yaml").write_text(written + "# mine\n")
     ran = tritongen(*call, "--compose", "compose.yaml")
     assert ran.status == 2
-    assert "--compose compose.yaml: it is there already, and is another" in ran.stderr
+    assert "--compose compose.yaml: a different file exists there" in ran.stderr
     assert (tmp_path / "compose.yaml").read_text() == written + "# mine\n"
     ran = tritongen(*call, "--compose", "no/such/folder.yaml")
     assert (ran.status, "cannot write no/such/folder.yaml" in ran.stderr) == (1, True)

@@ -10,7 +10,7 @@ from urllib.request import Request
 import pytest
 from helpers import run_program
 
-from generator.errors import BadOption, FetchFailed
+from generator.errors import BadValue, FetchFailed
 from generator.networks import select
 from generator.weights.fetch import Redirects, fetch
 from generator.weights.publishers import Remote, remote
@@ -237,7 +237,7 @@ def test_addresses(publisher, name, url, prefix, monkeypatch):
 
 def test_what_nobody_publishes():
     """Said before anything is fetched."""
-    with pytest.raises(BadOption, match="--weights timm: timm has no densenet264"):
+    with pytest.raises(BadValue, match="weights=timm: timm has no densenet264"):
         remote("timm", *select(["densenet264"]))
-    with pytest.raises(BadOption, match="--weights torchvision: torchvision has no dpn68"):
+    with pytest.raises(BadValue, match="weights=torchvision: torchvision has no dpn68"):
         remote("torchvision", *select(["dpn68"]))

@@ -13,7 +13,7 @@ from own_onnx import MATRIX, config, linear, provenance, relu, rows, served
 from tritonclient.grpc.model_config_pb2 import DataType
 
 import tritongen
-from generator.errors import BadOption, NotServable, OnnxUnreadable
+from generator.errors import BadValue, NotServable, OnnxUnreadable
 from generator.graph import load
 from generator.graph.datatypes import TYPES, numpy_type
 
@@ -33,7 +33,7 @@ def with_data(entries):
 
 def test_what_is_not_there(tmp_path):
     """A wrong call: nothing is begun."""
-    with pytest.raises(BadOption, match=r"model\.onnx: there is no such file"):
+    with pytest.raises(BadValue, match=r"model\.onnx: there is no such file"):
         tritongen.build(tritongen.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
 

@@ -9,7 +9,7 @@ from helpers import onnx_model
 from own_onnx import MATRIX, config, linear, relu
 
 import tritongen
-from generator.errors import BadOption, VerificationFailed
+from generator.errors import BadValue, VerificationFailed
 from generator.graph import load
 
 
@@ -43,7 +43,9 @@ def test_names(build, file, name, becomes):
 )
 def test_names_that_are_no_folder(build, name):
     """Usage errors; nothing is written."""
-    with pytest.raises(BadOption, match=r"^--name .+: letters, digits, '.', '_' and '-', beginning with") as raised:
+    with pytest.raises(
+        BadValue, match=r"^name=.+: must be letters, digits, '.', '_' and '-', and begin with"
+    ) as raised:
         build(relu(["N", 3]), name=name)
     assert str(raised.value).isprintable()
     assert not Path("model_repository").exists()
@@ -56,8 +58,8 @@ def test_names_of_the_ten(tritongen, tmp_path, name):
     ran = tritongen("build", "--onnx", "x.onnx", "--name", name)
     assert (ran.status, ran.stdout) == (2, "")
     assert ran.stderr.splitlines() == [
-        f"error: --name {name}: a network of tritongen's has that name",
-        f"hint: such as --name my-{name}",
+        f"error: --name {name}: a network of tritongen has this name",
+        f"hint: try --name my-{name}",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
 
@@ -67,17 +69,17 @@ def test_a_file_whose_name_is_no_models(tritongen, tmp_path):
     (tmp_path / "my model.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "my model.onnx")
     assert ran.status == 2
-    assert ran.stderr.startswith("error: --name 'my model': letters, digits")
+    assert ran.stderr.startswith("error: --name 'my model': must be letters, digits")
 
 
 def test_what_cannot_go_together(tritongen):
     """Each option of one network, with what it does not go with."""
     for arguments, sentence in (
-        ("--onnx a.onnx --models dpn68", "--models dpn68: --onnx and --torch go without it"),
-        ("--onnx a.onnx --weights timm", "--weights timm: a brings its own"),
-        ("--name a", "--name a: it goes with --onnx or --torch"),
-        ("--input 3x4x4", "--input 3x4x4: it goes with --onnx or --torch"),
-        ("--mean 0,0,0", "--mean, --std, --resize given: they go with --onnx or --torch"),
+        ("--onnx a.onnx --models dpn68", "--models dpn68: cannot be combined with --onnx or --torch"),
+        ("--onnx a.onnx --weights timm", "--weights timm: a has weights of its own"),
+        ("--name a", "--name a: needs --onnx or --torch"),
+        ("--input 3x4x4", "--input 3x4x4: needs --onnx or --torch"),
+        ("--mean 0,0,0", "--mean 0.0,0.0,0.0: needs --onnx or --torch"),
         ("--onnx a.onnx --mean 0,0", "'0,0' is not three numbers"),
     ):
         ran = tritongen("build", *arguments.split())
@@ -90,7 +92,7 @@ def test_a_normalisation_of_what_is_no_image(tritongen, tmp_path):
     (tmp_path / "mine.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "mine.onnx", "--mean", "0.5,0.5,0.5")
     assert ran.status == 2
-    assert "error: --mean, --std, --resize given: no square RGB image goes into [3]" in ran.stderr
+    assert "error: --mean 0.5,0.5,0.5: no input takes a square RGB image: [3]" in ran.stderr
 
 
 @pytest.mark.usefixtures("build")
@@ -106,7 +108,7 @@ def test_a_normalisation_of_images(shape, together):
     image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=9)
     report = tritongen.build(tritongen.onnx_network("model.onnx", inputs=inputs, image=image))
     if together and dims[0] == 4:
-        assert "no square RGB image goes into [4,3,8,8]" in str(report.failed["model"])
+        assert "no input takes a square RGB image: [4,3,8,8]" in str(report.failed["model"])
         return
     (built,) = report.built
     assert config(built).max_batch_size == (0 if together else 8)
@@ -161,9 +163,9 @@ def test_a_folder_of_files(tritongen, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--onnx files --name x", "--name x: it is of one network, and 2 were chosen"),
-        ("--onnx files --input 3", "--input 3: it is of one network, and 2 were chosen"),
-        ("--onnx files --labels l", "--labels l: it is of one network, and 2 were chosen"),
+        ("--onnx files --name x", "--name x: needs exactly one network (2 selected)"),
+        ("--onnx files --input 3", "--input 3: needs exactly one network (2 selected)"),
+        ("--onnx files --labels l", "--labels l: needs exactly one network (2 selected)"),
         ("--onnx files --onnx files/a.onnx", "--name a: two networks have it"),
         ("--onnx empty", "--onnx empty: no .onnx file is in that folder"),
     ],

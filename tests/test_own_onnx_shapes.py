@@ -12,7 +12,7 @@ from helpers import onnx_model
 from own_onnx import MATRIX, config, provenance, relu, rows, served
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from generator.errors import BadOption, VerificationFailed
+from generator.errors import BadValue, VerificationFailed
 
 
 def centred(rows):
@@ -48,7 +48,7 @@ def test_open_dimensions(build, model, hints):
     """They must be said; the hint says how, and its line, as it is, is enough."""
     inputs = []
     for hint in hints:
-        with pytest.raises(BadOption, match=r"leaves a dimension open") as raised:
+        with pytest.raises(BadValue, match=r"leaves a dimension open") as raised:
             build(model, *inputs)
         assert not Path("model_repository").exists()
         words = shlex.split(raised.value.hint.partition("such as ")[2])
@@ -90,7 +90,7 @@ def test_open_dimensions_on_the_command_line(tritongen, tmp_path):
 )
 def test_inputs_that_do_not_fit(build, model, inputs, sentence):
     """The option, and what the file says."""
-    with pytest.raises(BadOption, match=rf"^{sentence}"):
+    with pytest.raises(BadValue, match=rf"^{sentence}"):
         build(model, *inputs)
     assert not Path("model_repository").exists()
 
@@ -161,7 +161,7 @@ MIXERS = {
 @pytest.mark.parametrize("model", MIXERS.values(), ids=MIXERS)
 def test_rows_that_depend_on_each_other(build, model):
     """No batch: the size must be said, and then it is the first dimension of the config."""
-    with pytest.raises(BadOption, match="leaves a dimension open, and is not batched: "):
+    with pytest.raises(BadValue, match="leaves a dimension open, and is not batched: "):
         build(model)
     built = build(model, "x:4x3")
     assert (config(built).max_batch_size, list(config(built).input[0].dims)) == (0, [4, 3])

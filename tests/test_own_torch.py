@@ -13,7 +13,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 import tritongen
 from generator.builder import prepare_torch
-from generator.errors import BadOption, ExportFailed, NetworkUnusable, VerificationFailed
+from generator.errors import BadValue, ExportFailed, NetworkUnusable, VerificationFailed
 from generator.graph import export
 from generator.networks import user_networks
 from generator.networks.types import Network
@@ -223,11 +223,11 @@ def test_rows_that_are_not_apart(function, why):
         ("nets:number", "it answers with something else than tensors", None),
         ("nets:nested", "it answers with something else than tensors", None),
         ("nets:empty", "it answers with something else than tensors", None),
-        ("nets:same", "an input and an output of it are both 'input'", "name the input with --input"),
+        ("nets:same", "an input and an output are both 'input'", "name the input with `inputs`"),
         (
             "nets:embedded",
             r"it does not take its inputs: .* missing 1 required positional argument: 'x'",
-            "see --input",
+            "see `inputs`",
         ),
     ],
 )
@@ -251,9 +251,9 @@ def test_inputs_that_do_not_fit():
         build("nets:unread", "x:8", "y:8")
     with pytest.raises(NetworkUnusable, match="it answers in bfloat16"):
         build("nets:brain", "8")
-    with pytest.raises(BadOption, match=r"--input 8:string: it is not \[NAME:\]DIMS\[:TYPE\]"):
+    with pytest.raises(BadValue, match=r"inputs=8:string: not of the form \[NAME:\]DIMS\[:TYPE\]"):
         build("nets:scaled", "8:string")
-    with pytest.raises(BadOption, match="--input x,x: each input needs a name of its own"):
+    with pytest.raises(BadValue, match="inputs=x,x: each input needs a name of its own"):
         build("nets:embedded", "x:8", "x:8")
     assert not Path("model_repository").exists()
 
@@ -331,18 +331,18 @@ def test_two_builds_are_the_same_bytes():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--torch nets:scaled", "--torch nets:scaled: its input is not told"),
-        ("--torch nets --input 8", "--torch nets: it is not package.module:function"),
-        ("--torch nets:a:b --input 8", "--torch nets:a:b: it is not package.module:function"),
-        ("--torch nets: --input 8", "--torch nets:: it is not package.module:function"),
-        ("--torch nets:scaled --input 8,8", "--input 8,8: it is not [NAME:]DIMS[:TYPE]"),
-        ("--torch nets:scaled --input 0x8", "--input 0x8: it is not [NAME:]DIMS[:TYPE]"),
-        ("--torch nets:scaled --input 8 --onnx a.onnx", "--torch nets:scaled: --onnx is given too"),
-        ("--torch nets:scaled --input 8 --models dpn68", "--models dpn68: --onnx and --torch go without it"),
-        ("--torch nets:scaled --input 8 --weights timm", "--weights timm: scaled brings its own"),
-        ("--torch nets:scaled --input 8 --name dpn68", "--name dpn68: a network of tritongen's has that name"),
-        ("--torch nets:scaled --input 8 --name a/b", "--name 'a/b': letters, digits"),
-        ("--weights timm --seed 3", "--seed 3: it is of random weights, not of timm"),
+        ("--torch nets:scaled", "--torch nets:scaled: the shape of its input is not given"),
+        ("--torch nets --input 8", "--torch nets: not of the form package.module:function"),
+        ("--torch nets:a:b --input 8", "--torch nets:a:b: not of the form package.module:function"),
+        ("--torch nets: --input 8", "--torch nets:: not of the form package.module:function"),
+        ("--torch nets:scaled --input 8,8", "--input 8,8: not of the form [NAME:]DIMS[:TYPE]"),
+        ("--torch nets:scaled --input 0x8", "--input 0x8: not of the form [NAME:]DIMS[:TYPE]"),
+        ("--torch nets:scaled --input 8 --onnx a.onnx", "--torch nets:scaled: cannot be combined with --onnx"),
+        ("--torch nets:scaled --input 8 --models dpn68", "--models dpn68: cannot be combined with --onnx or --torch"),
+        ("--torch nets:scaled --input 8 --weights timm", "--weights timm: scaled has weights of its own"),
+        ("--torch nets:scaled --input 8 --name dpn68", "--name dpn68: a network of tritongen has this name"),
+        ("--torch nets:scaled --input 8 --name a/b", "--name 'a/b': must be letters, digits"),
+        ("--weights timm --seed 3", "--seed 3: applies only to random weights, not to timm"),
     ],
 )
 def test_what_cannot_go_together(tritongen, tmp_path, arguments, sentence):

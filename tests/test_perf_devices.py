@@ -8,7 +8,7 @@ from helpers import SMALL_CONFIG, write_model
 from perf_runs import run
 from tritonclient.grpc import model_config_pb2
 
-from generator.errors import BadOption, TritongenError, UnknownName, UsageError, WrongDevice
+from generator.errors import BadValue, TritongenError, UnknownName, UsageError, WrongDevice
 from generator.server import gpus, probe
 from generator.server.client import preprocessing_of
 from generator.server.gpus import Gpu
@@ -57,7 +57,7 @@ def test_batch_sizes_are_held_to_the_model():
     """Said before anything is measured, where they were asked for."""
     check_batches(REQUEST, {"densenet121": 8})
     wanted = dataclasses.replace(REQUEST, batch_sizes=(1, 16))
-    with pytest.raises(BadOption, match="--batch-sizes 16: densenet121 takes batches of 1 to 8"):
+    with pytest.raises(BadValue, match="batch_sizes=16: densenet121 takes batches of 1 to 8"):
         check_batches(wanted, {"densenet121": 8})
     check_batches(dataclasses.replace(wanted, exact=False), {"densenet121": 8})
 
@@ -209,12 +209,12 @@ def test_the_bytes_of_a_model(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"shared_memory": "cuda"}, "--shared-memory cuda: there is no GPU"),
-        ({"shared_memory": "system", "url": "far:8001"}, "--shared-memory system: far:8001 is on another host"),
-        ({"http_url": "h:1"}, "--http-url h:1: it is of the server at --url with --protocol http"),
-        ({"image_tag": "24.09"}, "--image-tag 24.09: the CPU is served by the embedded engine"),
-        ({"device": "v100", "image_tag": "24.10"}, "--image-tag 24.10: it cannot run FP32 on a V100"),
-        ({"device": "v100", "baseline": True}, "--baseline with --gpu v100: "),
+        ({"shared_memory": "cuda"}, "shared_memory=cuda: there is no GPU"),
+        ({"shared_memory": "system", "url": "far:8001"}, "shared_memory=system: the server is on another host"),
+        ({"http_url": "h:1"}, "http_url=h:1: needs `url` and `protocol=http`"),
+        ({"image_tag": "24.09"}, "image_tag=24.09: the CPU is served by the embedded engine"),
+        ({"device": "v100", "image_tag": "24.10"}, "image_tag=24.10: cannot run FP32 on a V100"),
+        ({"device": "v100", "baseline": True}, "baseline=true: "),
     ],
 )
 def test_options_that_do_not_go_together(changes, sentence):
@@ -248,7 +248,7 @@ def test_a_device_that_is_not_here(tritongen, tmp_path):
     write_model(tmp_path / "model_repository", "small")
     ran = tritongen("perf", "--gpu", "cpu,v100")
     assert (ran.status, ran.stdout) == (1, "")
-    assert "error: --gpu v100: a server on this machine would run on" in ran.stderr
+    assert "error: cannot measure a V100: a server on this machine would run on" in ran.stderr
     assert "starting" not in ran.stderr
     assert not (tmp_path / "perf").exists()
 

@@ -11,7 +11,7 @@ import tritongen
 from generator.builder import pipeline, prepare
 from generator.config import options as serving_options
 from generator.config.types import ServingOptions
-from generator.errors import BadOption, OutputFailed, UnknownName
+from generator.errors import BadValue, OutputFailed, UnknownName
 from generator.graph import simplify
 from generator.networks.architectures import DenseNetShape, DPNShape
 from generator.networks.types import Network, Published
@@ -129,14 +129,14 @@ def test_verification_leaves_the_thread_count_alone(tmp_path):
         ({"models": "nosuch"}, UnknownName, "there is no network named 'nosuch'"),
         ({"precision": "fp8"}, UnknownName, "there is no precision named 'fp8'"),
         ({"gpus": ["h100"]}, UnknownName, "there is no GPU named 'h100'"),
-        ({"max_batch_size": 0}, BadOption, "--max-batch-size 0: it must be from 1 to 1024"),
-        ({"seed": -1}, BadOption, "--seed -1: it must be from 0"),
-        ({"tolerance": 1e-3}, BadOption, "--tolerance 0.001: it can only be tightened"),
-        ({"tolerance": float("nan")}, BadOption, "--tolerance nan: it can only be tightened"),
+        ({"max_batch_size": 0}, BadValue, "--max-batch-size 0: it must be from 1 to 1024"),
+        ({"seed": -1}, BadValue, "--seed -1: it must be from 0"),
+        ({"tolerance": 1e-3}, BadValue, "tolerance=0.001: must be above 0 and at most"),
+        ({"tolerance": float("nan")}, BadValue, "tolerance=nan: must be above 0 and at most"),
         ({"rewrites": ["slice-of-gemm"]}, UnknownName, "there is no rewrite named 'slice-of-gemm'"),
-        ({"models": []}, BadOption, "--models : it names no network"),
-        ({"labels": "classes.txt"}, BadOption, "--labels classes.txt: it is of one network, and 2 were chosen"),
-        ({"weights": "nosuch.pth"}, BadOption, "--weights nosuch.pth: there is no such file or folder"),
+        ({"models": []}, BadValue, "models='': no network is named"),
+        ({"labels": "classes.txt"}, BadValue, "labels=classes.txt: needs exactly one network (2 selected)"),
+        ({"weights": "nosuch.pth"}, BadValue, "--weights nosuch.pth: there is no such file or folder"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, error, sentence):

@@ -8,7 +8,7 @@ from helpers import contents, only
 from s3_server import LOCK
 
 import tritongen
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.repository.s3 import bucket as bucket_module
 from generator.repository.s3.bucket import Bucket
 from generator.repository.s3.url import location
@@ -168,7 +168,7 @@ def test_staging_that_killed_builds_left(s3, networks, tmp_path):
 def test_paths_that_no_triton_reads(s3, networks):
     """Beside a server that is not AWS's: refused before anything is built."""
     for dry_run in (True, False):
-        with pytest.raises(BadOption, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
+        with pytest.raises(BadValue, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
             tritongen.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
     assert s3.asked("PUT") == []
 

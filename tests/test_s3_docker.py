@@ -9,7 +9,7 @@ from test_container import check_golden
 from test_docker import with_variants
 
 from generator.commands.serve import write_container
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.repository.s3.url import S3Url
 from generator.repository.source import Source
 from generator.server.docker import engine
@@ -50,7 +50,7 @@ def test_an_s3_that_a_container_does_not_reach(tmp_path):
     """Its loopback is another; a bucket of AWS is reached from everywhere."""
     with_variants(tmp_path, "net")
     for host in ("localhost", "127.0.0.1", "127.1.2.3"):
-        with pytest.raises(BadOption, match=f"^repository s3://models/prod: {host} is another host inside"):
+        with pytest.raises(BadValue, match=f"^repository s3://models/prod: {host} is another host inside"):
             engine.planned(source(tmp_path, f"s3://http://{host}:9000/models/prod"), Ports(), docker_options("cpu"))
     of, _ = engine.planned(source(tmp_path, "s3://localhost-models/prod"), Ports(), docker_options("cpu"))
     assert "--model-repository=s3://localhost-models/prod" in of.command

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from generator.errors import BadOption
+from generator.errors import BadValue, printable
 from generator.repository.s3.url import S3Url, for_triton, location
 
 AWS = "https://s3.eu-central-1.amazonaws.com"
@@ -17,33 +17,33 @@ GOOD = {
     "s3://https://minio.example:443/models": S3Url("models", "", "https://minio.example:443"),
 }
 BAD = {
-    "s3://": "'' is no bucket's name",
-    "s3:///models": "'' is no bucket's name",
-    "s3://Models/a": "'Models' is no bucket's name",
-    "s3://ab": "'ab' is no bucket's name",
+    "s3://": "'' is not a valid bucket name",
+    "s3:///models": "'' is not a valid bucket name",
+    "s3://Models/a": "'Models' is not a valid bucket name",
+    "s3://ab": "'ab' is not a valid bucket name",
     "s3://models//a": "a part of its path is empty",
-    "s3://models/../other": "a part of its path is empty, or cannot be",
+    "s3://models/../other": "a part of its path is empty or not",
     "s3://models/a\nb": "a part of its path",
-    "s3://http://localhost/models": "it names no server",
-    "s3://ftp://localhost:21/models": "it names no server",
-    "s3://http://[::1]:9000/models": "it names no server",
-    "s3://http://me:secret@host:9000/models": "it names no server",
+    "s3://http://localhost/models": "names no server",
+    "s3://ftp://localhost:21/models": "names no server",
+    "s3://http://[::1]:9000/models": "names no server",
+    "s3://http://me:secret@host:9000/models": "names no server",
 }
 
 
 @pytest.mark.parametrize("text", GOOD)
 def test_what_users_write(text):
     """A bucket, a prefix, a server; written again as Triton takes it."""
-    assert location(text, "--output") == GOOD[text]
-    assert location(str(GOOD[text]), "--output") == GOOD[text]
+    assert location(text, "output") == GOOD[text]
+    assert location(str(GOOD[text]), "output") == GOOD[text]
 
 
 @pytest.mark.parametrize("text", BAD)
 def test_what_is_no_place(text):
     """One sentence with the option and the value."""
-    with pytest.raises(BadOption) as caught:
-        location(text, "--output")
-    assert str(caught.value).startswith(f"--output {text}: ")
+    with pytest.raises(BadValue) as caught:
+        location(text, "output")
+    assert str(caught.value).startswith(f"output={printable(text)}: ")
     assert BAD[text] in str(caught.value)
     assert "s3://BUCKET/PREFIX" in caught.value.hint
 
@@ -53,8 +53,8 @@ def test_what_is_no_place(text):
 )
 def test_what_is_neither_a_folder_nor_s3(place):
     """It would make a folder of that name; pathlib drops a slash."""
-    with pytest.raises(BadOption, match=r"^--output \S+: it is neither a folder nor a place in S3$"):
-        location(place, "--output")
+    with pytest.raises(BadValue, match=r"^output=\S+: neither a folder nor a place in S3$"):
+        location(place, "output")
 
 
 def test_the_parts_of_a_place():
@@ -89,12 +89,12 @@ def test_what_triton_is_told(case):
 @pytest.mark.parametrize(
     ("url", "endpoint", "why"),
     [
-        ("s3://models/a", "http://[::1]:9000", "Triton takes http://HOST:PORT"),
-        ("s3://models/a", "https://minio.example/s3", "Triton takes http://HOST:PORT"),
-        ("s3://models/a b", "http://localhost:9000", "beside http://localhost:9000 Triton takes letters"),
+        ("s3://models/a", "http://[::1]:9000", "Triton accepts only http://HOST:PORT"),
+        ("s3://models/a", "https://minio.example/s3", "Triton accepts only http://HOST:PORT"),
+        ("s3://models/a b", "http://localhost:9000", "at http://localhost:9000 Triton accepts only letters"),
     ],
 )
 def test_what_triton_would_take_for_another(url, endpoint, why):
     """Its pattern would not match, and it would take `http:` for the bucket."""
-    with pytest.raises(BadOption, match=why):
+    with pytest.raises(BadValue, match=why):
         for_triton(location(url, "repository"), endpoint)

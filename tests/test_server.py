@@ -160,7 +160,7 @@ def test_a_taken_port(server, all_models):
     assert ran.status == 1
     assert ran.stderr.splitlines()[-2:] == [
         f"error: port {taken.http} is in use on 127.0.0.1",
-        "hint: stop what listens there, or give another port with --http-port",
+        "hint: stop the program that listens there, or choose another port with --http-port",
     ]
 
 

@@ -12,7 +12,7 @@ from generator.config.options import OPTIONS, from_call, in_force
 from generator.config.targets import GPUS
 from generator.config.toml_file import ConfigFile, read_config_file
 from generator.config.types import ServingOptions
-from generator.errors import BadOption, UnknownName
+from generator.errors import BadValue, UnknownName
 from generator.networks.architectures import DPNShape
 from generator.networks.types import Network, Published
 
@@ -72,26 +72,26 @@ def test_precedence(tmp_path):
 @pytest.mark.parametrize(
     ("called", "sentence"),
     [
-        ({"max_batch_size": 0}, "--max-batch-size 0: it must be from 1 to 1024"),
-        ({"max_batch_size": "8"}, "--max-batch-size '8': it must be a whole number"),
-        ({"max_batch_size": True}, "--max-batch-size true: it must be a whole number"),
-        ({"preferred_batch_sizes": []}, "--preferred-batch-sizes []: it must be a list of batch sizes, such as 4,8"),
-        ({"preferred_batch_sizes": [4, 16]}, "--preferred-batch-sizes 4,16: the largest batch is 8"),
-        ({"preferred_batch_sizes": [0]}, "--preferred-batch-sizes 0: it must be from 1 to 1024"),
-        ({"max_queue_delay_us": -1}, "--max-queue-delay-us -1: it must be from 0 to 10000000"),
-        ({"instance_count": 0}, "--instance-count 0: it must be from 1 to 64"),
-        ({"workspace_mib": 0}, "--workspace-mib 0: it must be from 1 to 32768"),
-        ({"workspace_mib": 20000}, "--workspace-mib 20000: a T4 has 16 GB of memory"),
-        ({"profile": [1, 8]}, "--profile 1,8: it must be three batch sizes"),
-        ({"profile": [1, 4, 16]}, "--profile 1,4,16: it must end at the largest batch, which is 8"),
-        ({"profile": [1, 4, 4]}, "--profile 1,4,4: it must end at the largest batch, which is 8"),
-        ({"profile": [2, 4, 8]}, "--profile 2,4,8: it must begin at 1"),
-        ({"profile": [1, 9, 8]}, "--profile 1,9,8: it must be three batch sizes that do not fall"),
-        ({"builder_optimization_level": 6}, "--builder-optimization-level 6: it must be from 0 to 5"),
-        ({"response_cache": 1}, "--response-cache 1: it must be true or false"),
+        ({"max_batch_size": 0}, "max_batch_size=0: it must be from 1 to 1024"),
+        ({"max_batch_size": "8"}, "max_batch_size='8': it must be a whole number"),
+        ({"max_batch_size": True}, "max_batch_size=true: it must be a whole number"),
+        ({"preferred_batch_sizes": []}, "preferred_batch_sizes=[]: it must be a list of batch sizes, such as 4,8"),
+        ({"preferred_batch_sizes": [4, 16]}, "preferred_batch_sizes=4,16: the largest batch is 8"),
+        ({"preferred_batch_sizes": [0]}, "preferred_batch_sizes=0: it must be from 1 to 1024"),
+        ({"max_queue_delay_us": -1}, "max_queue_delay_us=-1: it must be from 0 to 10000000"),
+        ({"instance_count": 0}, "instance_count=0: it must be from 1 to 64"),
+        ({"workspace_mib": 0}, "workspace_mib=0: it must be from 1 to 32768"),
+        ({"workspace_mib": 20000}, "workspace_mib=20000: a T4 has 16 GB of memory"),
+        ({"profile": [1, 8]}, "profile=1,8: it must be three batch sizes"),
+        ({"profile": [1, 4, 16]}, "profile=1,4,16: it must end at the largest batch, which is 8"),
+        ({"profile": [1, 4, 4]}, "profile=1,4,4: it must end at the largest batch, which is 8"),
+        ({"profile": [2, 4, 8]}, "profile=2,4,8: it must begin at 1"),
+        ({"profile": [1, 9, 8]}, "profile=1,9,8: it must be three batch sizes that do not fall"),
+        ({"builder_optimization_level": 6}, "builder_optimization_level=6: it must be from 0 to 5"),
+        ({"response_cache": 1}, "response_cache=1: it must be true or false"),
         (
             {"accelerator": {"trt_sparsity_enabel": "1"}},
-            "--accelerator trt_sparsity_enabel='1': the accelerator has no parameter 'trt_sparsity_enabel'; did you mean "
+            "accelerator=trt_sparsity_enabel='1': the accelerator has no parameter 'trt_sparsity_enabel'; did you mean "
             "trt_sparsity_enable?",
         ),
         ({"accelerator": {"trt_sparsity_enable": "yes"}}, "trt_sparsity_enable: it must be true or false"),
@@ -99,14 +99,14 @@ def test_precedence(tmp_path):
         ({"accelerator": {"trt_min_subgraph_size": "many"}}, "trt_min_subgraph_size: it must be a whole number"),
         ({"accelerator": {"trt_ep_context_embed_mode": 2}}, "trt_ep_context_embed_mode: it must be from 0 to 1"),
         ({"accelerator": {"trt_tactic_sources": ""}}, "trt_tactic_sources: it must be a text"),
-        ({"accelerator": {"precision_mode": "INT8"}}, "precision_mode is set by --precision"),
-        ({"accelerator": {"trt_profile_max_shapes": "x:9"}}, "trt_profile_max_shapes is set by --profile"),
+        ({"accelerator": {"precision_mode": "INT8"}}, "precision_mode is set by `precision`"),
+        ({"accelerator": {"trt_profile_max_shapes": "x:9"}}, "trt_profile_max_shapes is set by `profile`"),
         ({"accelerator": {"trt_cuda_graph_enable": "1"}}, "a CUDA graph has one fixed shape"),
     ],
 )
 def test_values_that_cannot_be_used(called, sentence):
     """The option, the value and the reason."""
-    with pytest.raises(BadOption) as caught:
+    with pytest.raises(BadValue) as caught:
         options(called)
     assert sentence in str(caught.value)
 
@@ -131,27 +131,27 @@ def test_an_option_that_does_not_exist():
             "there is no option in [models.dpn92] of {file} named 'warm_up'",
             "'warmup'",
         ),
-        ("[models.dpn92]\nwarmup = 'no'", "{file}: [models.dpn92] warmup 'no': it must be true or false", None),
-        ("max_batch_size = 8.0", "{file}: max_batch_size 8.0: it must be a whole number", None),
-        ("models = 3", "--config {file}: models must be tables", None),
-        ("[models]\ndpn92 = 3", "--config {file}: models.dpn92 must be a table: [models.dpn92]", None),
-        ("max_batch_size = ", "--config {file}: it is not TOML: Invalid value (at end of document)", None),
+        ("[models.dpn92]\nwarmup = 'no'", "{file}: [models.dpn92] warmup='no': it must be true or false", None),
+        ("max_batch_size = 8.0", "{file}: max_batch_size=8.0: it must be a whole number", None),
+        ("models = 3", "config={file}: models must be tables", None),
+        ("[models]\ndpn92 = 3", "config={file}: models.dpn92 must be a table: [models.dpn92]", None),
+        ("max_batch_size = ", "config={file}: it is not TOML: Invalid value (at end of document)", None),
         (
             "[models.dpn92]\npreferred_batch_sizes = [4, 16]",
-            "{file}: [models.dpn92] preferred_batch_sizes 4,16: the",
+            "{file}: [models.dpn92] preferred_batch_sizes=4,16: the",
             None,
         ),
         (
             "accelerator = ['trt_sparsity_enable']",
-            "{file}: accelerator 'trt_sparsity_enable': it must be a table",
+            "{file}: accelerator='trt_sparsity_enable': it must be a table",
             None,
         ),
-        ("a = " + "[" * 5000, "--config {file}: it is not TOML", None),
+        ("a = " + "[" * 5000, "config={file}: it is not TOML", None),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, file, sentence, hint):
     """The file, the table, the key, the value, the reason; for a typo what was meant."""
-    with pytest.raises((BadOption, UnknownName)) as caught:
+    with pytest.raises((BadValue, UnknownName)) as caught:
         options(None, file, "dpn92", tmp_path)
     assert sentence.format(file=tmp_path / "serving.toml") in str(caught.value)
     assert hint is None or hint in caught.value.hint
@@ -161,7 +161,7 @@ def test_files_that_are_none(tmp_path):
     """Missing, a folder, not text."""
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     for name, why in (("none.toml", "no such file"), (".", "is a directory"), ("binary.toml", "it is not UTF-8")):
-        with pytest.raises(BadOption, match=why):
+        with pytest.raises(BadValue, match=why):
             read_config_file(tmp_path / name, NAMES)
 
 
@@ -192,10 +192,10 @@ CALLS = [
     ("--accelerator trt_sparsity_enable", "Invalid value for '--accelerator': 'trt_sparsity_enable' is not KEY=VALUE"),
     ("--config none.toml", "--config none.toml: no such file or directory"),
     ("--config typo.toml", "there is no option in typo.toml named 'max_batchsize'"),
-    ("--template-dir none", "--template-dir none: it has no config.pbtxt.j2"),
+    ("--template-dir none", "--template-dir none: has no config.pbtxt.j2"),
     ("--template-dir wrong", "template wrong/config.pbtxt.j2: line 1: 'nmae' is undefined"),
     ("--gpu h100", "there is no GPU named 'h100'"),
-    ("--gpu=", "--gpu : it names nothing"),
+    ("--gpu=", "--gpu '': no GPU is named"),
 ]
 
 
@@ -218,7 +218,7 @@ def test_the_table_of_the_accelerators_parameters():
     assert all(row.since <= "24.05" for row in tensorrt_parameters.PARAMETERS), (
         "the oldest image of every target knows it"
     )
-    assert {row.kind for row in tensorrt_parameters.PARAMETERS if row.option == "--precision"} == {"precision"}
+    assert {row.kind for row in tensorrt_parameters.PARAMETERS if row.option == "precision"} == {"precision"}
     assert {gpu.windows["fp32"].first for gpu in GPUS} == {"24.05"}
 
 

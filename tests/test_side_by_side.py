@@ -20,7 +20,7 @@ from generator.builder import worker_pool
 from generator.builder.staleness import Job
 from generator.builder.worker_pool import Limits, Worker, next_that_fits, portable
 from generator.config.types import BuildOptions
-from generator.errors import BadOption, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
+from generator.errors import BadValue, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
 from generator.networks.types import Network
 from generator.networks.user_networks import TorchNetwork
 
@@ -245,7 +245,7 @@ def test_the_budget_of_a_build(tmp_path):
     [
         TritongenError("it failed", "try again"),
         UnknownName("network", "densnet121", ["densenet121"]),
-        BadOption("--jobs", 0, "it must be 1 at least"),
+        BadValue("jobs", 0, "must be at least 1"),
         VerificationFailed("net", "it differs", None),
         OutputFailed(Path("models"), OSError(28, "No space left on device")),
         WorkerDied("net", -9),
@@ -281,9 +281,9 @@ def test_what_no_other_process_can_be_told_of(tmp_path):
 def test_bad_limits(tritongen):
     """One sentence each."""
     for arguments, sentence in (
-        (("--jobs", 0), "--jobs 0: it must be 1 at least"),
-        (("--memory", -1), "--memory -1.0: it must be above 0"),
-        (("--memory", "nan"), "--memory nan: it must be above 0"),
+        (("--jobs", 0), "--jobs 0: must be at least 1"),
+        (("--memory", -1), "--memory -1.0: must be above 0"),
+        (("--memory", "nan"), "--memory nan: must be above 0"),
     ):
         done = tritongen("build", *arguments)
         assert (done.status, done.stderr.splitlines()[0]) == (2, f"error: {sentence}")

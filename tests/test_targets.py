@@ -3,49 +3,49 @@
 import pytest
 
 from generator.config import targets
-from generator.errors import BadOption, UnknownName
+from generator.errors import BadValue, UnknownName
 from generator.server.docker.container import docker_options
 
 REFUSED = [
     (
         "v100", "fp32", "24.10",
-        "--image-tag 24.10: it cannot run FP32 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
+        "image_tag=24.10: cannot run FP32 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
         "capability 7.0", "use 24.09",
     ),
     (
         "v100", "fp16", "25.04",
-        "--image-tag 25.04: it cannot run FP16 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
+        "image_tag=25.04: cannot run FP16 on a V100: TensorRT 10.5, in 24.10, ended the support of compute "
         "capability 7.0", "use 24.09",
     ),
     (
         "v100", "fp32", "24.04",
-        "--image-tag 24.04: it cannot run FP32 on a V100: --model-config-name begins with 24.05", "use 24.05",
+        "image_tag=24.04: cannot run FP32 on a V100: --model-config-name begins with 24.05", "use 24.05",
     ),
     (
         "v100", "fp16", "24.04",
-        "--image-tag 24.04: it cannot run FP16 on a V100: --model-config-name begins with 24.05", "use 24.05",
+        "image_tag=24.04: cannot run FP16 on a V100: --model-config-name begins with 24.05", "use 24.05",
     ),
     (
         "t4", "fp16", "26.06",
-        "--image-tag 26.06: it cannot run FP16 on a T4: TensorRT 11, in 26.06, has no FP16 by precision_mode", "use 26.05",
+        "image_tag=26.06: cannot run FP16 on a T4: TensorRT 11, in 26.06, has no FP16 by precision_mode", "use 26.05",
     ),
-    ("t4", "fp16", "24.04", "--image-tag 24.04: it cannot run FP16 on a T4: --model-config-name begins", "use 24.05"),
-    ("t4", "fp32", "23.12", "--image-tag 23.12: it cannot run FP32 on a T4: --model-config-name begins", "use 24.05"),
+    ("t4", "fp16", "24.04", "image_tag=24.04: cannot run FP16 on a T4: --model-config-name begins", "use 24.05"),
+    ("t4", "fp32", "23.12", "image_tag=23.12: cannot run FP32 on a T4: --model-config-name begins", "use 24.05"),
     (
         "cpu", "fp32", "24.04",
-        "--image-tag 24.04: it cannot run FP32 on a CPU: the models are written for ONNX Runtime 1.18, of 24.05",
+        "image_tag=24.04: cannot run FP32 on a CPU: the models are written for ONNX Runtime 1.18, of 24.05",
         "use 24.05",
     ),
-    ("cpu", "fp16", None, "--precision fp16: the CPU serves FP32 only", "use --precision fp32"),
-    ("t4", "fp32", "24.13", "--image-tag 24.13: it is no release of Triton", "releases are YY.MM, such as 24.09"),
-    (None, None, "latest", "--image-tag latest: it is no release of Triton", "releases are YY.MM, such as 24.09"),
+    ("cpu", "fp16", None, "precision=fp16: the CPU serves FP32 only", "use `precision=fp32`"),
+    ("t4", "fp32", "24.13", "image_tag=24.13: not a release of Triton", "releases are YY.MM, such as 24.09"),
+    (None, None, "latest", "image_tag=latest: not a release of Triton", "releases are YY.MM, such as 24.09"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("gpu", "precision", "tag", "sentence", "hint"), REFUSED)
 def test_impossible_pairs(gpu, precision, tag, sentence, hint):
     """Refused with the reason and the nearest that works."""
-    with pytest.raises(BadOption) as caught:
+    with pytest.raises(BadValue) as caught:
         docker_options(gpu, precision, tag)
     assert str(caught.value).startswith(sentence)
     assert caught.value.hint == hint

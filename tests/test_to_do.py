@@ -10,7 +10,7 @@ from helpers import ROOT, only, small_onnx
 
 import tritongen
 from generator.builder import build_model, provenance, staleness
-from generator.errors import BadOption, OutputFailed, TritongenError
+from generator.errors import BadValue, OutputFailed, TritongenError
 from generator.networks.architectures import DPNShape
 from generator.networks.types import Network, Published
 
@@ -268,7 +268,7 @@ def test_a_template_of_one_s_own(repository, tmp_path):
 def test_force(repository):
     """Everything, to the same bytes."""
     before = contents(repository)
-    assert only(tritongen.build(output=repository, force=True)) == ("published", "--force")
+    assert only(tritongen.build(output=repository, force=True)) == ("published", "a rebuild was forced")
     assert contents(repository) == before
 
 
@@ -368,5 +368,5 @@ def test_where_no_repository_can_be(tmp_path):
     for dry_run in (True, False):
         with pytest.raises(OutputFailed, match=r"^cannot write \S+/file: file exists$"):
             tritongen.build(output=tmp_path / "file", dry_run=dry_run)
-    with pytest.raises(BadOption, match=r"^--output : it is empty$"):
+    with pytest.raises(BadValue, match=r"^output='': empty$"):
         tritongen.build(output="")

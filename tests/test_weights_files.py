@@ -22,7 +22,7 @@ from weights_samples import (
     write,
 )
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.networks import NETWORKS, select
 from generator.networks.architectures import DPNShape
 from generator.system.torch_threads import torch_threads
@@ -305,7 +305,7 @@ def test_one_file_is_of_one_network(tmp_path):
 @pytest.mark.parametrize(
     ("names", "path", "sentence", "hint"),
     [
-        (["a.pth"], "a.pth", "it is of one network, and 2 were chosen", "--models"),
+        (["a.pth"], "a.pth", "needs exactly one network (2 selected)", "`models`"),
         ([], "missing", "there is no such file or folder", None),
         ([], "", "nothing in it is of densenet121, dpn92; it is empty", "dpn92.pth"),
         (
@@ -328,7 +328,7 @@ def test_one_file_is_of_one_network(tmp_path):
 def test_a_file_that_is_not_found_is_told(names, path, sentence, hint, tmp_path):
     """One sentence that says what is there."""
     lay(tmp_path, names)
-    with pytest.raises(BadOption) as caught:
+    with pytest.raises(BadValue) as caught:
         find(tmp_path / path, select(["densenet121", "dpn92"]))
     assert str(caught.value) == f"--weights {tmp_path / path}: {sentence}"
     assert str(caught.value).isprintable()

@@ -175,7 +175,7 @@ def test_a_file_of_another_network_is_told(held_, chosen, container, tmp_path):
 
 def test_a_network_of_ones_own_has_its_parameters(tmp_path):
     """There is nothing to compare a file with."""
-    from generator.errors import BadOption
+    from generator.errors import BadValue
 
-    with pytest.raises(BadOption, match="mine is a network of your own"):
+    with pytest.raises(BadValue, match="mine is a network of your own"):
         load(Network("mine", "Mine", TorchNetwork(lambda: None, ()), None), tmp_path / "weights")

@@ -14,7 +14,7 @@ from generator.config import targets
 from generator.config.options import from_call, in_force
 from generator.config.toml_file import ConfigFile, read_config_file
 from generator.config.types import BuildOptions
-from generator.errors import BadOption, UnknownName
+from generator.errors import BadValue, UnknownName
 from generator.graph.types import REWRITES
 from generator.networks.types import Network
 from generator.types import PRECISIONS
@@ -40,20 +40,20 @@ def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Ne
     named = networks.select([model for model in models if isinstance(model, str)])
     chosen = (*named, *(model for model in models if isinstance(model, Network)))
     if not chosen:
-        raise BadOption("--models", "", "it names no network", "--models all is every one")
+        raise BadValue("models", "", "no network is named", "`models=all` selects every network")
     names = [network.name for network in chosen]
     for name in names:
         if names.count(name) > 1:
-            raise BadOption("--name", name, "two networks have it")
+            raise BadValue("name", name, "two networks have this name")
     return chosen
 
 
 def checked_limits(jobs: int | None, memory_gib: float | None) -> Limits:
     """As many models at once as this process has cores, and half of the free memory, unless told."""
     if jobs is not None and jobs < 1:
-        raise BadOption("--jobs", jobs, "it must be 1 at least")
+        raise BadValue("jobs", jobs, "must be at least 1")
     if memory_gib is not None and not memory_gib > 0:
-        raise BadOption("--memory", memory_gib, "it must be above 0")
+        raise BadValue("memory_gib", memory_gib, "must be above 0")
     return Limits(jobs or len(os.sched_getaffinity(0)), budget_bytes(memory_gib))
 
 
@@ -63,28 +63,28 @@ def as_path(path: str | Path | None) -> Path | None:
 
 
 def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
-    """Raise BadOption where a file that was named is not there, or is of one network and several were chosen."""
+    """Raise BadValue where a file that was named is not there, or is of one network and several were chosen."""
     for network in chosen:
         network.definition.check()
     if labels and len(chosen) > 1:
-        raise BadOption("--labels", labels, f"it is of one network, and {len(chosen)} were chosen")
+        raise BadValue("labels", labels, f"needs exactly one network ({len(chosen)} selected)")
     if labels and not labels.exists():
-        raise BadOption("--labels", labels, "there is no such file")
+        raise BadValue("labels", labels, "there is no such file")
 
 
 def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> WeightsOf:
     """Where the weights of the ten networks come from: a seed, or a file for each, which may have to be fetched.
 
     Raises:
-        BadOption: no file for a network, or weights for a network that has its own.
+        BadValue: no file for a network, or weights for a network that has its own.
     """
     if not 0 <= seed < 2**31:
-        raise BadOption("--seed", seed, "it must be from 0 to 2147483647")
+        raise BadValue("seed", seed, "must be from 0 to 2147483647")
     if weights == RANDOM:
         return lambda _: seed
     own = [network.name for network in chosen if network.definition.own_weights]
     if own:
-        raise BadOption("--weights", weights, f"{own[0]} brings its own")
+        raise BadValue("weights", weights, f"{own[0]} has weights of its own")
     if weights in PUBLISHERS:
         remotes = {network.name: remote(str(weights), network) for network in chosen}
         return lambda network: fetch(str(weights), remotes[network.name])
@@ -111,12 +111,10 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
     if wanted not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if not 0 < tolerance <= BuildOptions.tolerance:
-        raise BadOption(
-            "--tolerance", tolerance, f"it can only be tightened: above 0 and at most {BuildOptions.tolerance}"
-        )
+        raise BadValue("tolerance", tolerance, f"must be above 0 and at most {BuildOptions.tolerance}")
     gpus = list(gpus)
     if not gpus:
-        raise BadOption("--gpu", "", "it names nothing", "--gpu cpu writes config.pbtxt alone")
+        raise BadValue("gpus", "", "no GPU is named", "`gpus=cpu` writes config.pbtxt only")
     return BuildOptions(
         precision=wanted,
         gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
@@ -131,5 +129,5 @@ def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
     for name in wanted - {"all", "none", *REWRITES}:
         raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
     if "none" in wanted and len(wanted) > 1:
-        raise BadOption("--rewrites", ",".join(sorted(wanted)), "none goes with no other")
+        raise BadValue("rewrites", ",".join(sorted(wanted)), "none cannot be combined with other rewrites")
     return tuple(name for name in REWRITES if wanted & {name, "all"})

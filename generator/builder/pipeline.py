@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 STEPS = ("weights", "export", "simplify", "verify", "publish")
 OUTCOMES = ("published", "rendered", "up to date", "failed")
-FORCED = Todo("published", "--force")
+FORCED = Todo("published", "a rebuild was forced")
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ def build(
     weights_of = weights_source(weights, seed, chosen)
     check_files(chosen, labels)
     limits = checked_limits(jobs, memory_gib)
-    target = destination(location(output, "--output"))
+    target = destination(location(output, "output"))
     target.check()
 
     def job_of(network: Network) -> Job:

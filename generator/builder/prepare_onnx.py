@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from generator.builder.prepared import Prepared, preprocessing_of
-from generator.errors import BadOption, OnnxUnreadable, first_line
+from generator.errors import BadValue, OnnxUnreadable, first_line
 from generator.graph import load
 from generator.graph.dynamic_batch import rows_of, with_dynamic_batch
 from generator.graph.signature import OPEN, shown, signature, with_output_shapes
@@ -144,14 +144,14 @@ def tried(path: Path, reference: Reference, feeds: Feeds) -> None:
 
 
 def check_closed(path: Path, served: Signature) -> None:
-    """Raise BadOption where an input has a dimension that nobody has said."""
+    """Raise BadValue where an input has a dimension that nobody has said."""
     for spec in served.inputs:
         if OPEN in spec.dims:
             first = spec.dims[:1] == (OPEN,) and served.unbatched is not None
             sizes = [1, *spec.dims[1:]] if first else list(spec.dims)
             shape = "x".join("224" if dim == OPEN else str(dim) for dim in sizes)
             why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
-            raise BadOption(
-                "--onnx", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
-                f"say what it is to be, such as --input {shlex.quote(f'{spec.name}:{shape}')}",
+            raise BadValue(
+                "path", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
+                f"set it, for example `inputs={shlex.quote(f'{spec.name}:{shape}')}`",
             )  # fmt: skip

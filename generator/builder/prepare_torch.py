@@ -93,7 +93,7 @@ def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str
         with torch.no_grad():
             answer = flat.module(*zeros(definition.inputs, ROWS))
     except Exception as error:
-        raise NetworkUnusable(target, f"it does not take its inputs: {first_line(error)}", "see --input") from error
+        raise NetworkUnusable(target, f"it does not take its inputs: {first_line(error)}", "see `inputs`") from error
     values = sequence(answer)
     if not values or not all(isinstance(value, torch.Tensor) for value in values):
         raise NetworkUnusable(target, "it answers with something else than tensors")
@@ -103,5 +103,5 @@ def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str
         return ("output",) if len(values) == 1 else tuple(f"output_{i}" for i in range(len(values)))
     names = tuple(map(str, answer))
     for taken in {spec.name for spec in definition.inputs}.intersection(names):
-        raise NetworkUnusable(target, f"an input and an output of it are both {taken!r}", "name the input with --input")
+        raise NetworkUnusable(target, f"an input and an output are both {taken!r}", "name the input with `inputs`")
     return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.graph.signature import shown
 from generator.verify import samples
 
@@ -32,14 +32,14 @@ def preprocessing_of(definition: TorchNetwork | OnnxFile, inputs: tuple[TensorSp
     """How an image becomes the only input, as far as it is told and ImageNet's way otherwise; None for no image.
 
     Raises:
-        BadOption: it is told of an input that is no image.
+        BadValue: it is told of an input that is no image.
     """
     guess = samples.image_preprocessing(inputs)
     told = definition.image.given()
     if guess is not None:
         return replace(guess, **told)
     if told:
-        raise BadOption(
-            "--mean, --std, --resize", "given", f"no square RGB image goes into {', '.join(map(shown, inputs))}"
-        )
+        key, value = next(iter(told.items()))
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise BadValue(key, text, f"no input takes a square RGB image: {', '.join(map(shown, inputs))}")
     return None

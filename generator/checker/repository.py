@@ -147,7 +147,7 @@ def judged_for(gpu: str, release: str | None) -> JudgedFor:
     """The server of a target; its default image where no release is named."""
     target = targets.find(gpu)
     if release is not None:
-        targets.check_release(release, "--triton")
+        targets.check_release(release, "release")
     return JudgedFor(target, release or target.default_tag)
 
 

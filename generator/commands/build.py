@@ -14,7 +14,7 @@ import click
 from generator.builder.types import NEW
 from generator.commands.click_options import REPOSITORY, colours, json_option, split, where
 from generator.commands.serving_options import said, serving_options
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ logger = logging.getLogger(__name__)
     help="Networks to build: names in any case, glob patterns, or all; commas, or repeat the option.",
 )  # fmt: skip
 @click.option(
-    "--onnx", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+    "--onnx", "path", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
     help="Build an ONNX file of your own instead, or every .onnx file of a folder; may be repeated.",
 )  # fmt: skip
-@click.option("--torch", metavar="PACKAGE.MODULE:FUNCTION", help="Build the torch module that your function returns.")
+@click.option(
+    "--torch", "target", metavar="PACKAGE.MODULE:FUNCTION", help="Build the torch module that your function returns."
+)
 @click.option("--name", metavar="NAME", help="The model's name, with --onnx and --torch.  [default: the file's]")
 @click.option(
     "--input", "inputs", multiple=True, metavar="[NAME:]DIMS[:TYPE]",
@@ -49,7 +51,13 @@ logger = logging.getLogger(__name__)
     "--mean", callback=colours, metavar="R,G,B", help="--onnx, --torch: of images in 0..1.  [default: ImageNet]"
 )
 @click.option("--std", callback=colours, metavar="R,G,B", help="The same: standard deviation.")
-@click.option("--resize", type=click.IntRange(1), metavar="PX", help="The same: short side before the centre crop.")
+@click.option(
+    "--resize",
+    "resize_short_px",
+    type=click.IntRange(1),
+    metavar="PX",
+    help="The same: short side before the centre crop.",
+)
 @click.option(
     "--weights", default="random", show_default=True, metavar="SOURCE",
     help="random; torchvision, timm or paddleclas, which are fetched; or a file or folder of theirs.",
@@ -105,14 +113,14 @@ logger = logging.getLogger(__name__)
 def command(
     *,
     models: tuple[str, ...],
-    onnx: tuple[Path, ...],
-    torch: str | None,
+    path: tuple[Path, ...],
+    target: str | None,
     name: str | None,
     inputs: tuple[str, ...],
     labels: Path | None,
     mean: Colours | None,
     std: Colours | None,
-    resize: int | None,
+    resize_short_px: int | None,
     weights: str,
     seed: int | None,
     precision: str,
@@ -148,12 +156,12 @@ def command(
     from generator.networks.user_networks import ImageInput
 
     if seed is not None and weights != RANDOM:
-        raise BadOption("--seed", seed, f"it is of random weights, not of {weights}")
-    own = own_networks(onnx, torch, name, inputs, ImageInput(mean, std, resize))
+        raise BadValue("seed", seed, f"applies only to random weights, not to {weights}")
+    own = own_networks(path, target, name, inputs, ImageInput(mean, std, resize_short_px))
     if not models and "--models" in asked():
-        raise BadOption("--models", "", "it names no network", "--models all is every one")
+        raise BadValue("models", "", "no network is named", "--models all selects every network")
     if own and models:
-        raise BadOption("--models", ",".join(models), "--onnx and --torch go without it", "build one after the other")
+        raise BadValue("models", ",".join(models), "cannot be combined with --onnx or --torch", "run two builds")
     chosen = chosen_networks(own or models or "all")
     with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
@@ -179,26 +187,26 @@ def asked() -> set[str]:
 
 
 def own_networks(
-    onnx: tuple[Path, ...], torch: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
+    path: tuple[Path, ...], target: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
 ) -> list[Network]:
     """The networks of --onnx or --torch; none where neither is given."""
-    from generator.networks.user_networks import ImageInput, onnx_network, torch_network
+    from generator.networks.user_networks import onnx_network, torch_network
 
-    if onnx and torch is not None:
-        raise BadOption("--torch", torch, "--onnx is given too", "build one after the other")
-    if torch is not None:
-        return [torch_network(torch, name, inputs, image)]
-    files = [file for path in onnx for file in (onnx_files(path) if path.is_dir() else [path])]
-    for option, value in (("--name", name), ("--input", ",".join(inputs) or None)):
+    if path and target is not None:
+        raise BadValue("target", target, "cannot be combined with --onnx", "run two builds")
+    if target is not None:
+        return [torch_network(target, name, inputs, image)]
+    files = [file for given in path for file in (onnx_files(given) if given.is_dir() else [given])]
+    said = {"name": name, "inputs": ",".join(inputs) or None}
+    for parameter, value in said.items():
         if value is not None and len(files) > 1:
-            raise BadOption(option, value, f"it is of one network, and {len(files)} were chosen")
+            raise BadValue(parameter, value, f"needs exactly one network ({len(files)} selected)")
     if files:
         return [onnx_network(file, name, inputs, image) for file in files]
-    for option, value in (("--name", name), ("--input", ",".join(inputs) or None)):
+    for parameter, value in (said | vars(image)).items():
         if value is not None:
-            raise BadOption(option, value, "it goes with --onnx or --torch")
-    if image != ImageInput():
-        raise BadOption("--mean, --std, --resize", "given", "they go with --onnx or --torch; weights bring their own")
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise BadValue(parameter, text, "needs --onnx or --torch")
     return []
 
 
@@ -206,7 +214,7 @@ def onnx_files(folder: Path) -> list[Path]:
     """The ONNX files of a folder, by their names."""
     files = sorted(folder.glob("*.onnx"))
     if not files:
-        raise BadOption("--onnx", folder, "no .onnx file is in that folder")
+        raise BadValue("path", folder, "has no .onnx file")
     return files
 
 
@@ -222,7 +230,7 @@ def print_needed(report: BuildReport, *, as_json: bool) -> None:
     if rows:
         console.print_table(("Model", "Would be", "Because"), rows, left=3)
     for error in report.failed.values():
-        console.complain(str(error), error.hint)
+        console.report(error)
 
 
 def print_json(report: BuildReport) -> None:
@@ -251,8 +259,10 @@ def print_json(report: BuildReport) -> None:
 
 
 def reasons(report: BuildReport) -> dict[str, str]:
-    """Why each of the others failed."""
-    return {name: str(error) for name, error in report.failed.items()}
+    """Return the error of each model that failed."""
+    from generator.commands.console import sentence
+
+    return {name: sentence(error) for name, error in report.failed.items()}
 
 
 def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
@@ -285,7 +295,7 @@ def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> 
         if any(model.weights.random for model in report.built):
             logger.info("Random weights: latency is real, labels mean nothing.")
     for error in report.failed.values():
-        console.complain(str(error), error.hint)
+        console.report(error)
 
 
 def outcomes(report: BuildReport) -> str:

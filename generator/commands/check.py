@@ -68,12 +68,12 @@ def command(
     """
     from generator.checker.repository import checked
     from generator.commands.console import print_json, print_text
-    from generator.errors import BadOption
+    from generator.errors import BadValue
 
     if github and as_json:
-        raise BadOption("--github", "given", "--json is given too", "leave one of them out")
+        raise BadValue("github", "true", "cannot be combined with --json", "leave one of them out")
     if server and gpu.lower() != "cpu":
-        raise BadOption("--server", "given", "the embedded server is one on the CPU", "leave --gpu out")
+        raise BadValue("server", "true", "the embedded server runs on the CPU only", "leave --gpu out")
     of = checked(repository, gpu=gpu, release=release, run=run)
     findings = of.findings
     if as_json:

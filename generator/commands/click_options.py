@@ -23,7 +23,7 @@ def where(_ctx: click.Context, param: click.Parameter, value: str | Path) -> Pat
     """A model repository: a folder, or a place in S3."""
     from generator.repository.s3.url import location
 
-    return location(value, max(param.opts, key=len))
+    return location(value, param.name or "")
 
 
 def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

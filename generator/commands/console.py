@@ -6,18 +6,22 @@ rich is imported when something is printed, so that `--help` does not pay for it
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from generator.errors import printable
+from generator.errors import BadValue, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
+    from generator.errors import TritongenError
+
+PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 TABLE_WIDTH = 200  # columns: a narrow terminal wraps a table, it does not lose a column of it
 LOGGERS = tuple(map(logging.getLogger, ("generator", "perf")))
 
@@ -93,6 +97,45 @@ def print_json(value: object) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2, default=dataclasses.asdict))
+
+
+def flags(command: click.Command) -> dict[str, click.Parameter]:
+    """Return a command's options by the names of their parameters and by their flags, as Python writes them."""
+    by_flag = {flag(param).removeprefix("--").replace("-", "_"): param for param in command.params}
+    return by_flag | {param.name: param for param in command.params if param.name}
+
+
+def flag(param: click.Parameter) -> str:
+    """Return the long flag of an option, or the name of an argument."""
+    return max(param.opts, key=len)
+
+
+def with_flags(text: str, command: click.Command) -> str:
+    """Replace parameters in backticks, alone or with a value, by the command's options."""
+    options = flags(command)
+
+    def replaced(match: re.Match[str]) -> str:
+        option = options.get(match["name"])
+        if option is None:
+            return match[0]
+        return flag(option) if match["value"] is None else f"{flag(option)} {match['value']}"
+
+    return PARAMETER.sub(replaced, text)
+
+
+def sentence(error: TritongenError, command: click.Command | None = None) -> str:
+    """Write an error for the command line: parameters become the command's options."""
+    command = command or click.get_current_context().command
+    if isinstance(error, BadValue) and (option := flags(command).get(error.parameter)):
+        given = flag(option) if getattr(option, "is_flag", False) else f"{flag(option)} {error.value}"
+        return f"{given}: {with_flags(error.why, command)}"
+    return with_flags(str(error), command)
+
+
+def report(error: TritongenError, command: click.Command | None = None) -> None:
+    """Print an error and its hint."""
+    command = command or click.get_current_context().command
+    complain(sentence(error, command), with_flags(error.hint, command) if error.hint else None)
 
 
 def complain(sentence: str, hint: str | None) -> None:

@@ -82,7 +82,7 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
         console.print_table(HEADS, [cells(*row) for row in rows])
         logger.info("\n%s\n%s\n%s", COUNTED, RULE, WEIGHTS)
     for error in failed:
-        console.complain(str(error), error.hint)
+        console.report(error)
     return 1 if failed else 0
 
 

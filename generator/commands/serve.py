@@ -83,7 +83,7 @@ def command(
       tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
       tritongen serve s3://bucket/models
     """
-    from generator.errors import BadOption
+    from generator.errors import BadValue
     from generator.repository.source import opened
     from generator.server import engine_choice
     from generator.server.embedded import engine as embedded
@@ -92,13 +92,13 @@ def command(
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
     if print_only and compose:
-        raise BadOption("--compose", compose, "--print is given too", "leave one of them out")
+        raise BadValue("compose", compose, "cannot be combined with --print", "leave one of them out")
     chosen = engine_choice.choose(engine.lower())
     if chosen == "embedded":
         refuse_docker_options(
             gpu, precision,
-            {"--image-tag": image_tag, "--device": device, "--address": address, "--compose": compose,
-             "--client-shm": "given" if client_shm else None},
+            {"image_tag": image_tag, "device": device, "address": address, "compose": compose,
+             "client_shm": client_shm or None},
         )  # fmt: skip
     else:
         refuse_embedded_option(model_config_name)
@@ -128,19 +128,19 @@ def tell_start(source: Source, engine: str, variant: str | None) -> None:
 
 
 def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
-    """Raise BadOption for what is the docker engine's; the embedded one is a CPU's, which may be said."""
+    """Raise BadValue for what is the docker engine's; the embedded one is a CPU's, which may be said."""
     from generator.config import targets
-    from generator.errors import BadOption
+    from generator.errors import BadValue
 
     if gpu is not None and targets.find(gpu).gpu:
         variant = f"{gpu.lower()}-{precision or 'fp16'}"
         hint = f"add --engine docker; on the CPU, --model-config-name {variant} loads that config"
-        raise BadOption("--gpu", gpu, "it is for the docker engine", hint)
+        raise BadValue("gpu", gpu, "needs the docker engine", hint)
     if precision == "fp16":
         targets.check_precision(targets.CPU, "fp16")
-    for option, value in others.items():
+    for parameter, value in others.items():
         if value is not None:
-            raise BadOption(option, value, "it is for the docker engine", "add --engine docker")
+            raise BadValue(parameter, value, "needs the docker engine", "add --engine docker")
 
 
 def others_served(source: Source, variant: str) -> list[str]:
@@ -153,11 +153,11 @@ def others_served(source: Source, variant: str) -> list[str]:
 
 
 def refuse_embedded_option(model_config_name: str | None) -> None:
-    """Raise BadOption: the docker engine chooses the variant by GPU and precision."""
-    from generator.errors import BadOption
+    """Raise BadValue: the docker engine chooses the variant by GPU and precision."""
+    from generator.errors import BadValue
 
     if model_config_name is not None:
-        raise BadOption("--model-config-name", model_config_name, "it is for the embedded engine", "use --gpu")
+        raise BadValue("model_config_name", model_config_name, "needs the embedded engine", "use --gpu instead")
 
 
 def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
@@ -167,7 +167,7 @@ def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -
     from generator.server.served_configs import check_variant
 
     source.check()
-    check_variant(source, model_config_name, "--model-config-name")
+    check_variant(source, model_config_name, "model_config_name")
     parts = runtime()
     line = embedded.command(parts, source, ports, model_config_name=model_config_name)
     return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
@@ -185,16 +185,16 @@ def docker_call(
 ) -> DockerOptions:
     """The docker engine's options: those of the call, else of this machine's GPU."""
     from generator.config import targets
-    from generator.errors import BadOption
+    from generator.errors import BadValue
     from generator.server.docker.container import docker_options
     from generator.server.engine_choice import gpu_to_serve
     from generator.server.ports import LOOPBACK
 
     gpu = gpu or gpu_to_serve(source.folder, precision, device or "0")
     if precision and not gpu:
-        raise BadOption("--precision", precision, "it needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
+        raise BadValue("precision", precision, "needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
     if device is not None and gpu is not None and not targets.find(gpu).gpu:
-        raise BadOption("--device", device, "the CPU is given no GPU", "leave it out")
+        raise BadValue("device", device, "a server on the CPU uses no GPU", "leave it out")
     address = LOOPBACK if address is None else address
     return docker_options(gpu, precision, tag, device=device, address=address, client_shm=client_shm)
 
@@ -224,11 +224,11 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
 
 def write_compose(path: Path, text: str) -> None:
     """Write the file, but not over another one: it may have been edited."""
-    from generator.errors import BadOption
+    from generator.errors import BadValue
     from generator.system.files import write_whole
 
     if path.exists() and not (path.is_file() and path.read_text(errors="replace") == text):
-        raise BadOption("--compose", path, "it is there already, and is another", "name another file, or remove it")
+        raise BadValue("compose", path, "a different file exists there", "name another file, or remove it")
     write_whole(path, text)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from generator.config.targets import GPUS
 from generator.config.tensorrt_parameters import BY_KEY, as_written
 from generator.config.types import ServingOptions
-from generator.errors import BadOption, UnknownName
+from generator.errors import BadValue, UnknownName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -91,7 +91,7 @@ def parameter(key: str, value: object) -> str:
             f"the accelerator has no parameter {key!r}" + (f"; did you mean {near[0]}?" if near else ""),
         )
     if row.option:
-        raise ValueError(f"{key} is set by {row.option}")
+        raise ValueError(f"{key} is set by `{row.option}`")
     try:
         return as_written(row, value)
     except ValueError as error:
@@ -147,7 +147,7 @@ def settings(values: Mapping[str, object], where: Callable[[str], str]) -> Setti
 
     Raises:
         UnknownName: there is no such option.
-        BadOption: it cannot be used.
+        BadValue: it cannot be used.
     """
     read: Settings = {}
     for key, value in values.items():
@@ -156,13 +156,13 @@ def settings(values: Mapping[str, object], where: Callable[[str], str]) -> Setti
         try:
             read[key] = Setting(BY_NAME[key].read(value), where(key))
         except ValueError as error:
-            raise BadOption(where(key), shown(value), str(error)) from error
+            raise BadValue(where(key), shown(value), str(error)) from error
     return read
 
 
 def from_call(values: Mapping[str, object]) -> Settings:
     """What the command line, or a call in Python, says."""
-    return settings(values, lambda key: BY_NAME[key].flag)
+    return settings(values, lambda key: key)
 
 
 def in_force(said: Iterable[Settings], gpus: Iterable[str]) -> ServingOptions:
@@ -172,7 +172,7 @@ def in_force(said: Iterable[Settings], gpus: Iterable[str]) -> ServingOptions:
     batch.
 
     Raises:
-        BadOption: they do not go together.
+        BadValue: they do not go together.
     """
     chosen = merged(said)
     values: dict[str, Any] = {key: setting.value for key, setting in chosen.items()}
@@ -181,8 +181,8 @@ def in_force(said: Iterable[Settings], gpus: Iterable[str]) -> ServingOptions:
     values.setdefault("profile", (1, largest, largest))
     options = ServingOptions(**values)
 
-    def refuse(key: str, why: str, hint: str | None = None) -> BadOption:
-        return BadOption(chosen[key].where, shown(chosen[key].value), why, hint)
+    def refuse(key: str, why: str, hint: str | None = None) -> BadValue:
+        return BadValue(chosen[key].where, shown(chosen[key].value), why, hint)
 
     if options.preferred_batch_sizes[-1] > largest:
         raise refuse(

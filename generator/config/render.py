@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from generator.config.tensorrt_parameters import PROFILE_KEYS
 from generator.config.types import ConfigTensor, Described, DynamicBatching, ModelConfig, ServingOptions
-from generator.errors import BadOption, TemplateUnusable
+from generator.errors import BadValue, TemplateUnusable
 from generator.system.templates import render
 from generator.types import PRECISIONS, Preprocessing, Signature, TensorSpec, Weights
 
@@ -174,11 +174,11 @@ def check_templates(template_dir: Path) -> None:
     """Try a user's templates on stand-ins for a model with a batch and one without, before anything is built.
 
     Raises:
-        BadOption: there are none.
+        BadValue: there are none.
         TemplateUnusable: one cannot be used.
     """
     if not (template_dir / CONFIG_TEMPLATE).is_file():
-        raise BadOption("--template-dir", template_dir, f"it has no {CONFIG_TEMPLATE}", "copy ours and change it")
+        raise BadValue("template_dir", template_dir, f"has no {CONFIG_TEMPLATE}", "copy ours and change it")
     image, classes = TensorSpec("input", "TYPE_FP32", (3, 224, 224)), TensorSpec("output", "TYPE_FP32", (1000,))
     options = ServingOptions(builder_optimization_level=3, response_cache=True)
     for unbatched in (None, "a stand-in"):

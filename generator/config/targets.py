@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from generator.errors import BadOption, UnknownName
+from generator.errors import BadValue, UnknownName
 
 if TYPE_CHECKING:
     from generator.types import Precision
@@ -134,18 +134,18 @@ def of_gpu(gpu_name: str) -> Target | None:
     return next((gpu for gpu in GPUS if gpu.gpu_name and re.search(gpu.gpu_name, gpu_name)), None)
 
 
-def check_release(tag: str, option: str = "--image-tag") -> None:
-    """Raise BadOption unless a tag has the form of a release."""
+def check_release(tag: str, parameter: str = "image_tag") -> None:
+    """Raise BadValue unless a tag has the form of a release."""
     if not re.fullmatch(RELEASE, tag):
-        raise BadOption(option, tag, "it is no release of Triton", "releases are YY.MM, such as 24.09")
+        raise BadValue(parameter, tag, "not a release of Triton", "releases are YY.MM, such as 24.09")
 
 
 def check_precision(target: Target, precision: Precision) -> None:
-    """Raise BadOption where the device does not run the precision; the hint is one that it runs."""
+    """Raise BadValue where the device does not run the precision; the hint is one that it runs."""
     if precision not in target.windows:
         runs = next(iter(target.windows))
-        raise BadOption(
-            "--precision", precision, f"the {target.title} serves {runs.upper()} only", f"use --precision {runs}"
+        raise BadValue(
+            "precision", precision, f"the {target.title} serves {runs.upper()} only", f"use `precision={runs}`"
         )
 
 
@@ -153,7 +153,7 @@ def check_tag(target: Target, precision: Precision, tag: str) -> None:
     """Hold an image tag to the target's window.
 
     Raises:
-        BadOption: the image cannot run this precision on this device; the hint is the nearest that can.
+        BadValue: the image cannot run this precision on this device; the hint is the nearest that can.
     """
     check_release(tag)
     check_precision(target, precision)
@@ -164,6 +164,4 @@ def check_tag(target: Target, precision: Precision, tag: str) -> None:
         nearest, why = window.last, window.why_not_after
     else:
         return
-    raise BadOption(
-        "--image-tag", tag, f"it cannot run {precision.upper()} on a {target.title}: {why}", f"use {nearest}"
-    )
+    raise BadValue("image_tag", tag, f"cannot run {precision.upper()} on a {target.title}: {why}", f"use {nearest}")

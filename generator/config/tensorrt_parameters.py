@@ -31,8 +31,8 @@ class Parameter:
 
 
 PARAMETERS: tuple[Parameter, ...] = (
-    Parameter("precision_mode", "precision", "21.06", "--precision"),
-    Parameter("max_workspace_size_bytes", "number", "21.06", "--workspace-mib"),
+    Parameter("precision_mode", "precision", "21.06", "precision"),
+    Parameter("max_workspace_size_bytes", "number", "21.06", "workspace_mib"),
     Parameter("int8_calibration_table_name", "text", "21.09"),
     Parameter("int8_use_native_calibration_table", "switch", "21.09"),
     Parameter("trt_engine_cache_enable", "switch", "21.09", "every config"),
@@ -40,10 +40,10 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter("trt_engine_cache_prefix", "text", "24.04", "every config"),
     Parameter("trt_timing_cache_enable", "switch", "24.04", "every config"),
     Parameter("trt_timing_cache_path", "text", "24.04", "every config"),
-    Parameter("trt_profile_min_shapes", "text", "24.04", "--profile"),
-    Parameter("trt_profile_opt_shapes", "text", "24.04", "--profile"),
-    Parameter("trt_profile_max_shapes", "text", "24.04", "--profile"),
-    Parameter("trt_builder_optimization_level", "number", "24.04", "--builder-optimization-level", highest=5),
+    Parameter("trt_profile_min_shapes", "text", "24.04", "profile"),
+    Parameter("trt_profile_opt_shapes", "text", "24.04", "profile"),
+    Parameter("trt_profile_max_shapes", "text", "24.04", "profile"),
+    Parameter("trt_builder_optimization_level", "number", "24.04", "builder_optimization_level", highest=5),
     Parameter("trt_max_partition_iterations", "number", "24.04", lowest=1),
     Parameter("trt_min_subgraph_size", "number", "24.04", lowest=1),
     Parameter("trt_dla_enable", "switch", "24.04"),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from generator.config.options import BY_NAME, Settings, settings
-from generator.errors import BadOption, UnknownName, first_line
+from generator.errors import BadValue, UnknownName, first_line
 from generator.system.text import matching
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ def read_config_file(path: Path, known: Iterable[str]) -> ConfigFile:
     """Read a file of options; `known` are the networks that it may name.
 
     Raises:
-        BadOption: it cannot be read, is no TOML, or has a value that cannot be used.
+        BadValue: it cannot be read, is no TOML, or has a value that cannot be used.
         UnknownName: an option or a network that does not exist.
     """
     try:
         text = path.read_bytes().decode()
         document = tomllib.loads(text)
     except OSError as error:
-        raise BadOption("--config", path, (error.strerror or str(error)).lower()) from error
+        raise BadValue("config", path, (error.strerror or str(error)).lower()) from error
     except UnicodeDecodeError as error:
-        raise BadOption("--config", path, "it is not UTF-8") from error
+        raise BadValue("config", path, "it is not UTF-8") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadOption("--config", path, f"it is not TOML: {first_line(error)}") from error
+        raise BadValue("config", path, f"it is not TOML: {first_line(error)}") from error
     sections = document.pop(MODELS, {})
     if not isinstance(sections, dict):
-        raise BadOption("--config", path, "models must be tables, such as [models.dpn92]")
+        raise BadValue("config", path, "models must be tables, such as [models.dpn92]")
     known = list(known)
     common = section(path, "", document, (MODELS,))
     return ConfigFile(common, tuple(of_models(path, name, values, known) for name, values in sections.items()))
@@ -63,7 +63,7 @@ def read_config_file(path: Path, known: Iterable[str]) -> ConfigFile:
 def of_models(path: Path, pattern: str, values: object, known: Sequence[str]) -> tuple[str, Settings]:
     """A table `[models.PATTERN]`."""
     if not isinstance(values, dict):
-        raise BadOption("--config", path, f"models.{pattern} must be a table: [models.{pattern}]")
+        raise BadValue("config", path, f"models.{pattern} must be a table: [models.{pattern}]")
     if not matching(pattern, known):
         raise UnknownName(f"network for [models.{pattern}] in {path}", pattern, known)
     return pattern, section(path, f"[models.{pattern}] ", values)

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from generator.errors import BadOption, OnnxUnreadable, first_line, quoted
+from generator.errors import BadValue, OnnxUnreadable, first_line, quoted
 from generator.graph.types import Exported
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read(path: Path, dims: Mapping[str, tuple[int, ...]]) -> Exported:
 
     Raises:
         OnnxUnreadable: no ONNX model, data outside its folder or cut short, or newer than Triton reads.
-        BadOption: `dims` do not fit its inputs.
+        BadValue: `dims` do not fit its inputs.
     """
     model = parse(path)
     sidecars = external_files(model, path)
@@ -181,17 +181,17 @@ def fix(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
     if name == "" and len(names) == 1:
         name = names[0]
     if name not in names:
-        raise BadOption("--input", name or given, f"the inputs are {', '.join(names)}", "write NAME:DIMS")
+        raise BadValue("inputs", name or given, f"the inputs are {', '.join(names)}", "write NAME:DIMS")
     declared = model.graph.input[names.index(name)].type.tensor_type.shape.dim
     wanted = [None] * (len(declared) - len(shape)) + list(shape)
     if not len(declared) - 1 <= len(shape) <= len(declared):
-        raise BadOption("--input", f"{name}:{given}", f"{name!r} has {len(declared)} dimensions")
+        raise BadValue("inputs", f"{name}:{given}", f"{name!r} has {len(declared)} dimensions")
     for place, (dim, size) in enumerate(zip(declared, wanted, strict=True)):
         if size is None:
             continue
         if dim.HasField("dim_value") and dim.dim_value != size:
-            raise BadOption(
-                "--input",
+            raise BadValue(
+                "inputs",
                 f"{name}:{given}",
                 f"dimension {place} of {name!r} is {dim.dim_value} in the file",
             )

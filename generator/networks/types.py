@@ -97,7 +97,7 @@ class Definition:
         return {}
 
     def check(self) -> None:
-        """Raise BadOption if a file of the definition is missing."""
+        """Raise BadValue if a file of the definition is missing."""
 
     def resolve(self) -> Definition:
         """Return the definition that a plugin loads; other definitions return themselves."""

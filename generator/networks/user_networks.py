@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from generator.errors import BadOption, NetworkUnusable, TritongenError, first_line
+from generator.errors import BadValue, NetworkUnusable, TritongenError, first_line
 from generator.graph.datatypes import TYPES
 from generator.networks.types import BASE_BYTES, BN_EPS, Counts, Definition, Network
 from generator.types import TensorSpec
@@ -163,11 +163,11 @@ class OnnxFile(Definition):
         return {self.path.name: self.path, **external_files(parse(self.path), self.path)}
 
     def check(self) -> None:
-        """Raise BadOption if the file does not exist or is not a regular file."""
+        """Raise BadValue if the file does not exist or is not a regular file."""
         if not self.path.exists():
-            raise BadOption("--onnx", self.path, "there is no such file")
+            raise BadValue("path", self.path, "there is no such file")
         if not (self.path.is_file() or self.path.is_dir()):
-            raise BadOption("--onnx", self.path, "it is no regular file")
+            raise BadValue("path", self.path, "not a regular file")
 
     def memory_bytes(self) -> int:
         """Estimate from the size of the files; a file that is no ONNX file will be refused."""
@@ -184,7 +184,7 @@ def onnx_network(
     specs = tuple(map(parse_input, inputs))
     dims = {spec.name: spec.dims for spec in specs}
     if len(dims) < len(specs):
-        raise BadOption("--input", ",".join(spec.name for spec in specs), "each is given once, by its name")
+        raise BadValue("inputs", ",".join(spec.name for spec in specs), "an input is given twice")
     return network_of(Path(path).stem if name is None else name, OnnxFile(Path(path), dims, image or ImageInput()))
 
 
@@ -193,10 +193,10 @@ def torch_network(
 ) -> Network:
     """What `package.module:function` returns, under the function's name unless told another."""
     if not TARGET.fullmatch(target):
-        raise BadOption("--torch", target, "it is not package.module:function")
+        raise BadValue("target", target, "not of the form package.module:function")
     specs = named(map(parse_input, inputs))
     if not specs:
-        raise BadOption("--torch", target, "its input is not told", "add --input 3x224x224")
+        raise BadValue("target", target, "the shape of its input is not given", "add `inputs=3x224x224`")
     function = re.split("[:.]", target)[-1]
     definition = TorchNetwork(partial(call_function, target), specs, image or ImageInput(), target=target)
     return network_of(function if name is None else name, definition)
@@ -206,14 +206,16 @@ def network_of(name: str, definition: TorchNetwork | OnnxFile) -> Network:
     """A network that is in no table.
 
     Raises:
-        BadOption: the name is no folder's, or one of the table's.
+        BadValue: the name is no folder's, or one of the table's.
     """
     from generator.networks import NETWORKS
 
     if not NAME.fullmatch(name):
-        raise BadOption("--name", repr(name), "letters, digits, '.', '_' and '-', beginning with a letter or digit")
+        raise BadValue(
+            "name", repr(name), "must be letters, digits, '.', '_' and '-', and begin with a letter or digit"
+        )
     if any(name.lower() == network.name for network in NETWORKS):
-        raise BadOption("--name", name, "a network of tritongen's has that name", f"such as --name my-{name}")
+        raise BadValue("name", name, "a network of tritongen has this name", f"try `name=my-{name}`")
     return Network(name.lower(), name, definition, None)
 
 
@@ -222,7 +224,7 @@ def named(inputs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
     specs = tuple(inputs)
     names = [spec.name or ("input" if len(specs) == 1 else f"input_{i}") for i, spec in enumerate(specs)]
     if len(set(names)) < len(names):
-        raise BadOption("--input", ",".join(names), "each input needs a name of its own")
+        raise BadValue("inputs", ",".join(names), "each input needs a name of its own")
     return tuple(TensorSpec(name, spec.datatype, spec.dims) for name, spec in zip(names, specs, strict=True))
 
 
@@ -230,15 +232,15 @@ def parse_input(text: str) -> TensorSpec:
     """`3x224x224`, `NAME:128:int64`: the dims without the batch, fp32 unless told.
 
     Raises:
-        BadOption: it is something else.
+        BadValue: it is something else.
     """
     found = INPUT.fullmatch(text)
     datatype = f"TYPE_{(found['type'] or 'fp32').upper().replace('FLOAT', 'FP')}" if found else ""
     if found is None or datatype not in TYPES or not TYPES[datatype].torch:
-        raise BadOption("--input", text, "it is not [NAME:]DIMS[:TYPE]", "such as 3x224x224 or ids:128:int64")
+        raise BadValue("inputs", text, "not of the form [NAME:]DIMS[:TYPE]", "write 3x224x224 or ids:128:int64")
     dims = tuple(map(int, found["dims"].split("x")))
     if max(dims) > LARGEST_DIM:
-        raise BadOption("--input", text, "a dimension is too large")
+        raise BadValue("inputs", text, "a dimension is too large")
     return TensorSpec(found["name"] or "", datatype, dims)
 
 

@@ -30,5 +30,5 @@ def is_ours(model: Published) -> bool:
 def not_ours(place: Path | S3Url) -> TritongenError:
     """Said of a model that stays as it is."""
     return TritongenError(
-        f"{place} was not made by tritongen and would be replaced", "move it away, or choose another --output"
+        f"{place} was not made by tritongen and would be replaced", "move it away, or choose another `output`"
     )

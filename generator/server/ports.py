@@ -7,7 +7,7 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from generator.errors import BadOption, PortInUse
+from generator.errors import BadValue, PortInUse
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,12 +42,12 @@ class Ports:
 
 
 def check_distinct(ports: Ports) -> None:
-    """Raise BadOption where two services were given one port."""
-    given = {"--http-port": ports.http, "--grpc-port": ports.grpc, "--metrics-port": ports.metrics}
-    for option, port in given.items():
-        other = next((name for name, number in given.items() if number == port and name != option), None)
+    """Raise BadValue where two services were given one port."""
+    given = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
+    for parameter, port in given.items():
+        other = next((name for name, number in given.items() if number == port and name != parameter), None)
         if other:
-            raise BadOption(option, port, f"{other} is {port} too", "give each service a port of its own")
+            raise BadValue(parameter, port, f"`{other}` is {port} too", "give each service a port of its own")
 
 
 def check_free(ports: Ports) -> None:
@@ -60,27 +60,27 @@ def check_free(ports: Ports) -> None:
             try:
                 probe.bind((ports.host, port))
             except PermissionError as error:
-                raise BadOption(
-                    f"--{service}-port", port, "this user may not have it", "choose one above 1023"
+                raise BadValue(
+                    f"{service}_port", port, "this user may not open it", "choose a port above 1023"
                 ) from error
             except OSError as error:
-                raise PortInUse(port, f"--{service}-port", ports.host) from error
+                raise PortInUse(port, f"{service}_port", ports.host) from error
 
 
 def on_address(ports: Ports, address: str) -> Ports:
     """The ports as clients on this host reach them when they are published on an address.
 
     Raises:
-        BadOption: it is no IP address.
+        BadValue: it is no IP address.
     """
     try:
         ip = ipaddress.ip_address(address)
     except ValueError as error:
-        raise BadOption(
-            "--address", repr(address), "it is no IP address", "0.0.0.0 is every one of this host"
+        raise BadValue(
+            "address", repr(address), "not an IP address", "0.0.0.0 is every address of this host"
         ) from error
     if getattr(ip, "scope_id", None):
-        raise BadOption("--address", repr(address), "Docker takes no zone", "leave out what follows the %")
+        raise BadValue("address", repr(address), "Docker accepts no zone", "leave out what follows the %")
     if ip.is_unspecified:
         return replace(ports, host="::1" if ip.version == 6 else LOOPBACK)  # noqa: PLR2004 (IPv6)
     return replace(ports, host=str(ip))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.repository.layout import CONFIG_FILE
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ def read(folder: Path, variant: str | None) -> ServedConfig:
     return ServedConfig(folder.name, path, message)
 
 
-def check_variant(source: Source, variant: str | None, option: str) -> None:
-    """Raise BadOption where no model has the variant: Triton would serve every default without a word."""
+def check_variant(source: Source, variant: str | None, parameter: str) -> None:
+    """Raise BadValue where no model has the variant: Triton would serve every default without a word."""
     if variant is None:
         return
     there = sorted({path.stem for path in source.folder.glob("*/configs/*.pbtxt")})
     if variant not in there:
         known = f"there: {', '.join(there)}" if there else "`tritongen build --gpu` writes them"
-        raise BadOption(option, variant, f"no model in {source.named} has configs/{variant}.pbtxt", known)
+        raise BadValue(parameter, variant, f"no model in {source.named} has configs/{variant}.pbtxt", known)
 
 
 def without_variant(configs: Iterable[ServedConfig]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from generator.errors import BadOption, printable, quoted
+from generator.errors import BadValue, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,28 +24,28 @@ def find(path: Path, networks: Sequence[Network]) -> dict[str, Path]:
     """The weights file of each network by its name: `path` itself, or what is named after the network in that folder.
 
     Raises:
-        BadOption: there is no such path, a file for several networks, or not exactly one file for each.
+        BadValue: there is no such path, a file for several networks, or not exactly one file for each.
     """
     try:
         there = sorted(path.iterdir()) if path.is_dir() else None
         exists = path.exists()
     except OSError as error:
-        raise BadOption("--weights", printable(path), (error.strerror or str(error)).lower()) from error
+        raise BadValue("weights", path, (error.strerror or str(error)).lower()) from error
     if not exists:
-        raise BadOption("--weights", printable(path), "there is no such file or folder")
+        raise BadValue("weights", path, "there is no such file or folder")
     if there is None:
         if len(networks) != 1:
-            why = f"it is of one network, and {len(networks)} were chosen"
-            raise BadOption("--weights", printable(path), why, "name the network with --models, or give a folder")
+            why = f"a file needs exactly one network ({len(networks)} selected)"
+            raise BadValue("weights", path, why, "name the network with `models`, or give a folder")
         return {networks[0].name: path}
     found = {network.name: of(network, there) for network in networks}
     if missing := [name for name, files in found.items() if not files]:
         held = f"it holds {listed([entry.relative_to(path) for entry in there])}" if there else "it is empty"
-        raise BadOption("--weights", printable(path), f"nothing in it is of {', '.join(missing)}; {held}", HINT)
+        raise BadValue("weights", path, f"nothing in it is of {', '.join(missing)}; {held}", HINT)
     for name, files in found.items():
         if len(files) > 1:
             why = f"{len(files)} files in it are of {name}: {listed([file.relative_to(path) for file in files])}"
-            raise BadOption("--weights", printable(path), why, "keep one of them there, or give the file itself")
+            raise BadValue("weights", path, why, "keep one of them there, or give the file itself")
     return {name: files[0] for name, files in found.items()}
 
 

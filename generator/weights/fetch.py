@@ -111,7 +111,7 @@ def download(url: str, partial: Path) -> str | None:
         raise FetchFailed(url, str(error) or type(error).__name__, AGAIN) from error
 
 
-OFFLINE = "fetch it where there is a network, and give the file with --weights"
+OFFLINE = "download it on a machine with network access, and give the file with `weights`"
 AGAIN = "the same command goes on where it stopped"
 
 

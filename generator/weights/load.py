@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from generator.errors import BadOption, WeightsUnusable, printable, quoted
+from generator.errors import BadValue, WeightsUnusable, quoted
 from generator.networks import NETWORKS
 from generator.types import Weights
 from generator.weights import containers, naming
@@ -31,11 +31,11 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
     """The network in evaluation mode with the file's parameters, where they come from, and how it takes images.
 
     Raises:
-        BadOption: the network is not one of the table's.
+        BadValue: the network is not one of the table's.
         WeightsUnusable: the file is not one of weights, or not of this network's.
     """
     if network.definition.own_weights:
-        raise BadOption("--weights", printable(path), f"{network.name} is a network of your own, and loads its own")
+        raise BadValue("weights", path, f"{network.name} is a network of your own and loads its own weights")
     data = containers.content(path)
     container, tensors = containers.parse(path, data)
     source = naming.recognise(tensors, container, network)
@@ -46,7 +46,7 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
         others = (other for other in NETWORKS if other != network)
         fits = next((other for other in others if not misfit(other, source, tensors)), None)
         if fits:
-            raise WeightsUnusable(path, f"it fits {fits.name}, not {network.name}", f"--models {fits.name} takes it")
+            raise WeightsUnusable(path, f"it fits {fits.name}, not {network.name}", f"`models={fits.name}` accepts it")
         raise WeightsUnusable(path, why)
     why = unusable_values(tensors, {key: source.rename(key, network) for key in tensors})
     if why:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,9 +73,9 @@ def remote(publisher: str, network: Network) -> Remote:
     """A publisher's file of a network.
 
     Raises:
-        BadOption: it publishes none.
+        BadValue: it publishes none.
     """
     found = PUBLISHERS[publisher](network)
     if found is None:
-        raise BadOption("--weights", publisher, f"{publisher} has no {network.name}", "paddleclas has all ten")
+        raise BadValue("weights", publisher, f"{publisher} has no {network.name}", "paddleclas has all ten")
     return found

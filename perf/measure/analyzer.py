@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.errors import AnalyzerFailed, BadOption, ServerUnreachable, TritongenError, quoted
+from generator.errors import AnalyzerFailed, BadValue, ServerUnreachable, TritongenError, quoted
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.system.processes import Child, run
 from perf.measure.analyzer_csv import parse
@@ -63,15 +63,15 @@ def find(program: Path | None) -> tuple[Path, str]:
 
     Raises:
         AnalyzerFailed: it is not there, or does not start.
-        BadOption: the one given is none.
+        BadValue: the one given is none.
     """
     path = program or PERF_ANALYZER
     if not path.is_file():
         if program:
-            raise BadOption("--perf-analyzer", program, "there is no such file", ITSELF)
+            raise BadValue("program", program, "there is no such file", ITSELF)
         raise AnalyzerFailed("tritonclient installed none", "pip install 'tritonclient[grpc]==2.51.0'")
     if not os.access(path, os.X_OK):
-        raise BadOption("--perf-analyzer", path, "it is no program", ITSELF)
+        raise BadValue("program", path, "not a program", ITSELF)
     try:
         said = run([str(path), "--version"], env=runtime().env, timeout_s=30)
     except OSError as error:
@@ -81,7 +81,7 @@ def find(program: Path | None) -> tuple[Path, str]:
         first = quoted(lines[0]) if lines else "nothing"
         why = f"{path} --version ended with {said.status} and said {first}"
         if program:
-            raise BadOption("--perf-analyzer", path, why, ITSELF)
+            raise BadValue("program", path, why, ITSELF)
         raise AnalyzerFailed(why)
     return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.config import targets
-from generator.errors import BadOption, UnknownName, WrongDevice
+from generator.errors import BadValue, UnknownName, WrongDevice
 from generator.server import probe
 from generator.server.gpus import gpu_names, gpus
 from perf.runs.types import Device
@@ -41,7 +41,7 @@ def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
 
     Raises:
         UnknownName: no such device or precision.
-        BadOption: FP16 on the CPU, which runs the graph's own FP32 only.
+        BadValue: FP16 on the CPU, which runs the graph's own FP32 only.
     """
     target = targets.find(device)
     wanted = tuple(dict.fromkeys(name.lower() for name in asked))
@@ -50,7 +50,7 @@ def precisions_of(device: str, asked: Sequence[str]) -> tuple[Precision, ...]:
             raise UnknownName("precision", name, ("fp16", "fp32"))
     if device == CPU:
         if "fp16" in wanted:
-            raise BadOption("--precision", "fp16", "the CPU serves FP32 only", "leave --precision out with --gpu cpu")
+            raise BadValue("precision", "fp16", "the CPU serves FP32 only", "leave `precision` out with `gpus=cpu`")
         return ("fp32",)
     if "all" in wanted:
         return ("fp16", "fp32")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 from perf.measure.inputs import input_feeds
 from perf.runs.types import Bare
 
@@ -86,10 +86,10 @@ def model_file(repository: Path, model: ServedModel) -> Path:
 
 
 def check(repository: Path, model: ServedModel) -> None:
-    """Raise BadOption where a model cannot be run beside the server."""
+    """Raise BadValue where a model cannot be run beside the server."""
     if model.device != "cpu":
-        why = "it runs ONNX Runtime on this machine's CPU, and the server is on a GPU"
-        raise BadOption("--baseline", f"with {model.name}", why, "leave it out, or measure --gpu cpu")
+        why = f"it runs ONNX Runtime on this machine's CPU, and {model.name} is served on a GPU"
+        raise BadValue("baseline", "true", why, "leave it out, or measure with `gpus=cpu`")
     path = model_file(repository, model)
     if not path.is_file():
-        raise BadOption("--baseline", f"with {model.name}", f"there is no {path}", "--repository names the models")
+        raise BadValue("baseline", "true", f"{model.name} has no file {path}", "`repository` names the models")

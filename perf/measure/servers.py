@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import networks
-from generator.errors import BadOption, ServerUnreachable, TritongenError, UnknownName
+from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
 from generator.repository.source import of_folder
 from generator.server import engine_choice, log, probe
 from generator.server.attach import running_server
@@ -150,7 +150,7 @@ def attach(request: Request, variant: Variant, url: str) -> Serving | None:
             hint = f"start it with --model-config-name={request.device}-{variant.precision}"
         else:
             why = f"{wrong.name} for batches of {variant.static_batch} alone, which the published profile measures"
-            hint = "without --url perf starts servers of such models itself; --profile production measures yours"
+            hint = "without `url`, perf starts servers of such models itself; `profile=production` measures yours"
         raise TritongenError(f"the server at {url} does not serve {why}", hint)
     logger.info("attached to the Triton at %s", url)
     return Serving(
@@ -275,7 +275,7 @@ def http_of(request: Request, url: str) -> str:
     host, _, port = url.rpartition(":")
     http_url = request.http_url or f"{host}:{int(port) - 1}"
     if not probe.http_answers(http_url):
-        raise ServerUnreachable(http_url, "nothing there answers Triton's HTTP", "--http-url names its HTTP address")
+        raise ServerUnreachable(http_url, "nothing there answers Triton's HTTP", "`http_url` names its HTTP address")
     return http_url
 
 
@@ -286,9 +286,9 @@ def metrics_of(url: str) -> str:
 
 
 def check_batches(request: Request, largest: dict[str, int]) -> None:
-    """Raise BadOption where a batch size was asked for that a model does not take."""
+    """Raise BadValue where a batch size was asked for that a model does not take."""
     for name, most in largest.items():
         for size in request.batch_sizes if request.exact else ():
             if size > most:
                 hint = f"`tritongen build --max-batch-size {size}` builds one that takes it"
-                raise BadOption("--batch-sizes", size, f"{name} takes batches of 1 to {most}", hint)
+                raise BadValue("batch_sizes", size, f"{name} takes batches of 1 to {most}", hint)

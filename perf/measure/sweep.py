@@ -74,7 +74,7 @@ def sweep(
                 one_server(request, variant, analyzer, root, sitting, on_point)
     except KeyboardInterrupt:
         if sitting.path is not None:
-            logger.info("what was measured is kept in %s: --resume goes on", sitting.path)
+            logger.info("what was measured is kept in %s; the run can be resumed", sitting.path)
         raise
     assert sitting.path is not None  # noqa: S101 (there is one variant at least)
     with store.writing(sitting.path) as writer:
@@ -124,7 +124,7 @@ def check_same_device(run: Run, served: Serving) -> None:
     if served.device.label != run.device.label:
         raise TritongenError(
             f"run {run.id} was begun on {run.device.label}, and this server runs on {served.device.label}",
-            "without --resume a new run is begun",
+            "without `resume` a new run is begun",
         )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Config = Mapping[str, Any]
 
-NO_KIND = "leave kind and gpus out: the GPU is taken where there is one; --gpu judges for a GPU server"
+NO_KIND = "leave kind and gpus out: a GPU is used if the server has one; `gpu` checks for a GPU server"
 KINDS = ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL")
 # --min-supported-compute-capability where it is not given, of 24.10 and before.
 MINIMUM_COMPUTE_CAPABILITY = "6.000000"

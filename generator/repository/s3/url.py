@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from generator.errors import BadOption
+from generator.errors import BadValue
 
 SCHEME = "s3://"
 # Of a server that is not AWS's, as Triton has it: core, src/filesystem/implementations/s3.h.
@@ -49,40 +49,40 @@ class S3Url:
         return S3Url(self.bucket, self.prefix.rpartition("/")[0], self.endpoint)
 
 
-def parse(text: str, option: str) -> S3Url:
+def parse(text: str, parameter: str) -> S3Url:
     """The URL in a text that begins with s3://.
 
     Raises:
-        BadOption: it names no place that a repository can be at; `option` is where it was given.
+        BadValue: it names no place that a repository can be at; `parameter` is where it was given.
     """
     rest, endpoint = text.removeprefix(SCHEME), None
     if "://" in rest:
         matched = ENDPOINT.fullmatch(rest)
         if matched is None:
-            raise BadOption(option, text, "it names no server", HINT)
+            raise BadValue(parameter, text, "names no server", HINT)
         rest, endpoint = matched["rest"], matched["endpoint"]
     bucket, *parts = rest.rstrip("/").split("/")
     if not BUCKET.fullmatch(bucket):
-        raise BadOption(option, text, f"{bucket!r} is no bucket's name", HINT)
+        raise BadValue(parameter, text, f"{bucket!r} is not a valid bucket name", HINT)
     if any(part in ("", ".", "..") or not part.isprintable() for part in parts):
-        raise BadOption(option, text, "a part of its path is empty, or cannot be a folder's name", HINT)
+        raise BadValue(parameter, text, "a part of its path is empty or not a valid folder name", HINT)
     return S3Url(bucket, "/".join(parts), endpoint)
 
 
-def location(place: str | Path | S3Url, option: str) -> Path | S3Url:
+def location(place: str | Path | S3Url, parameter: str) -> Path | S3Url:
     """A folder, or a place in S3, by what is written.
 
     Raises:
-        BadOption: it is empty, or looks like a URL and is no such place.
+        BadValue: it is empty, or looks like a URL and is no such place.
     """
     if isinstance(place, S3Url):
         return place
     if place == "":  # which pathlib takes for the current folder
-        raise BadOption(option, place, "it is empty", "name a folder, or a place in S3")
+        raise BadValue(parameter, place, "empty", "name a folder, or s3://BUCKET/PREFIX")
     if isinstance(place, str) and place.startswith(SCHEME):
-        return parse(place, option)
+        return parse(place, parameter)
     if "://" in str(place) or str(place).lower().startswith("s3:"):  # as well what pathlib makes of s3://
-        raise BadOption(option, place, "it is neither a folder nor a place in S3", HINT)
+        raise BadValue(parameter, place, "neither a folder nor a place in S3", HINT)
     return Path(place)
 
 
@@ -94,7 +94,7 @@ def for_triton(url: S3Url, endpoint: str) -> str:
         endpoint: what a client of this environment asks.
 
     Raises:
-        BadOption: Triton would take the URL for another.
+        BadValue: Triton would take the URL for another.
     """
     asked = urlsplit(endpoint)
     host = asked.hostname or ""
@@ -103,7 +103,7 @@ def for_triton(url: S3Url, endpoint: str) -> str:
     port = asked.port or PORTS.get(asked.scheme, 0)
     told = str(S3Url(url.bucket, url.prefix, f"{asked.scheme}://{host}:{port}"))
     if asked.path.strip("/") or not ENDPOINT.fullmatch(told.removeprefix(SCHEME)):
-        raise BadOption("the endpoint", endpoint, "Triton takes http://HOST:PORT or https://HOST:PORT alone")
+        raise BadValue("endpoint", endpoint, "Triton accepts only http://HOST:PORT or https://HOST:PORT")
     if not TRITON_PATH.fullmatch(url.path):
-        raise BadOption("the path", url.path, f"beside {endpoint} Triton takes letters, digits, '.', '-', '_' and '/'")
+        raise BadValue("prefix", url.path, f"at {endpoint} Triton accepts only letters, digits, '.', '-', '_' and '/'")
     return told

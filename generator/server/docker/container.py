@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from generator.config import targets
-from generator.errors import BadOption
+from generator.errors import BadValue
 from generator.server.ports import LOOPBACK, Ports, on_address
 from generator.server.served_configs import RESPONSE_CACHE_FLAG
 from generator.system.templates import render
@@ -102,7 +102,9 @@ def docker_options(
         UsageError: an unknown target, or an image or a device that cannot run this precision on it.
     """
     if device is not None and not re.fullmatch(DEVICE, device):
-        raise BadOption("--device", device, "it is not one GPU", "an index such as 0, or a UUID of `nvidia-smi -L`")
+        raise BadValue(
+            "device", device, "does not name one GPU", "give an index, such as 0, or a UUID of `nvidia-smi -L`"
+        )
     device = device or "0"
     on_address(Ports(), address)
     if gpu is None:

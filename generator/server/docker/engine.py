@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from generator.config import targets
-from generator.errors import BadOption, EngineMissing, RepositoryNotFound, TritongenError
+from generator.errors import BadValue, EngineMissing, RepositoryNotFound, TritongenError
 from generator.repository.s3.url import SCHEME
 from generator.repository.source import opened
 from generator.server.docker import engine_cache
@@ -55,7 +55,7 @@ def serve(
 
     Raises:
         EngineMissing: no Docker engine answers.
-        BadOption: no model has the variant of this GPU and precision.
+        BadValue: no model has the variant of this GPU and precision.
         OutputFailed: the folder for engines cannot be made.
         RepositoryNotFound, PortInUse, ServerFailed: as for the embedded engine.
     """
@@ -86,7 +86,7 @@ def planned(
         TritongenError: as `serve` does, but for the Docker engine and the ports.
     """
     source.check()
-    check_variant(source, options.variant, "--gpu")
+    check_variant(source, options.variant, "gpu")
     if source.remote:
         check_reachable(source)
     else:
@@ -111,7 +111,7 @@ def notes(
     if cache:
         yield f"{engine_cache.expectation(cache, missing)} ({cache})"
     elif options.gpu:
-        yield "config.pbtxt keeps TensorRT engines in the container: every start builds them. --gpu keeps them"
+        yield "config.pbtxt keeps TensorRT engines in the container: every start builds them. `gpu` keeps them"
 
 
 @contextmanager
@@ -132,16 +132,16 @@ def check_no_container(name: str) -> None:
 
 
 def check_gpu(options: DockerOptions) -> None:
-    """Raise BadOption where this machine's GPU is another than the target; where none is named, Docker will say."""
+    """Raise BadValue where this machine's GPU is another than the target; where none is named, Docker will say."""
     names = gpu_names()
     if not names or not options.gpu or options.device.startswith("MIG"):
         return
     name = gpu_name(options.device)
     if name is None:
-        raise BadOption("--device", options.device, f"this machine has no such GPU: {', '.join(names)}")
+        raise BadValue("device", options.device, f"this machine has no such GPU: {', '.join(names)}")
     if options.target and options.target != targets.of_gpu(name):
-        hint = "--print and --compose write for another machine; without --gpu the one that is here is taken"
-        raise BadOption("--gpu", options.target.name, f"GPU {options.device} of this machine is {name}", hint)
+        hint = "leave `gpu` out; for another machine, print the command or write a compose file"
+        raise BadValue("gpu", options.target.name, f"GPU {options.device} of this machine is {name}", hint)
 
 
 def check_mountable(of: Container) -> None:
@@ -149,17 +149,18 @@ def check_mountable(of: Container) -> None:
     for mount in of.mounts:
         if ":" in mount.source:
             raise TritongenError(
-                f"docker cannot mount {mount.source}: it has a colon", "move it; --compose writes such a path too"
+                f"docker cannot mount {mount.source}: it has a colon",
+                "move it, or write a compose file",
             )
 
 
 def check_reachable(source: Source) -> None:
-    """Raise BadOption where the repository is in an S3 on this host's loopback: a container has its own."""
+    """Raise BadValue where the repository is in an S3 on this host's loopback: a container has its own."""
     host = urlsplit(source.address.removeprefix(SCHEME)).hostname
     if host == "localhost" or (host or "").startswith("127."):
         why = f"{host} is another host inside the container"
         hint = "have the S3 server listen on an address of this host, and name that"
-        raise BadOption("repository", source.named, why, hint)
+        raise BadValue("repository", source.named, why, hint)
 
 
 def check_readable(repository: Path) -> None:
@@ -194,5 +195,5 @@ def check_engine() -> None:
         raise EngineMissing(
             "docker",
             "no Docker engine answers",
-            "--print shows the line for a machine that has one; --engine embedded needs no Docker",
+            "use the embedded engine, or print the command and run it where there is Docker",
         )

@@ -50,7 +50,7 @@ def serve(
     ports = ports or Ports()
     with opened(repository) as source:
         source.check()
-        check_variant(source, model_config_name, "--model-config-name")
+        check_variant(source, model_config_name, "model_config_name")
         check_free(ports)
         parts = runtime()
         line = command(parts, source, ports, models=models, model_config_name=model_config_name)
