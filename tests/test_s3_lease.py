@@ -43,7 +43,7 @@ def test_the_second_is_told(s3, bucket):
         assert there(s3)
         with pytest.raises(TritongenError, match=f"^another build writes to {s3.url()}$") as caught, leased(bucket):
             pass
-        left = re.fullmatch(r"wait for its end; if it was killed, its lock is void (\d+) s from now", caught.value.hint)
+        left = re.fullmatch(r"wait for its end; if it was killed, its lock expires in (\d+) s", caught.value.hint)
         assert 50 < int(left[1]) <= 60
     assert not there(s3)
     with leased(bucket):

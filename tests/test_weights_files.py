@@ -25,7 +25,7 @@ from weights_samples import (
 from generator.errors import BadValue
 from generator.networks import NETWORKS, select
 from generator.networks.architectures import DPNShape
-from generator.system.torch_threads import torch_threads
+from generator.system.native import torch_threads
 from generator.types import Preprocessing
 from generator.weights import containers
 from generator.weights.discover import find

@@ -11,7 +11,7 @@ from generator.builder.staleness import defined, with_texts
 from generator.graph.write import pieces
 from generator.repository import folder, layout
 from generator.system.files import digests
-from generator.system.malloc import return_memory
+from generator.system.native import return_memory
 from generator.verify.compare import verify
 
 if TYPE_CHECKING:

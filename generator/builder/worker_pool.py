@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from generator.errors import TritongenError, WorkerDied
-from generator.system.malloc import reuse_memory
+from generator.system.native import reuse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

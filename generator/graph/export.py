@@ -15,7 +15,7 @@ import torch
 from generator.errors import ExportFailed, first_line
 from generator.graph.datatypes import zeros
 from generator.graph.types import Exported
-from generator.system.native_output import silent
+from generator.system.native import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from generator.errors import ExportFailed, first_line
 from generator.graph.detach_weights import weightless
 from generator.graph.rewrites import rewrite
 from generator.graph.types import REWRITES, Exported, Simplified
-from generator.system.native_output import silent
+from generator.system.native import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

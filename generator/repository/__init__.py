@@ -1,1 +1,1 @@
-"""A model repository, in a folder or in S3."""
+"""Read and write model repositories, in folders and in S3."""

@@ -1,4 +1,4 @@
-"""Where a build writes to: a folder on a disk, or S3."""
+"""The repository that a build writes to, in a folder or in S3."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from generator.errors import OutputFailed
 from generator.repository import folder, model_files
-from generator.repository.ownership import is_ours, not_ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,74 +20,74 @@ if TYPE_CHECKING:
 
 
 class Destination(Protocol):
-    """A repository as `build` sees it."""
+    """A repository that a build writes to."""
 
     def staging(self) -> AbstractContextManager[Path]:
-        """A folder for models on their way, for one build at a time; gone when the context ends.
+        """Lock the repository and make a temporary folder for models that are not published yet.
 
         Raises:
-            TritongenError: another build writes to the repository, or it cannot be written.
+            TritongenError: another build writes to the repository, or the repository cannot be written.
         """
 
     def check(self) -> None:
-        """Raise TritongenError where it can be seen without writing that no repository can be."""
+        """Raise TritongenError if no repository can be at this place; nothing is written."""
 
     def published(self, name: str) -> Published:
-        """The model of that name as it is now."""
+        """Return the published files of a model."""
 
     def check_replaceable(self, name: str) -> None:
-        """Raise TritongenError where somebody else's model has that name."""
+        """Raise TritongenError if a model of this name exists and tritongen did not make it."""
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
-        """Put a staged model in the place of the one that is there, of which some files are kept.
+        """Replace a model by the staged one and the files of the published one that are kept.
 
         Raises:
-            TritongenError: it cannot be written.
+            TritongenError: the model cannot be written.
         """
 
     def location(self, name: str) -> Path | S3Url:
-        """Where the model is."""
+        """Return the place of a model."""
 
 
 @dataclass(frozen=True)
 class RepositoryFolder:
-    """A repository on a disk: a model is replaced in one step. `root` is absolute."""
+    """A repository on a disk; `root` is absolute."""
 
     root: Path
 
     def staging(self) -> AbstractContextManager[Path]:
-        """As `Destination` has it."""
+        """Lock the repository and make a folder beside it."""
         return folder.staging(self.root)
 
     def check(self) -> None:
-        """As `Destination` has it."""
+        """Raise OutputFailed if the path is a file."""
         if self.root.exists() and not self.root.is_dir():
             raise OutputFailed(self.root, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
     def published(self, name: str) -> Published:
-        """As `Destination` has it."""
+        """Return the published files of a model."""
         return model_files.ModelFolder(self.root / name)
 
     def check_replaceable(self, name: str) -> None:
-        """As `Destination` has it."""
+        """Raise TritongenError if a model of this name exists and tritongen did not make it."""
         target = self.root / name
         with folder.reporting(target):
-            if target.exists() and not is_ours(model_files.ModelFolder(target)):
-                raise not_ours(target)
+            if target.exists() and not model_files.is_ours(model_files.ModelFolder(target)):
+                raise model_files.not_ours(target)
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
-        """As `Destination` has it."""
-        self.check_replaceable(staged.name)  # others write too
+        """Link the kept files into the staged model and move it into the repository."""
+        self.check_replaceable(staged.name)  # it may have been written since the check
         folder.link_files(self.root / staged.name, staged, kept)
         folder.publish(staged, self.root)
 
     def location(self, name: str) -> Path:
-        """As `Destination` has it."""
+        """Return the folder of a model."""
         return self.root / name
 
 
 def destination(output: Path | S3Url) -> Destination:
-    """The one that is named; the client of S3 is imported for S3 only."""
+    """Return the repository at a path or URL."""
     if isinstance(output, Path):
         return RepositoryFolder(output.resolve())
     from generator.repository.s3.destination import S3Destination

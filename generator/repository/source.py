@@ -1,4 +1,4 @@
-"""A repository that is to be served: where its configs can be read, and how Triton is told of it."""
+"""The repository that a server loads, in a folder or in S3."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from generator.repository.s3.url import S3Url, for_triton, location
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Where Triton copies models of S3 to while they are loaded: core, src/filesystem/implementations/s3.h.
+# The folder that Triton copies models from S3 to. Source: core, src/filesystem/implementations/s3.h.
 MOUNT_VARIABLE = "TRITON_AWS_MOUNT_DIRECTORY"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder to look into, and the words of --model-repository.
+    """A folder with the configs, and the value of Triton's --model-repository.
 
-    `named` is how the user calls it, `env` what a server on this machine needs to be told. In S3, `folder` has the
-    content of the configs alone.
+    `named` is the path or URL that the user gave, `env` the variables that a server on this machine needs. For a
+    repository in S3, the files of `folder` have the right sizes but only the configs have content.
     """
 
     folder: Path
@@ -34,16 +34,16 @@ class Source:
 
     @property
     def remote(self) -> bool:
-        """Whether Triton fetches it."""
+        """Return True if the repository is in S3."""
         return isinstance(self.named, S3Url)
 
     def check(self) -> None:
-        """Raise RepositoryNotFound unless it is a folder with a model in it."""
+        """Raise RepositoryNotFound unless the folder holds a model."""
         check_models(self.folder, self.named)
 
 
 def check_models(folder: Path, named: Path | S3Url) -> None:
-    """Raise RepositoryNotFound unless there is a model in the folder; `named` is how the user calls it."""
+    """Raise RepositoryNotFound, which names `named`, unless the folder holds a model."""
     if not folder.is_dir():
         raise RepositoryNotFound(named, "it is a file" if folder.exists() else "there is no such folder")
     if not any(entry.is_dir() for entry in folder.iterdir()):
@@ -53,16 +53,16 @@ def check_models(folder: Path, named: Path | S3Url) -> None:
 
 
 def of_folder(path: Path) -> Source:
-    """The source of a folder, there or not."""
+    """Return the source of a folder, which may not exist."""
     return Source(path, str(path.resolve()), path)
 
 
 @contextmanager
 def opened(repository: str | Path | S3Url | Source) -> Iterator[Source]:
-    """The source of a repository, for as long as it is served; a folder is taken as it is, there or not.
+    """Open a repository while it is served; a folder may not exist.
 
     Raises:
-        RepositoryNotFound, StorageFailed: nothing is there in S3, or it cannot be read.
+        RepositoryNotFound, StorageFailed: S3 holds nothing at this URL, or cannot be read.
     """
     named = repository if isinstance(repository, Source) else location(repository, "repository")
     match named:

@@ -1,1 +1,1 @@
-"""Processes, files, threads and memory of this machine."""
+"""Processes, files and native libraries of this machine."""

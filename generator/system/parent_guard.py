@@ -1,6 +1,6 @@
-"""Become another program that the kernel ends when the parent dies: `python -IS parent_guard.py PARENT PROGRAM ARGS…`.
+"""Execute a program that the kernel ends when the parent dies: `python -IS parent_guard.py PARENT PROGRAM ARGS…`.
 
-A program of its own rather than a function between fork and exec, which is unsafe in a parent with threads.
+A function between fork and exec would be unsafe in a parent with threads.
 """
 
 import ctypes
@@ -13,5 +13,5 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 if __name__ == "__main__":
     parent, program = int(sys.argv[1]), sys.argv[2]
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == parent:  # else it died before the kernel was asked
+    if os.getppid() == parent:  # otherwise the parent died before prctl
         os.execv(program, sys.argv[2:])  # noqa: S606

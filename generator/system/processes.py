@@ -25,7 +25,7 @@ GUARD = Path(__file__).with_name("parent_guard.py")
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended: its exit status and what it printed."""
+    """The exit status and output of a command."""
 
     status: int
     stdout: str
@@ -33,11 +33,11 @@ class Finished:
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Finished:
-    """Run a command to its end.
+    """Run a command and wait for its end.
 
     Raises:
-        FileNotFoundError: there is no such program.
-        subprocess.TimeoutExpired: it took longer than `timeout_s`; it was killed.
+        FileNotFoundError: the program does not exist.
+        subprocess.TimeoutExpired: the command took longer than `timeout_s` and was killed.
     """
     done = subprocess.run(
         guarded(command, env),
@@ -54,10 +54,9 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout
 
 
 class Child:
-    """A long-running process and all that it starts, in a process group of their own.
+    """A long-running process in a process group of its own.
 
-    Ctrl-C in the terminal reaches this program only, which then decides; if this program is killed, the kernel
-    ends the child.
+    Ctrl-C in the terminal does not reach the group. If this program is killed, the kernel ends the process.
     """
 
     def __init__(
@@ -74,36 +73,36 @@ class Child:
         logger.debug("process %d: %s", self._process.pid, shlex.join(command))
 
     def status(self) -> int | None:
-        """The exit status, or None while it runs."""
+        """Return the exit status, or None while the process runs."""
         return self._process.poll()
 
     def wait(self, timeout_s: float | None = None) -> int | None:
-        """Wait for its end; None if it still runs after `timeout_s`."""
+        """Wait for the end and return the exit status, or None after `timeout_s`."""
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
 
     def stop(self, grace_s: float = 30) -> None:
-        """Ask it to end, and end the whole group after `grace_s`."""
+        """Terminate the process, wait for at most `grace_s`, and kill the whole group."""
         try:
             if self.status() is None:
                 self._process.terminate()
                 self.wait(grace_s)
-        finally:  # a second Ctrl-C does not wait
-            with suppress(ProcessLookupError):  # nobody of the group is left
+        finally:  # also after a second Ctrl-C
+            with suppress(ProcessLookupError):  # the group has ended
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             logger.debug("process %d ended with status %d", self._process.pid, self._process.returncode)
 
 
 def environment(changes: Mapping[str, str] | None) -> dict[str, str] | None:
-    """This program's environment with some variables set."""
+    """Return the environment of this program with changes, or None without changes."""
     return None if changes is None else {**os.environ, **changes}
 
 
 def guarded(command: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
-    """The command, to be ended when this program dies."""
+    """Return the command that starts a program which the kernel ends when this program dies."""
     path = (env or os.environ).get("PATH")
     program = shutil.which(command[0], path=path)
     if program is None:

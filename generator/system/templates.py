@@ -1,4 +1,4 @@
-"""The templates of what is written, and the user's own in their place."""
+"""Render templates, of tritongen or of the user."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def render(name: str, template_dir: Path | None = None, **values: object) -> str:
-    """The text that a template gives.
+    """Render a template; a template of the user replaces the one of tritongen.
 
     Raises:
-        TemplateUnusable: it is no Jinja template, or uses a name that is not there.
+        TemplateUnusable: the template has a syntax error, cannot be read, or fails.
     """
     import jinja2
 
@@ -31,14 +31,14 @@ def render(name: str, template_dir: Path | None = None, **values: object) -> str
         raise TemplateUnusable(name, template_dir, f"line {error.lineno}: {error.message}") from error
     except (UnicodeDecodeError, OSError) as error:
         raise TemplateUnusable(name, template_dir, f"it cannot be read: {first_line(error)}") from error
-    except Exception as error:  # (whatever a user's expression raises)
+    except Exception as error:  # an expression can raise anything
         line = line_of(error, name)
         raise TemplateUnusable(name, template_dir, f"{line}{first_line(error)}") from error
 
 
-@lru_cache(maxsize=8)  # a template is compiled once; Jinja sees when its file is another
+@lru_cache(maxsize=8)  # each template is compiled once, and again if its file changes
 def environment(template_dir: Path | None) -> jinja2.Environment:
-    """Jinja that fails on an undefined name instead of writing nothing; a template cannot reach out of its values."""
+    """Make a sandboxed Jinja environment that fails on undefined names."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -46,7 +46,7 @@ def environment(template_dir: Path | None) -> jinja2.Environment:
     env = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
-        # HTML is escaped; in configs strings pass through the filters.
+        # HTML is escaped; configs use the filters.
         autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -57,29 +57,29 @@ def environment(template_dir: Path | None) -> jinja2.Environment:
 
 
 def quote(text: str) -> str:
-    """A protobuf text-format string literal."""
+    """Format a string literal of protobuf text format."""
     return f'"{CEscape(text, as_utf8=True)}"'
 
 
 def numbers(values: Iterable[int]) -> str:
-    """A protobuf text-format list."""
+    """Format a list of protobuf text format."""
     return f"[ {', '.join(map(str, values))} ]"
 
 
 def yaml_string(text: str) -> str:
-    """A YAML string in double quotes, whose escapes are JSON's; Compose takes `$$` for a dollar."""
+    """Format a YAML string for Compose, which reads `$$` as a dollar; YAML accepts the escapes of JSON."""
     return json.dumps(text).replace("$", "$$")
 
 
 def template_folder() -> Path:
-    """`templates/`: inside the package in a wheel, beside it in a checkout."""
+    """Return `templates/`, which is in the package in a wheel and beside it in a checkout."""
     package = Path(__file__).parents[1]
     packaged = package / "templates"
     return packaged if packaged.is_dir() else package.parent / "templates"
 
 
 def line_of(error: BaseException, name: str) -> str:
-    """`line 3: ` of the template, where the traceback passes through it."""
+    """Return `line 3: ` for the line of the template in the traceback, or an empty text."""
     lines = []
     trace = error.__traceback__
     while trace:

@@ -9,7 +9,7 @@ import onnx
 
 from generator.errors import VerificationFailed, first_line
 from generator.graph.fp16_cast import half
-from generator.system.malloc import return_memory
+from generator.system.native import return_memory
 from generator.verify import samples
 from generator.verify.certificate import BatchError, Certificate
 from generator.verify.references import cpu_session, first_rows, run_session

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from generator.system.torch_threads import torch_threads
+from generator.system.native import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

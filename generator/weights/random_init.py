@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from generator.networks import INPUT_DIMS
-from generator.system.torch_threads import torch_threads
+from generator.system.native import torch_threads
 from generator.types import Weights
 
 if TYPE_CHECKING:

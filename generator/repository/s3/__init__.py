@@ -1,1 +1,1 @@
-"""A model repository in S3: how it is named, read, written, locked, and looked into."""
+"""Read, write and lock model repositories in S3."""

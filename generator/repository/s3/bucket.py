@@ -1,4 +1,4 @@
-"""The objects of a repository in S3, through fsspec: listed, read, written, removed."""
+"""List, read, write and remove the objects of a repository in S3, with s3fs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from generator.repository.s3.url import S3Url
 
-DIGEST = "blake3"  # of an object that we wrote: x-amz-meta-blake3
-READ_WHOLE_BYTES = 1 << 20  # what is cheaper to read than to ask about
+DIGEST = "blake3"  # the metadata x-amz-meta-blake3 of an object that tritongen wrote
+READ_WHOLE_BYTES = 1 << 20  # a smaller object is read: this is cheaper than a request for its metadata
 PIECE_BYTES = 1 << 23
-# s3fs tries again what botocore has given up: three times two, each of 15 s at most, is what a dead network costs.
+# s3fs repeats what botocore gave up: a dead network costs 3 x 2 attempts of 15 s at most.
 TRIES, BOTOCORE_TRIES = 2, 3
 PARTS_AT_ONCE = 4  # of 50 MB each, in memory
-VERSION_MARK = "?versionId="  # s3fs takes it for its own in a name, and cuts it off
+VERSION_MARK = "?versionId="  # s3fs removes it from a name
 HINTS = {
     ProfileNotFound: "AWS_PROFILE names one of ~/.aws/config or ~/.aws/credentials",
     NoCredentialsError: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
@@ -47,19 +47,19 @@ HINTS = {
     InvalidRegionError: "AWS_DEFAULT_REGION is one such as us-east-1",
     ValueError: "AWS_ENDPOINT_URL is http://HOST:PORT or https://HOST",
 }
-# ValueError is botocore's word for a wrong endpoint.
+# botocore raises ValueError for a wrong endpoint.
 FAILURES = (OSError, BotoCoreError, ClientError, aiohttp.ClientError, ValueError)
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """What is at a URL; names are relative to it. Every method raises StorageFailed where S3 says no."""
+    """The objects below a URL, named relative to it. Every method raises StorageFailed if S3 refuses a request."""
 
     url: S3Url
 
     @cached_property
     def filesystem(self) -> Any:  # noqa: ANN401 (s3fs has no types)
-        """s3fs with the usual credentials; it remembers no listing, since others write too."""
+        """s3fs with the usual credentials; listings are not cached because other programs write too."""
         with self.reporting("reached"):
             made = fsspec.filesystem(
                 "s3",
@@ -73,17 +73,17 @@ class Bucket:
 
     @property
     def endpoint(self) -> str:
-        """Who is asked: scheme, host, and port where it is not the usual one."""
+        """The URL of the S3 server."""
         with self.reporting("reached"):
             return str(self.filesystem.s3.meta.endpoint_url)
 
     def sizes(self, folder: str = "") -> dict[str, int]:
-        """Each object, or each of a folder, with its bytes; a key that ends with a slash is a folder of some tool's."""
+        """Return the size of each object below the URL or a folder; a name that ends with a slash marks a folder."""
         root = f"{self.url.path}/"
         with self.reporting("listed", folder):
             found = self.filesystem.find(f"{root}{folder}/" if folder else root, detail=True)
         sizes = {name.removeprefix(root): entry["size"] for name, entry in found.items() if name.startswith(root)}
-        sizes.pop("", None)  # the folder that a console makes
+        sizes.pop("", None)  # a folder that was made in the console
         for name in sizes:
             if VERSION_MARK in name:
                 why = ValueError(f"{VERSION_MARK} stands in its name")
@@ -91,15 +91,16 @@ class Bucket:
         return sizes
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes of an object, or some of them."""
+        """Return an object, or a range of its bytes."""
         with self.reporting("read", name):
             content: bytes = self.filesystem.cat_file(self.path(name), start=start, end=end)
             return content
 
     def digest(self, name: str, size_bytes: int) -> str:
-        """The BLAKE3 of an object, in hex: of its bytes; of a large one that we wrote, as it was when we did.
+        """Return the BLAKE3 of an object in hex.
 
-        What a tool has put there since has no such mark, and is read.
+        A large object that tritongen wrote has its digest in its metadata. An object that was replaced since has none,
+        and is read.
         """
         if size_bytes > READ_WHOLE_BYTES and (mark := self.mark(name)):
             return mark
@@ -109,23 +110,23 @@ class Bucket:
         return hashed.hexdigest()
 
     def mark(self, name: str) -> str | None:
-        """The digest that an object was written with by us."""
+        """Return the digest in the metadata of an object that tritongen wrote."""
         found = self.call("head_object", name)["Metadata"].get(DIGEST)
         return None if found is None else str(found)
 
     def fetch(self, name: str, path: Path) -> None:
-        """An object into a file."""
+        """Copy an object into a file."""
         with self.reporting("read", name):
             self.filesystem.get_file(self.path(name), str(path))
 
     def put(self, path: Path, name: str, digest: str) -> None:
-        """A file as an object, in parts where it is large; it is there whole or as it was.
+        """Write a file as an object in one step, uploading a large file in parts.
 
-        What ends this call ends the upload: it does not go on beside a build that was interrupted, nor do parts stay.
+        An interrupt ends the upload and removes its parts.
         """
         with self.reporting("written", name):
             uploading = asyncio.run_coroutine_threadsafe(
-                self.filesystem._put_file(  # noqa: SLF001 (fsspec's asynchronous methods are called so)
+                self.filesystem._put_file(  # noqa: SLF001 (the name of fsspec's asynchronous method)
                     str(path), self.path(name), Metadata={DIGEST: digest}, max_concurrency=PARTS_AT_ONCE
                 ),
                 self.filesystem.loop,
@@ -138,15 +139,12 @@ class Bucket:
                 raise
 
     def remove(self, name: str) -> None:
-        """An object, which may be gone already."""
+        """Remove an object, which may not exist."""
         with self.reporting("removed", name):
             self.filesystem.rm_file(self.path(name))
 
     def end_uploads(self, start: str) -> None:
-        """Give back what parts of uploads take that never ended, of names that begin so; nothing else shows them.
-
-        The credentials may not allow it; nothing depends on it.
-        """
+        """Remove the parts of unfinished uploads of names with this prefix, if the credentials allow it."""
         below = {"Bucket": self.url.bucket, "Prefix": (self.url / start).prefix}
         with suppress(StorageFailed), self.reporting("cleared", start):
             for upload in self.filesystem.call_s3("list_multipart_uploads", **below).get("Uploads", ()):
@@ -154,7 +152,7 @@ class Bucket:
                 self.filesystem.call_s3("abort_multipart_upload", **ended)
 
     def call(self, method: str, name: str, **arguments: object) -> dict[str, Any]:
-        """What S3 answers to one of its own calls about an object."""
+        """Send a request about an object and return the answer of S3."""
         with self.reporting("asked about" if method.startswith("head") else "written", name):
             answer: dict[str, Any] = self.filesystem.call_s3(
                 method, Bucket=self.url.bucket, Key=(self.url / name).prefix, **arguments
@@ -162,12 +160,12 @@ class Bucket:
             return answer
 
     def path(self, name: str) -> str:
-        """An object as fsspec takes it."""
+        """Return the path of an object for fsspec."""
         return (self.url / name).path
 
     @contextmanager
     def reporting(self, what: str, name: str = "") -> Iterator[None]:
-        """Turn what S3 says into StorageFailed."""
+        """Raise StorageFailed for an error of S3."""
         try:
             yield
         except FAILURES as error:
@@ -176,7 +174,7 @@ class Bucket:
 
 
 def answered(failed: StorageFailed) -> str | None:
-    """S3's code for what went wrong, where it said one: s3fs hides it behind Python's errors."""
+    """Return the error code of S3, which s3fs hides behind Python's errors, or None."""
     error: BaseException | None = failed
     while error is not None and not isinstance(error, ClientError):
         error = error.__cause__

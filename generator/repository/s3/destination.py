@@ -1,8 +1,8 @@
-"""Publishing to S3, which has no way to replace several objects in one step: their order takes its place.
+"""Publish models to S3, which cannot replace several objects in one step.
 
-A model's graph goes up first and `config.pbtxt` last, so that a server which reads a config finds all that it names. A
-model of which an upload was cut short is told by its provenance, whose digests are not those of the objects, and is
-made again.
+The graph is uploaded first and `config.pbtxt` last, so that a server finds all files that a config names. After an
+interrupted upload the digests in the provenance differ from those of the objects, and the next build makes the model
+again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from generator.errors import TritongenError
 from generator.repository.folder import staging_below
 from generator.repository.layout import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION
-from generator.repository.ownership import is_ours, not_ours
+from generator.repository.model_files import is_ours, not_ours
 from generator.repository.s3.bucket import Bucket
 from generator.repository.s3.lease import leased
 from generator.repository.s3.url import for_triton
@@ -32,39 +32,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class S3Model:
-    """A model's objects with their bytes, as a listing had them, without the folders that tools draw."""
+    """The objects of a model, with their sizes from a listing."""
 
     bucket: Bucket
     name: str
     listed: Mapping[str, int]
 
     def names(self) -> list[str]:
-        """As `Published` has it."""
+        """Return the names of all objects."""
         return sorted(self.listed)
 
     def size_bytes(self, name: str) -> int:
-        """As `Published` has it."""
+        """Return the size of an object."""
         if name not in self.listed:
             raise FileNotFoundError(name)
         return self.listed[name]
 
     def read(self, name: str, limit: int) -> bytes:
-        """As `Published` has it."""
+        """Return at most `limit` bytes from the start of an object."""
         end = min(limit, self.size_bytes(name))
         return self.bucket.read(f"{self.name}/{name}", 0, end) if end else b""
 
     def digest(self, name: str) -> str:
-        """As `Published` has it."""
+        """Return the BLAKE3 of an object in hex."""
         return self.bucket.digest(f"{self.name}/{name}", self.size_bytes(name))
 
     def check_ours(self) -> None:
-        """Raise TritongenError unless tritongen wrote it; an upload may have ended before its provenance and config."""
+        """Raise TritongenError unless tritongen wrote the model; the provenance and config may not be uploaded yet."""
         if not is_ours(self) and not all(self.bucket.mark(f"{self.name}/{name}") for name in self.listed):
             raise not_ours(self.bucket.url / self.name)
 
 
 class S3Destination:
-    """A repository in S3; what is there is listed once, when it is first asked for."""
+    """A repository in S3; its objects are listed once per build."""
 
     def __init__(self, url: S3Url) -> None:
         self.url = url
@@ -73,26 +73,26 @@ class S3Destination:
 
     @cached_property
     def address(self) -> str:
-        """The URL with its endpoint, as Triton takes it."""
+        """The URL with its endpoint, for Triton."""
         return for_triton(self.url, self.bucket.endpoint)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """The objects as they were when the build began."""
+        """The sizes of all objects at the start of the build."""
         return self.bucket.sizes()
 
     @cached_property
     def models(self) -> dict[str, dict[str, int]]:
-        """Those of each model."""
+        """The sizes of the objects of each model."""
         return by_model(self.sizes)
 
     def check(self) -> None:
-        """As `Destination` has it: what no Triton could read is not built."""
+        """Raise TritongenError if Triton cannot read a repository at this URL."""
         _ = self.address
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
-        """As `Destination` has it; the folder is of this machine's cache."""
+        """Lock the repository and make a folder in the cache of this machine."""
         places = cache_home() / "staging"
         clear(places)
         root = places / digest_of(self.address.encode())[:16]
@@ -100,21 +100,21 @@ class S3Destination:
             yield folder
 
     def published(self, name: str) -> S3Model:
-        """As `Destination` has it."""
+        """Return the objects of a model."""
         return S3Model(self.bucket, name, self.models.get(name, {}))
 
     def check_replaceable(self, name: str) -> None:
-        """As `Destination` has it; an object of that very name would be in the way of a folder."""
+        """Raise TritongenError if an object has this name, or a model has it that tritongen did not make."""
         if name in self.sizes:
             raise not_ours(self.location(name))
         self.published(name).check_ours()
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
-        """As `Destination` has it: what changed goes up, and what is of the old model alone goes last."""
+        """Upload the files that changed, then remove the objects that the new model does not have."""
         self.check_held()
         self.bucket.end_uploads(f"{staged.name}/")
         model = S3Model(self.bucket, staged.name, by_model(self.bucket.sizes(staged.name)).get(staged.name, {}))
-        model.check_ours()  # others write too
+        model.check_ours()  # it may have been written since the check
         files = {path.relative_to(staged).as_posix(): path for path in staged.rglob("*") if path.is_file()}
         for name in sorted(files, key=lambda name: (upload_order(name), name)):
             digest = digest_of(files[name])
@@ -127,24 +127,24 @@ class S3Destination:
         shutil.rmtree(staged)
 
     def check_held(self) -> None:
-        """Raise StorageFailed where the repository may be another build's by now."""
-        assert self._lease is not None  # it is held while there is a staging folder  # noqa: S101
+        """Raise StorageFailed if another build may hold the lock."""
+        assert self._lease is not None  # staging() took it  # noqa: S101
         self._lease.check()
 
     def location(self, name: str) -> S3Url:
-        """As `Destination` has it."""
+        """Return the URL of a model."""
         return self.url / name
 
 
 def clear(places: Path) -> None:
-    """Remove the staging folders that killed builds have left, wherever those wrote to."""
+    """Remove the staging folders of killed builds; a running build holds the lock of its folder."""
     for root in places.glob("*"):
-        with suppress(TritongenError), staging_below(root, root, root):  # a build that lives has its lock
+        with suppress(TritongenError), staging_below(root, root, root):
             pass
 
 
 def by_model(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """The objects of each folder, by their names in it."""
+    """Group the sizes of objects by model, without marks of folders."""
     found: dict[str, dict[str, int]] = {}
     for key, size_bytes in sizes.items():
         model, _, name = key.partition("/")
@@ -154,7 +154,7 @@ def by_model(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
 
 
 def upload_order(name: str) -> int:
-    """The graph's data, the graph, what configs name, the configs of GPUs, provenance, `config.pbtxt`."""
+    """Order: external data, graph, files that configs name, configs of GPUs, provenance, `config.pbtxt`."""
     if name.startswith(f"{VERSION}/"):
         return 1 if name == MODEL_FILE else 0
     if name.startswith("configs/"):

@@ -1,7 +1,7 @@
-"""A repository in S3 as a folder of this machine, for as long as something looks into it.
+"""Copy a repository in S3 into a temporary folder.
 
-Every object is a file of the right length; of which of them the content is fetched depends on who looks. What is not
-fetched is a hole in the file, which takes no disk.
+Every object becomes a file of the right length. Content that is not needed is not fetched: it is a hole in the file,
+which takes no disk.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from generator.repository.s3.url import S3Url
 
-    # The configs; of a large file of a version an ONNX file's structure, and all others; everything.
+    # Content of configs only; of all files but the weights in large ONNX files; of all files.
     Wanted = Literal["configs", "headers", "everything"]
 
-BLOCK_BYTES = 1 << 17  # of 1534 MB in ten models, 219 are fetched then, in 1670 requests
+BLOCK_BYTES = 1 << 17  # of ten models with 1534 MB, 219 MB are fetched in 1670 requests
 AT_ONCE = 8
-LARGEST_TEXT_BYTES = 1 << 24  # outside of a version, where no rule reads more: a bucket may hold other things too
+LARGEST_TEXT_BYTES = 1 << 24  # of a file outside a version: no rule reads more
 LONGEST_NAME_BYTES = 255  # of a file on Linux
 
 
 @contextmanager
 def mirrored(url: S3Url, wanted: Wanted) -> Iterator[Path]:
-    """The folder, which is gone when the context ends.
+    """Make the folder and remove it at the end.
 
     Raises:
-        RepositoryNotFound: nothing is there.
-        StorageFailed: it cannot be read, or an object has a name that no file can have.
+        RepositoryNotFound: there is no object.
+        StorageFailed: S3 cannot be read, or the name of an object is not a valid path.
     """
     with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
         root = Path(folder) / "repository"
@@ -46,14 +46,14 @@ def mirrored(url: S3Url, wanted: Wanted) -> Iterator[Path]:
 
 
 def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
-    """Make the files and fetch what is wanted of them."""
+    """Make the files and fetch the content that is wanted."""
     sizes = bucket.sizes()
-    if not sizes:  # a folder that a console made is nothing either
+    if not sizes:
         raise RepositoryNotFound(bucket.url, "nothing is there")
     for name, size_bytes in sizes.items():
         check_name(bucket, name, sizes)
         try:
-            if name.endswith("/"):  # drawn by a tool
+            if name.endswith("/"):  # a mark of a folder
                 (root / name).mkdir(parents=True, exist_ok=True)
                 continue
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,11 +67,11 @@ def fill(bucket: Bucket, root: Path, wanted: Wanted) -> None:
         for _ in pool.map(lambda name: fetch(bucket, root / name, name, files[name], wanted), files):
             pass
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C only those that have begun are waited for
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for running requests only
 
 
 def check_name(bucket: Bucket, name: str, names: Container[str]) -> None:
-    """Raise StorageFailed where a key would lead out of the folder, cannot be a path, or goes on from another's."""
+    """Raise StorageFailed if a name is not a valid path inside the folder, or an object is below another object."""
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in parts):
         why = ValueError("its name is no path of files")
@@ -82,10 +82,10 @@ def check_name(bucket: Bucket, name: str, names: Container[str]) -> None:
 
 
 def fetch(bucket: Bucket, path: Path, name: str, size_bytes: int, wanted: Wanted) -> None:
-    """What is wanted of one object.
+    """Fetch the content of one object that is wanted.
 
     Raises:
-        OutputFailed: there is no room for it.
+        OutputFailed: the file cannot be written.
     """
     if wanted == "configs" and not name.endswith(".pbtxt"):
         return
@@ -101,13 +101,13 @@ def fetch(bucket: Bucket, path: Path, name: str, size_bytes: int, wanted: Wanted
 
 
 def in_version(name: str) -> bool:
-    """Whether it is in a model's version: `densenet121/1/model.onnx`."""
+    """Return True for a file of a version, such as `densenet121/1/model.onnx`."""
     parts = PurePosixPath(name).parts
     return len(parts) > len(("model", "version")) and parts[1].isdecimal()
 
 
 def fetch_header(bucket: Bucket, path: Path, name: str, size_bytes: int) -> None:
-    """What `read_header` reads of an ONNX file; of a file that is none, as far as it goes."""
+    """Fetch the blocks that `read_header` reads of an ONNX file; stop at the first error in another file."""
     from generator.graph.header import HeaderUnreadable, walked
 
     with path.open("r+b") as file, suppress(HeaderUnreadable):
@@ -115,7 +115,7 @@ def fetch_header(bucket: Bucket, path: Path, name: str, size_bytes: int) -> None
 
 
 class Blocks:
-    """An object that is fetched block by block, as it is read, into a file."""
+    """An object that is fetched into a file block by block, as it is read."""
 
     def __init__(self, bucket: Bucket, name: str, size_bytes: int, file: int) -> None:
         self._bucket = bucket
@@ -125,7 +125,7 @@ class Blocks:
         self._there: set[int] = set()
 
     def pread(self, length: int, at: int) -> bytes:
-        """The bytes from there on, as `os.pread` gives them."""
+        """Read like `os.pread`, and fetch the missing blocks first."""
         end = min(self._size_bytes, at + length)
         missing = [block for block in range(at // BLOCK_BYTES, -(-end // BLOCK_BYTES)) if block not in self._there]
         for block in missing:

@@ -1,4 +1,4 @@
-"""`s3://bucket/prefix`: where a repository in S3 is, read from what users write, and told to Triton."""
+"""URLs of repositories in S3: `s3://bucket/prefix`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from generator.errors import BadValue
 
 SCHEME = "s3://"
-# Of a server that is not AWS's, as Triton has it: core, src/filesystem/implementations/s3.h.
+# A server that is not of AWS, as Triton parses it. Source: core, src/filesystem/implementations/s3.h.
 ENDPOINT = re.compile(r"(?P<endpoint>https?://[0-9a-zA-Z.-]+:[0-9]{1,5})/(?P<rest>.*)", re.DOTALL)
 TRITON_PATH = re.compile(r"[0-9a-zA-Z._/-]*")
-# AWS, "General purpose buckets naming rules".
+# Source: AWS, "General purpose buckets naming rules".
 BUCKET = re.compile(r"[0-9a-z][0-9a-z.-]{1,61}[0-9a-z]")
-PRIVATE = ".vpce."  # an endpoint of AWS's in somebody's network, which Triton has to be told
+PRIVATE = ".vpce."  # an endpoint of AWS in a private network, which Triton does not find by itself
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 PORTS = {"http": 80, "https": 443}
 HINT = "s3://BUCKET/PREFIX, or s3://http://HOST:PORT/BUCKET/PREFIX for a server that is not AWS's"
@@ -23,37 +23,37 @@ HINT = "s3://BUCKET/PREFIX, or s3://http://HOST:PORT/BUCKET/PREFIX for a server 
 
 @dataclass(frozen=True)
 class S3Url:
-    """A bucket and what its keys begin with, without slashes at its ends; `endpoint` where the URL names one."""
+    """A bucket and a prefix of keys without outer slashes; `endpoint` is None unless the URL names a server."""
 
     bucket: str
     prefix: str = ""
     endpoint: str | None = None
 
     def __str__(self) -> str:
-        """As it is written; Triton takes the same."""
+        """Return the URL as users and Triton write it."""
         start = f"{self.endpoint}/" if self.endpoint else ""
         return f"{SCHEME}{start}{self.path}"
 
     def __truediv__(self, name: str) -> S3Url:
-        """What is below it."""
+        """Return the URL of a name below this one."""
         return S3Url(self.bucket, f"{self.prefix}/{name}" if self.prefix else name, self.endpoint)
 
     @property
     def path(self) -> str:
-        """`bucket/prefix`, as fsspec takes it."""
+        """The path `bucket/prefix` for fsspec."""
         return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
 
     @property
     def parent(self) -> S3Url:
-        """What it is in."""
+        """The URL one level above."""
         return S3Url(self.bucket, self.prefix.rpartition("/")[0], self.endpoint)
 
 
 def parse(text: str, parameter: str) -> S3Url:
-    """The URL in a text that begins with s3://.
+    """Parse a text that begins with s3://.
 
     Raises:
-        BadValue: it names no place that a repository can be at; `parameter` is where it was given.
+        BadValue: the URL names no place for a repository; the error names `parameter`.
     """
     rest, endpoint = text.removeprefix(SCHEME), None
     if "://" in rest:
@@ -70,31 +70,31 @@ def parse(text: str, parameter: str) -> S3Url:
 
 
 def location(place: str | Path | S3Url, parameter: str) -> Path | S3Url:
-    """A folder, or a place in S3, by what is written.
+    """Parse the place of a repository: a folder or a URL of S3.
 
     Raises:
-        BadValue: it is empty, or looks like a URL and is no such place.
+        BadValue: the place is empty, or a URL of another kind.
     """
     if isinstance(place, S3Url):
         return place
-    if place == "":  # which pathlib takes for the current folder
+    if place == "":  # pathlib would take it for the current folder
         raise BadValue(parameter, place, "empty", "name a folder, or s3://BUCKET/PREFIX")
     if isinstance(place, str) and place.startswith(SCHEME):
         return parse(place, parameter)
-    if "://" in str(place) or str(place).lower().startswith("s3:"):  # as well what pathlib makes of s3://
+    if "://" in str(place) or str(place).lower().startswith("s3:"):  # or s3:/, which pathlib makes of s3://
         raise BadValue(parameter, place, "neither a folder nor a place in S3", HINT)
     return Path(place)
 
 
 def for_triton(url: S3Url, endpoint: str) -> str:
-    """The URL as Triton takes it; it reads no setting of an endpoint, so that one has to be in the URL.
+    """Return the URL for Triton, with the endpoint in it: Triton reads no setting of an endpoint.
 
     Args:
-        url: where the repository is.
-        endpoint: what a client of this environment asks.
+        url: the repository.
+        endpoint: the server that a client in this environment uses.
 
     Raises:
-        BadValue: Triton would take the URL for another.
+        BadValue: Triton would parse the URL differently.
     """
     asked = urlsplit(endpoint)
     host = asked.hostname or ""
