@@ -1,9 +1,9 @@
 """Lock a repository in S3 for one build with an object that the build keeps renewing.
 
-S3 does not free the lock of a process that dies, so the lock is a lease: it expires unless it is renewed. A build takes
-it by a PUT that fails if the object exists. It renews the lock, or takes over an expired one, by a PUT that fails if the
-object has changed (Amazon S3 User Guide, "conditional writes"). The object is in the root of the repository: a build may
-write there, and Triton ignores it.
+S3 does not free the lock of a process that dies, so the lock is a lease: it expires unless it is renewed. A build
+takes it by a PUT that fails if the object exists. It renews the lock, or takes over an expired one, by a PUT that fails
+if the object has changed (Amazon S3 User Guide, "conditional writes"). The object is in the root of the repository: a
+build may write there, and Triton ignores it.
 """
 
 from __future__ import annotations
