@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from perf.measure.analyzer import Analyzer, find
-from perf.measure.sweep import sweep
+from perf.measure.sweep import Sweep
 from perf.runs import tables
 from perf.runs.types import Request
 from tritongen import build
@@ -27,7 +27,7 @@ def main() -> None:
         request = Request(
             "cpu", ("fp32",), batch_sizes=(1, 8), measurement="quick", repository=str(repository), baseline=True
         )
-        run = sweep(request, Analyzer(*find(None)), Path(folder) / "results", on_point=lambda _run, _point: None)
+        run = Sweep(request, Analyzer(*find(None)), Path(folder) / "results").run()
         shown = tables.beside_bare(run)
         print(f"{shown.markdown}\n\n{shown.under}")
 

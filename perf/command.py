@@ -54,6 +54,8 @@ def command(
     html: Path | None,
     program: Path | None,
     patience_s: float,
+    time_limit_s: float | None,
+    strict: bool,
     **measured: Any,  # noqa: ANN401 (click's values of MEASURED)
 ) -> int:
     """Measure served models with perf_analyzer and print the latency table.
@@ -61,9 +63,12 @@ def command(
     Every round of every point is kept in a run's file as it is measured. A figure is of the middle one of a point's
     three fastest rounds, which must agree within 5 %.
 
+    The exit status is 1 if a point failed; --strict makes it 1 too if a point's rounds do not agree.
+
     \b
     Example:
       tritongen perf --gpu cpu --models densenet121 --measurement quick
+      tritongen perf --gpu cpu --time-limit 2m
       tritongen perf --gpu t4 --profile published --compare published
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
@@ -93,7 +98,7 @@ def command(
             asked.check(request, others)
         # Without a word on what is measured, the newest run of any kind goes on.
         fields = set(MEASURED.values()) if any(name in MEASURED for name in given) else set()
-        runs = measure(wanted, results, program, patience_s, fields if resume else None)
+        runs = measure(wanted, results, program, patience_s, time_limit_s, fields if resume else None)
     compared = [output.compared(run, before, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
     if charts:
@@ -101,7 +106,8 @@ def command(
     if html:
         repository = measured["repository"] if "repository" in given else None
         artifacts.report(html, runs[0], compared[0], metric_names, results, repository)
-    return status(runs, compared, fail_above)
+    failed = slower(compared, fail_above)
+    return failed if show is not None else failed | marked(runs, strict=strict)
 
 
 def check_folder(repository: Path | S3Url) -> None:
@@ -118,7 +124,7 @@ def given_options(ctx: click.Context) -> dict[str, str]:
     return {
         param.name: param.opts[0]
         for param in ctx.command.params
-        if param.name in (*MEASURED, "resume", "program", "patience_s")
+        if param.name in (*MEASURED, "resume", "program", "patience_s", "time_limit_s", "strict")
         and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
     }
 
@@ -147,14 +153,19 @@ def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
 
 
 def measure(
-    wanted: list[Request], root: Path, program: Path | None, patience_s: float, given: set[str] | None
+    wanted: list[Request],
+    root: Path,
+    program: Path | None,
+    patience_s: float,
+    time_limit_s: float | None,
+    given: set[str] | None,
 ) -> list[Stored]:
-    """A run a request: a new one, or, where fields are `given`, the newest that has the same in them."""
+    """Measure a run per request: a new one or, if fields are `given`, the newest that has the same in them."""
     from perf import progress
     from perf import request as asked
     from perf.measure import servers
     from perf.measure.analyzer import Analyzer, find
-    from perf.measure.sweep import sweep
+    from perf.measure.sweep import Sweep
 
     path, version = find(program)
     before = [None if given is None else asked.newest_like(root, request, given) for request in wanted]
@@ -170,9 +181,9 @@ def measure(
             continue
         of = run.run.request if run else request
         analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
-        with progress.shown() as on_point:
+        with progress.shown() as on_step:
             resumed = run.path if run else None
-            runs.append(sweep(of, analyzer, root, resumed=resumed, on_point=on_point))
+            runs.append(Sweep(of, analyzer, root, resumed, time_limit_s, on_step).run())
     return runs
 
 
@@ -185,9 +196,18 @@ def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
             raise UsageError(f"--show measures nothing: {option} cannot go with it", "leave one of them out")
 
 
-def status(runs: list[Stored], compared: list[list[Comparison]], fail_above: float | None) -> int:
-    """1 where a point has no stable figure, or a comparison is above its limit."""
-    failed = any(found.status != "ok" for run in runs for found in run.results)
+def marked(runs: list[Stored], *, strict: bool) -> int:
+    """Return 1 if a point failed or, if `strict`, did not settle; say how many did not settle."""
+    results = [found for run in runs for found in run.results]
+    if unstable := sum(found.status == "unstable" for found in results):
+        more = ": --resume measures on" if any(run.due for run in runs) else ""
+        logger.warning("%d of %d points did not settle and are marked as unstable%s", unstable, len(results), more)
+    return int(any(found.status == "failed" or (strict and found.status == "unstable") for found in results))
+
+
+def slower(compared: list[list[Comparison]], fail_above: float | None) -> int:
+    """Return 1 if a comparison is above its limit."""
+    failed = False
     for comparison in (comparison for of_run in compared for comparison in of_run):
         if fail_above is None:
             continue

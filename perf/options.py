@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,20 @@ def choice(*names: str) -> click.Choice[str]:
     return click.Choice(names, case_sensitive=False)
 
 
+class Duration(click.ParamType[float]):
+    """A duration with its unit, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 (click's)
+        """Return the seconds of a text such as 90s, 2m or 1h."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip().lower())
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a duration, such as 90s, 2m or 1h", param, ctx)
+        return seconds
+
+
 class NamedPath(click.Path):
     """A path that is not empty: an empty one would be the working directory."""
 
@@ -67,6 +82,10 @@ HOW = (
                  "published tables were timed."),
     click.option("--measurement", type=choice(*MEASUREMENTS), default="standard", show_default=True,
                  help=f"Requests a round: {', '.join(map(counts, MEASUREMENTS))}."),
+    click.option("--time-limit", "time_limit_s", type=Duration(), metavar="DURATION",
+                 help="Measure every point once, then spend the rest of this time, such as 90s, 2m or 1h, on points "
+                 "that did not settle. It holds for each GPU and includes the server's start."),
+    click.option("--strict", is_flag=True, help="Exit 1 if a point did not settle."),
     click.option("--protocol", type=choice("grpc", "http"), default="grpc", show_default=True),
     click.option("--shared-memory", type=choice("none", "system", "cuda"), default="none", show_default=True,
                  help="How tensors reach a server on this host."),

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a bar with the time left on a terminal, a line per point elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, a line per round of a point elsewhere."""
 
 from __future__ import annotations
 
@@ -6,69 +6,44 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from perf.runs import points
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from perf.runs.store import Stored
-    from perf.runs.types import PerfPoint
+    from perf.measure.sweep import Step
 
 logger = logging.getLogger(__name__)
 
 
-def rounds_left(stored: Stored) -> tuple[int, int, float | None]:
-    """Rounds done, rounds that are sure to come, and about how many seconds those take, by what was measured so far.
-
-    A point that no round was measured of yet is taken for as long as the mean of the others.
-    """
-    plan = stored.run.plan
-    done, left, seconds, unknown = 0, 0, 0.0, 0
-    for found in stored.results:
-        done += len(found.repeats)
-        if points.finished(found, plan):
-            continue
-        more = max(1, plan.least_rounds - len(found.repeats))
-        left += more
-        if found.repeats:
-            seconds += more * found.repeats[-1].seconds
-        else:
-            unknown += more
-    if not done:
-        return done, left, None
-    mean = sum(repeat.seconds for repeat in stored.repeats) / done
-    return done, left, seconds + unknown * mean
-
-
-def time_left(seconds: float | None) -> str:
-    """`about 4 min left`."""
-    if seconds is None:
-        return ""
-    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"  # noqa: PLR2004
+def describe(step: Step) -> str:
+    """Return a step in words, such as `dpn92 fp32 batch 8, round 2, about 4 min left`."""
+    words = f"{step.point}, round {step.round}"
+    if step.seconds_left is None:
+        return words
+    seconds = step.seconds_left
+    left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"  # noqa: PLR2004
+    later = f" on this server, {step.later_servers} more to come" if step.later_servers else ""
+    return f"{words}, about {left} left{later}"
 
 
 @contextmanager
-def shown() -> Iterator[Callable[[Stored, PerfPoint], None]]:
-    """Something to tell of each point."""
+def shown() -> Iterator[Callable[[Step], None]]:
+    """Yield a function that shows each step."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from generator.commands import console
 
+    if not console.shows_progress():
+        yield lambda step: logger.info("[%d/%d] %s", step.place, step.points, describe(step))
+        return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=console.err(), transient=True) if console.shows_progress() else None
-    task = bar.add_task("", total=None) if bar else None
+    bar = Progress(*columns, console=console.err(), transient=True)
+    task = bar.add_task("")
 
-    def on_point(stored: Stored, point: PerfPoint) -> None:
-        done, left, seconds = rounds_left(stored)
-        told = ", ".join(filter(None, (str(point), time_left(seconds))))
-        if bar is None or task is None:
-            logger.info("[%d/%d] %s", done + 1, done + left, told)
-            return
+    def on_step(step: Step) -> None:
         bar.start()  # not before: messages about the server come first
-        bar.update(task, completed=done, total=done + left, description=told)
+        bar.update(task, completed=step.place, total=step.points, description=describe(step))
 
     try:
-        yield on_point
+        yield on_step
     finally:
-        if bar:
-            bar.stop()
+        bar.stop()

@@ -9,7 +9,6 @@ from perf_runs import repeat, report, run
 
 from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
 from perf.measure.plans import PLANS
-from perf.progress import rounds_left, time_left
 from perf.runs import points, store
 from perf.runs.metrics import COMPUTE, LATENCY, METRICS, PARTS
 from perf.runs.types import PerfPoint, Session
@@ -21,6 +20,12 @@ ONE, TWO = PerfPoint("one", "fp32", 1), PerfPoint("two", "fp32", 8)
 def rounds(point, *figures):
     """A round a figure."""
     return [repeat(point, number, figure) for number, figure in enumerate(figures, 1)]
+
+
+def due(wanted, repeats):
+    """The point that is measured next."""
+    found = points.next_due(points.results(wanted, repeats, PLAN), PLAN)
+    return found and found.point
 
 
 def test_metrics_are_labelled_and_apart():
@@ -54,26 +59,18 @@ def test_a_round_that_failed_marks_the_point():
     found = points.result(ONE, repeats, PLAN)
     assert (found.status, found.reason) == ("failed", "perf_analyzer ended with 99: no")
     assert (found.value_us(COMPUTE), found.range_us(COMPUTE), found.spread) == (None, None, None)
-    assert points.due([ONE], repeats, PLAN) == ()
+    assert due([ONE], repeats) is None
 
 
 def test_rounds_visit_every_point_before_the_next():
     """Those with the fewest rounds are due; a point is left when it settles, or has had its rounds."""
-    assert points.due([ONE, TWO], [], PLAN) == (ONE, TWO)
-    assert points.due([ONE, TWO], rounds(ONE, 30000), PLAN) == (TWO,)
+    assert due([ONE, TWO], []) == ONE
+    assert due([ONE, TWO], rounds(ONE, 30000)) == TWO
     settled = rounds(ONE, 30000, 30100, 30200)
     at_once = [dataclasses.replace(found, at="2026-11-24T10:00:00Z") for found in settled]
-    assert points.due([ONE], at_once, PLAN) == (ONE,)  # a slow spell would agree with itself
-    assert points.due([ONE, TWO], [*settled, *rounds(TWO, 30000, 40000, 50000)], PLAN) == (TWO,)
-    assert points.due([ONE, TWO], [*settled, *rounds(TWO, *range(30000, 70000, 5000))], PLAN) == ()
-
-
-def test_the_time_left():
-    """By what each point took; of those that were not measured yet by the mean."""
-    stored = run({("densenet121", "fp32", 1): [30000], ("mynet", "fp32", 1): []})
-    assert rounds_left(stored) == (1, 5, pytest.approx(2 * 1.5 + 3 * 1.5))
-    assert rounds_left(run({("mynet", "fp32", 1): []})) == (0, 3, None)
-    assert [time_left(seconds) for seconds in (None, 7.4, 300.0)] == ["", "about 7 s left", "about 5 min left"]
+    assert due([ONE], at_once) == ONE  # a slow spell would agree with itself
+    assert due([ONE, TWO], [*settled, *rounds(TWO, 30000, 40000, 50000)]) == TWO
+    assert due([ONE, TWO], [*settled, *rounds(TWO, *range(30000, 70000, 5000))]) is None
 
 
 FIGURES = {("densenet121", "fp32", 1): [30000, 30100, 30200], ("mynet", "fp32", 8): [50000]}

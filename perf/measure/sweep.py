@@ -1,4 +1,4 @@
-"""From what was asked to a stored run: on each server rounds over its points, one perf_analyzer process a point."""
+"""Measuring a run: on each server, rounds over its points, with one perf_analyzer process per point and round."""
 
 from __future__ import annotations
 
@@ -25,102 +25,197 @@ if TYPE_CHECKING:
     from perf.measure.analyzer import Analyzer
     from perf.measure.servers import Serving, Variant
     from perf.runs.store import Stored, Writer
-    from perf.runs.types import Bare, Request
-
-    # Told, before each point, of the run and of what comes next.
-    OnPoint = Callable[[Stored, PerfPoint], None]
+    from perf.runs.types import Bare, Plan, Request
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Step:
+    """The point that is measured next; `place` is its place among the `points` of its server in this round.
+
+    `seconds_left` is an estimate for this server, None while too little is known; so many `later_servers` follow.
+    """
+
+    point: PerfPoint
+    round: int
+    place: int
+    points: int
+    seconds_left: float | None
+    later_servers: int
+
+
 @dataclass
-class Sitting:
-    """The run that is measured, once it is begun, and where the time goes, in seconds."""
-
-    path: Path | None
-    begun: float = field(default_factory=time.monotonic)
-    servers_s: float = 0.0
-    analyzer_s: float = 0.0
-    bare_s: float = 0.0
-
-    def session(self) -> Session:
-        """As it is stored."""
-        wall_s = time.monotonic() - self.begun
-        times = (wall_s, self.servers_s, self.analyzer_s, self.bare_s)
-        return Session(utc(), *(round(seconds, 3) for seconds in times))
-
-
-def sweep(
-    request: Request, analyzer: Analyzer, root: Path, *, resumed: Path | None = None, on_point: OnPoint
-) -> Stored:
-    """Measure every point of a run that is due; one that fails is kept with its reason and the rest goes on.
+class Sweep:
+    """One call that measures a run: a new one, or the rest of the one at `path`.
 
     Args:
-        request: what is measured; of a resumed run, what it was.
+        request: what is measured; that of the run if there is one.
         analyzer: perf_analyzer.
         root: the folder of results.
-        resumed: the file of a run that did not come to its end.
-        on_point: told before each point.
-
-    Raises:
-        WrongDevice: the server runs on something else than asked.
-        TritongenError: there is no server to measure, or the run cannot be written.
+        path: the file of a run that is not complete; set when a new run begins.
+        time_limit_s: every point gets a round; then measuring ends after this time at the latest.
+        on_step: is told before each round of a point.
+        clock: the time in seconds.
     """
-    store.check_writable(root / request.device)
-    sitting = Sitting(resumed)
-    try:
-        for variant in variants(request):
-            while sitting.path is None or due(store.read(sitting.path), variant):
-                one_server(request, variant, analyzer, root, sitting, on_point)
-    except KeyboardInterrupt:
-        if sitting.path is not None:
-            logger.info("what was measured is kept in %s; the run can be resumed", sitting.path)
-        raise
-    assert sitting.path is not None  # noqa: S101 (there is one variant at least)
-    with store.writing(sitting.path) as writer:
-        writer.add(sitting.session())
-        return writer.stored
 
+    request: Request
+    analyzer: Analyzer
+    root: Path
+    path: Path | None = None
+    time_limit_s: float | None = None
+    on_step: Callable[[Step], None] = lambda _step: None
+    clock: Callable[[], float] = time.monotonic
+    # Set while measuring: the end of the current server's share of the time limit, and where the time went.
+    deadline: float | None = field(default=None, init=False)
+    analyzer_s: float = field(default=0.0, init=False)
+    bare_s: float = field(default=0.0, init=False)
+    rounds_s: float = field(default=0.0, init=False)
 
-def one_server(
-    request: Request, variant: Variant, analyzer: Analyzer, root: Path, sitting: Sitting, on_point: OnPoint
-) -> None:  # fmt: skip
-    """Measure on one server what it serves, until nothing is due or it dies; the first begins the run."""
-    begun = time.monotonic()
-    try:
-        with serving(request, variant) as served:
-            sitting.path = sitting.path or store.begin(root, new_run(request, analyzer, served)).path
-            check_same_device(store.read(sitting.path).run, served)
-            sitting.servers_s += time.monotonic() - begun
-            with store.writing(sitting.path) as writer:
-                rounds(writer, variant, served, analyzer, sitting, on_point)
-            begun = time.monotonic()
-        sitting.servers_s += time.monotonic() - begun
-    except TritongenError as error:
-        if sitting.path is None or not sitting.servers_s:
-            raise  # the first server: nothing was done
-        # The run has begun: what this server was to be asked is marked, and the next one is.
-        with store.writing(sitting.path) as writer:
-            give_up(writer, variant, str(error))
+    def run(self) -> Stored:
+        """Measure every point that is due. A point that fails is kept with its reason, and the rest goes on.
 
+        Raises:
+            WrongDevice: the server runs on another device than the one requested.
+            TritongenError: there is no server to measure, or the run cannot be written.
+        """
+        store.check_writable(self.root / self.request.device)
+        begun, servers = self.clock(), variants(self.request)
+        try:
+            for number, variant in enumerate(servers):
+                if self.time_limit_s is not None:  # the servers that are left share the time that is left
+                    left_s = begun + self.time_limit_s - self.clock()
+                    self.deadline = self.clock() + left_s / (len(servers) - number)
+                while not self.path or self.next_result(store.read(self.path), variant):
+                    if not self.one_server(variant, len(servers) - number - 1):
+                        break
+        except KeyboardInterrupt:
+            if self.path:
+                logger.info("what was measured is kept in %s; the run can be resumed", self.path)
+            raise
+        assert self.path  # noqa: S101 (there is at least one variant)
+        wall_s = self.clock() - begun
+        times = (wall_s, wall_s - self.rounds_s, self.analyzer_s, self.bare_s)
+        with store.writing(self.path) as writer:
+            writer.add(Session(utc(), *(round(seconds, 3) for seconds in times)))
+            return writer.stored
 
-def rounds(
-    writer: Writer, variant: Variant, served: Serving, analyzer: Analyzer, sitting: Sitting, on_point: OnPoint
-) -> None:
-    """Every round that is due on one server; returns early where a server of our own died."""
-    run = writer.stored.run
-    beside = onnxruntime_baseline.Baseline(Path(run.request.repository)) if run.request.baseline else None
-    while now := due(writer.stored, variant):
-        for point in now:
-            on_point(writer.stored, point)
-            repeat = one_round(point, writer.stored.next_round(point), run, served, analyzer, beside, sitting)
+    def one_server(self, variant: Variant, later_servers: int) -> bool:
+        """Measure on one server, and return true if it died; the first server begins the run."""
+        try:
+            with serving(self.request, variant) as served:
+                self.path = self.path or store.begin(self.root, self.new_run(served)).path
+                with store.writing(self.path) as writer:
+                    check_same_device(writer.stored.run, served)
+                    return self.rounds(writer, variant, served, later_servers)
+        except TritongenError as error:
+            if not self.path or not self.rounds_s:
+                raise
+            # The run goes on with the next server; what this one was to measure is marked.
+            with store.writing(self.path) as writer:
+                for found in results(writer.stored, variant):
+                    if not points.finished(found, writer.stored.run.plan):
+                        number = len(found.repeats) + 1
+                        writer.add(Repeat(found.point, number, "failed", utc(), 0.0, (), reason=str(error)))
+            return False
+
+    def rounds(self, writer: Writer, variant: Variant, served: Serving, later_servers: int = 0) -> bool:
+        """Measure what is due on a server, and return true if a server of our own died."""
+        request = self.request
+        baseline = onnxruntime_baseline.Baseline(Path(request.repository)) if request.baseline else None
+        while found := self.next_result(writer.stored, variant):
+            begun, number = self.clock(), len(found.repeats) + 1
+            self.on_step(self.step(writer.stored, variant, found.point, number, later_servers))
+            repeat = self.one_round(found.point, number, writer.stored.run.plan, served, baseline)
             writer.add(repeat)
+            self.rounds_s += self.clock() - begun
             if repeat.status != "ok" and served.own and served.death():
-                return
+                return True
+        return False
+
+    def next_result(self, stored: Stored, variant: Variant) -> points.Result | None:
+        """Return the point that a server measures next, with its rounds so far."""
+        left_s = None if self.deadline is None else self.deadline - self.clock()
+        return points.next_due(results(stored, variant), stored.run.plan, left_s)
+
+    def step(self, stored: Stored, variant: Variant, point: PerfPoint, number: int, later_servers: int) -> Step:
+        """Return what is shown before a round."""
+        mine, plan = results(stored, variant), stored.run.plan
+        past = sum(points.finished(found, plan) or len(found.repeats) >= number for found in mine)
+        left_s = points.seconds_due(mine, plan)
+        if left_s is not None:
+            if self.analyzer_s:  # the estimate is of perf_analyzer's time, and a round takes more
+                left_s *= self.rounds_s / self.analyzer_s
+            if self.deadline is not None:
+                left_s = min(left_s, max(0.0, self.deadline - self.clock()))
+        return Step(point, number, past + 1, len(mine), left_s, later_servers)
+
+    def one_round(
+        self, point: PerfPoint, number: int, plan: Plan, served: Serving, baseline: onnxruntime_baseline.Baseline | None
+    ) -> Repeat:
+        """Run perf_analyzer once, then the baseline, if there is one, on the same point."""
+        at, model = utc(), served.model(point.model)
+        bare: Bare | None = None
+        if model is None:
+            outcome = Outcome("failed", (), reason=f"{served.label} does not serve it")
+        elif (died := served.death()) is not None:
+            outcome = Outcome("failed", (), reason=died)
+        else:
+            url = served.analyzer_url
+            outcome = measure(self.analyzer, point, model, url, plan, lambda: served.answered(model.name))
+            self.analyzer_s += outcome.seconds
+            if baseline and outcome.status == "ok":
+                begun = self.clock()
+                bare = baseline.measure(point, model, plan)
+                self.bare_s += self.clock() - begun
+        reason = outcome.reason
+        if outcome.status != "ok" and (died := served.death()) and died not in reason:
+            reason = f"{died} ({reason})"
+        origin = served.origin(model, self.analyzer.version) if model else None
+        return Repeat(
+            point, number, outcome.status, at, round(outcome.seconds, 3), outcome.command, outcome.report, reason,
+            bare, origin,
+        )  # fmt: skip
+
+    def new_run(self, served: Serving) -> Run:
+        """Return the first line of a run.
+
+        Raises:
+            UsageError: a model does not take a batch size, or cannot be measured without the server.
+        """
+        request = self.request
+        check_batches(request, served.largest)
+        if request.baseline:
+            for model in served.models:
+                onnxruntime_baseline.check(Path(request.repository), model)
+        wanted = tuple(
+            PerfPoint(name, precision, size, concurrency)
+            for name in (model.name for model in served.models)
+            for precision in request.precisions
+            for size in request.batch_sizes
+            if size <= served.largest[name]
+            for concurrency in request.concurrencies
+        )
+        return Run(
+            id=store.new_id(),
+            began=utc(),
+            request=request,
+            plan=PLANS[request.profile, request.measurement],
+            points=wanted,
+            models=tuple(map(table_model, served.models)),
+            device=served.device,
+            server=served.label,
+            analyzer=self.analyzer.version,
+        )
+
+
+def results(stored: Stored, variant: Variant) -> list[points.Result]:
+    """Return the results of the points that a server measures."""
+    return [found for found in stored.results if variant.holds(found.point)]
 
 
 def check_same_device(run: Run, served: Serving) -> None:
-    """Raise TritongenError where a resumed run began on another device."""
+    """Raise TritongenError if a resumed run was begun on another device."""
     if served.device.label != run.device.label:
         raise TritongenError(
             f"run {run.id} was begun on {run.device.label}, and this server runs on {served.device.label}",
@@ -128,80 +223,8 @@ def check_same_device(run: Run, served: Serving) -> None:
         )
 
 
-def one_round(
-    point: PerfPoint, number: int, run: Run, served: Serving, analyzer: Analyzer,
-    beside: onnxruntime_baseline.Baseline | None, sitting: Sitting,
-) -> Repeat:  # fmt: skip
-    """One perf_analyzer process, and in turn with it the same in ONNX Runtime alone."""
-    at, model = utc(), served.model(point.model)
-    bare: Bare | None = None
-    if model is None:
-        outcome = Outcome("failed", (), reason=f"{served.label} does not serve it")
-    elif (died := served.death()) is not None:
-        outcome = Outcome("failed", (), reason=died)
-    else:
-        outcome = measure(analyzer, point, model, served.analyzer_url, run.plan, lambda: served.answered(model.name))
-        sitting.analyzer_s += outcome.seconds
-        if beside and outcome.status == "ok":
-            begun = time.monotonic()
-            bare = beside.measure(point, model, run.plan)
-            sitting.bare_s += time.monotonic() - begun
-    reason = outcome.reason
-    if outcome.status != "ok" and (died := served.death()) and died not in reason:
-        reason = f"{died} ({reason})"
-    return Repeat(
-        point, number, outcome.status, at, round(outcome.seconds, 3), outcome.command, outcome.report, reason, bare,
-        served.origin(model, analyzer.version) if model else None,
-    )  # fmt: skip
-
-
-def due(stored: Stored, variant: Variant) -> tuple[PerfPoint, ...]:
-    """The points of one variant that want one more round now."""
-    mine = [point for point in stored.run.points if variant.holds(point)]
-    repeats = [repeat for repeat in stored.repeats if variant.holds(repeat.point)]
-    return points.due(mine, repeats, stored.run.plan)
-
-
-def give_up(writer: Writer, variant: Variant, why: str) -> None:
-    """Mark what a server that did not start was to be asked."""
-    while now := due(writer.stored, variant):
-        for point in now:
-            writer.add(Repeat(point, writer.stored.next_round(point), "failed", utc(), 0.0, (), reason=why))
-
-
-def new_run(request: Request, analyzer: Analyzer, served: Serving) -> Run:
-    """The first line of a run.
-
-    Raises:
-        UsageError: a batch size that a model does not take; a baseline that cannot be.
-    """
-    check_batches(request, served.largest)
-    if request.baseline:
-        for model in served.models:
-            onnxruntime_baseline.check(Path(request.repository), model)
-    wanted = tuple(
-        PerfPoint(name, precision, size, concurrency)
-        for name in (model.name for model in served.models)
-        for precision in request.precisions
-        for size in request.batch_sizes
-        if size <= served.largest[name]
-        for concurrency in request.concurrencies
-    )
-    return Run(
-        id=store.new_id(),
-        began=utc(),
-        request=request,
-        plan=PLANS[request.profile, request.measurement],
-        points=wanted,
-        models=tuple(map(described, served.models)),
-        device=served.device,
-        server=served.label,
-        analyzer=analyzer.version,
-    )
-
-
-def described(model: ServedModel) -> Model:
-    """A model as tables show it."""
+def table_model(model: ServedModel) -> Model:
+    """Return a model as tables show it."""
     preprocessing = preprocessing_of(model)
     return Model(
         name=model.name,
@@ -212,5 +235,5 @@ def described(model: ServedModel) -> Model:
 
 
 def utc() -> str:
-    """Now, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -49,8 +49,8 @@ class Stored:
 
     @property
     def due(self) -> tuple[PerfPoint, ...]:
-        """The points that want one more round now; none when the run is complete."""
-        return points.due(self.run.points, self.repeats, self.run.plan)
+        """The points that need more rounds; none when the run is complete."""
+        return tuple(found.point for found in self.results if not points.finished(found, self.run.plan))
 
     def next_round(self, point: PerfPoint) -> int:
         """The number of the point's next."""
