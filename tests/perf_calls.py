@@ -1,10 +1,23 @@
-"""perf as a user calls it, and what it prints."""
+"""perf as a user calls it, with plans for tests, and what it prints."""
 
+import os
 import re
+import subprocess
+import sys
+
+from helpers import ROOT, Ran
 
 from perf.runs import store
 
+PERF = (sys.executable, str(ROOT / "tests" / "perf_program.py"), "perf")
 QUICK = ("--gpu", "cpu", "--measurement", "quick")
+
+
+def run_perf(*arguments, cwd, env=None):
+    """Call `tritongen perf` in a process of its own."""
+    done = subprocess.run([*PERF, *map(str, arguments)], cwd=cwd, env={**os.environ, **(env or {})},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def kept(cwd):

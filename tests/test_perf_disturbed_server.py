@@ -7,14 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from helpers import ROOT, SMALL_CONFIG, eventually, processes_of, run_program, serving, small_onnx, write_model
 from onnx import TensorProto, helper
-from perf_calls import QUICK, cells, figures, kept
+from perf_calls import PERF, QUICK, cells, figures, kept, run_perf
 
 from generator.server.embedded.engine import serve
 from generator.server.ports import free_ports
@@ -29,7 +28,7 @@ def fake(tmp_path, small_server, *arguments, **env):
     """Perf with a fake perf_analyzer."""
     program = ROOT / "tests" / "fake_perf_analyzer.py"
     env = {"REAL": str(find(None)[0]), **env}
-    return run_program("perf", *QUICK, "-b", "1", "--perf-analyzer", program, "--url", small_server.url, *arguments,
+    return run_perf(*QUICK, "-b", "1", "--perf-analyzer", program, "--url", small_server.url, *arguments,
                        cwd=tmp_path, env=env)  # fmt: skip
 
 
@@ -74,11 +73,11 @@ def test_a_perf_analyzer_that_stalls_each_time(small_server, tmp_path):
 def test_a_server_that_dies_in_a_sweep(small, tmp_path):
     """The point that was being measured is marked, another server is started, and the rest has figures."""
     small = shutil.copytree(small, tmp_path / "repo")
-    line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "-b", "1,8", "--repository", str(small)]
+    line = [*PERF, *QUICK, "-b", "1,8", "--repository", str(small)]
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         assert sweep.stderr is not None
         for said in sweep.stderr:
-            if said.startswith("[8/"):
+            if "round 2" in said:
                 break
         (server,) = servers_of(small)
         os.kill(server, signal.SIGKILL)
@@ -110,11 +109,11 @@ def test_a_server_that_is_gone(small, tmp_path):
     """A server that was attached to and dies: every point that is left says so, and the run ends."""
     small = shutil.copytree(small, tmp_path / "repo")
     with serving(small) as running:
-        line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "-b", "1,8", "--url", running.url]
+        line = [*PERF, *QUICK, "-b", "1,8", "--url", running.url]
         with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
             assert sweep.stderr is not None
             for said in sweep.stderr:
-                if said.startswith("[8/"):
+                if "round 2" in said:
                     break
             os.kill(servers_of(small)[0], signal.SIGKILL)
             out, err = sweep.communicate()
@@ -126,10 +125,10 @@ def test_a_server_that_is_gone(small, tmp_path):
 def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
     """SIGKILL at 20 random moments, each time resumed: every point that was asked for, none doubled, none lost."""
     rng = random.Random(6)  # noqa: S311 (moments)
-    arguments = ("perf", *QUICK, "-b", "1,2,4,8", "--url", small_server.url, "--resume")
+    arguments = (*QUICK, "-b", "1,2,4,8", "--url", small_server.url, "--resume")
     before = 0
     for number in range(20):
-        line = [sys.executable, "-m", "tritongen", *arguments]
+        line = [*PERF, *arguments]
         with subprocess.Popen(
             line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         ) as sweep:
@@ -144,7 +143,7 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
         before = rounds
         assert eventually(lambda: not processes_of("perf_analyzer"))
     assert before > 0
-    ran = run_program(*arguments, cwd=tmp_path)
+    ran = run_perf(*arguments, cwd=tmp_path)
     assert len(store.paths(tmp_path / "perf" / "results")) == 1
     run = kept(tmp_path)
     asked = [(model, batch_size) for model in ("one", "three", "two") for batch_size in (1, 2, 4, 8)]
@@ -156,14 +155,14 @@ def test_a_sweep_that_is_killed_and_goes_on(small_server, tmp_path):
         {found.number for found in result.repeats} == set(range(1, len(result.repeats) + 1)) for result in run.results
     )
     assert len(cells(ran.stdout)) == 3, ran.stderr
-    again = run_program("perf", "--resume", cwd=tmp_path)
+    again = run_perf("--resume", cwd=tmp_path)
     assert f"run {run.run.id} is complete: nothing is measured" in again.stderr
     assert again.stdout == ran.stdout
 
 
 def test_ctrl_c(small_server, tmp_path):
     """Exit status 130, where the rounds are kept, and nothing that still runs."""
-    line = [sys.executable, "-m", "tritongen", "perf", *QUICK, "--url", small_server.url]
+    line = [*PERF, *QUICK, "--url", small_server.url]
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         assert sweep.stderr is not None
         for said in sweep.stderr:
@@ -179,7 +178,7 @@ def test_ctrl_c(small_server, tmp_path):
 
 def test_the_harness_costs_little(server, tmp_path):
     """Time in neither perf_analyzer nor a server's start is below 3 % of a sweep."""
-    run_program("perf", *QUICK, "-m", "dpn68,densenet121", "-b", "4,8", "--url", server.url, cwd=tmp_path)
+    run_perf(*QUICK, "-m", "dpn68,densenet121", "-b", "4,8", "--url", server.url, cwd=tmp_path)
     (session,) = kept(tmp_path).sessions
     rest_s = session.wall_s - session.servers_s - session.analyzer_s
     assert 0 <= rest_s < 0.03 * session.wall_s, session
@@ -212,7 +211,7 @@ def test_a_point_that_fails_is_marked(tmp_path):
     config = SMALL_CONFIG.replace("[ 3, 224, 224 ]", "[ 4 ]").replace("[ 1000 ]", "[ 4 ]")
     write_model(tmp_path / "repo", "hard", config, model)
     with serving(tmp_path / "repo") as server:
-        ran = run_program("perf", *QUICK, "-b", "1,8", "--url", server.url, cwd=tmp_path)
+        ran = run_perf(*QUICK, "-b", "1,8", "--url", server.url, cwd=tmp_path)
     assert ran.status == 1
     row = cells(ran.stdout)["hard"]
     assert float(row[0].split()[0]) >= 0
@@ -225,7 +224,7 @@ def test_answers_from_a_cache_are_not_measured(tmp_path):
     write_model(tmp_path / "repo", "cached", SMALL_CONFIG + "response_cache { enable: true }\n", small_onnx())
     ports = free_ports()
     with serve(tmp_path / "repo", ports=ports) as server:
-        ran = run_program("perf", *QUICK, "-b", "1", "--url", server.grpc_url, cwd=tmp_path)
+        ran = run_perf(*QUICK, "-b", "1", "--url", server.grpc_url, cwd=tmp_path)
     assert (ran.status, cells(ran.stdout)["cached"]) == (1, ["failed"])
     assert "the server answered from its response cache" in ran.stderr
 

@@ -8,9 +8,11 @@ from itertools import pairwise
 import pytest
 from perf_runs import repeat, run
 
+from perf.command import marked
 from perf.measure.plans import PLANS
 from perf.measure.servers import Variant
 from perf.measure.sweep import Step, Sweep
+from perf.options import Duration
 from perf.progress import describe
 from perf.runs import points, store
 from perf.runs.metrics import COMPUTE
@@ -167,3 +169,38 @@ def test_a_step_in_words(seconds_left, later_servers, words):
     """The time left is of one server: nothing is known of a server that was not measured yet."""
     step = Step(PerfPoint("dpn92", "fp32", 8), 2, 5, 30, seconds_left, later_servers)
     assert describe(step) == f"dpn92 fp32 batch 8, round 2{words}"
+
+
+@pytest.mark.parametrize("text", ["90", "0s", "2x", "-1m", "1e9s", "", "9" * 400 + "h"])
+def test_a_limit_that_is_no_duration(tritongen, text):
+    """A number with its unit: one sentence."""
+    ran = tritongen("perf", "--time-limit", text)
+    assert (ran.status, ran.stdout) == (2, "")
+    assert f"{text!r} is not a duration, such as 90s, 2m or 1h" in ran.stderr
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1.5H", 5400)])
+def test_a_limit_in_units(text, seconds):
+    """Seconds, minutes, hours."""
+    assert Duration().convert(text, None, None) == seconds
+
+
+OK, UNSETTLED, FAILED = [30000] * 3, [30000, 40000, 50000], ("failed", "perf_analyzer ended with 99: refused")
+
+
+@pytest.mark.parametrize(
+    ("rows", "strict", "status"),
+    [
+        ([OK, OK], True, 0),
+        ([OK, UNSETTLED], False, 0),
+        ([OK, UNSETTLED], True, 1),
+        ([OK, FAILED], False, 1),
+        ([UNSETTLED, FAILED], True, 1),
+    ],
+)
+def test_the_exit_status(caplog, rows, strict, status):
+    """A point that failed makes it 1; one that did not settle does with --strict only, and is counted in a sentence."""
+    measured = run({("densenet121", "fp32", size): row for size, row in zip((1, 4), rows, strict=True)})
+    with caplog.at_level("INFO"):
+        assert marked([measured], strict=strict) == status
+    assert ("1 of 2 points did not settle" in caplog.text) == (UNSETTLED in rows)
