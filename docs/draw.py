@@ -64,7 +64,7 @@ def output(arguments: tuple[str, ...], folder: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,  # a run with unsettled points exits with 1
+        check=True,
     )
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
