@@ -1,6 +1,8 @@
 # Every target works from a fresh clone: they call the environment that `install` makes.
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
 REPOSITORY ?= model_repository
@@ -13,12 +15,19 @@ help:  ## Show what there is
 
 install: $(INSTALLED)  ## Make .venv with tritongen, its dependencies and the development tools
 
+# pip tells of downloads of a megabyte or more, which take most of the time, and of the installation at the end.
+PIP_INSTALL = PYTHONUNBUFFERED=1 $(BIN)/pip install --disable-pip-version-check --progress-bar off
+PIP_PROGRESS = sed -un -e '/ MB)/p' -e 's/^Installing collected.*/  Installing/p'
+
 # torch first and by number: an index that has a CPU build of it gives that one.
 $(INSTALLED): pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	@echo "1 of 3: an environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "2 of 3: torch"
+	@$(PIP_INSTALL) torch==2.13.0 | $(PIP_PROGRESS)
+	@echo "3 of 3: tritongen, its dependencies and the development tools"
+	@$(PIP_INSTALL) --editable '.[dev]' | $(PIP_PROGRESS)
+	@touch $@
 
 demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
 	examples/demo.sh $(BIN)/tritongen $(REPOSITORY)

@@ -5,24 +5,32 @@ set -euo pipefail
 tritongen=$1
 repository=$2
 
-step() { printf '\n$ tritongen %s\n' "$*"; }
+run() {
+    printf '\n$ tritongen %s\n' "$*"
+    "$tritongen" "$@"
+}
 
-step build --models all --precision fp16
-"$tritongen" build --models all --precision fp16 --output "$repository"
+run build --models all --precision fp16 --output "$repository"
 
-step serve
-exec 3< <(exec "$tritongen" serve "$repository" 2>&1)
+# Triton's own ports if nobody listens on them, else free ones.
+ports=()
+for port in 8000 8001 8002; do
+    if (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+        ports=(--http-port 0 --grpc-port 0 --metrics-port 0)
+    fi
+done
+printf '\n$ tritongen serve %s\n' "$repository ${ports[*]}"
+exec 3< <(exec "$tritongen" serve "$repository" "${ports[@]}" 2>&1)
 server=$!
 trap 'kill -TERM "$server" 2>/dev/null && while kill -0 "$server" 2>/dev/null; do sleep 0.2; done' EXIT
-ready=
+url=
 while read -r line <&3; do
     printf '%s\n' "$line"
-    [[ $line != Ctrl-C* ]] || { ready=yes; break; }
+    [[ $line =~ grpc\ ([^ ]+) ]] && url=${BASH_REMATCH[1]}
+    [[ $line != Ctrl-C* ]] || break
 done
-[[ -n $ready ]] || exit 1
+[[ -n $url ]] || exit 1
 
-step infer generator/imagenet/assets/chelsea.jpg --model densenet121
-"$tritongen" infer generator/imagenet/assets/chelsea.jpg --model densenet121
+run infer generator/imagenet/assets/chelsea.jpg --model densenet121 --url "$url"
 
-step perf --gpu cpu --measurement quick
-"$tritongen" perf --gpu cpu --measurement quick
+run perf --gpu cpu --measurement quick --time-limit 2m --url "$url"

@@ -317,7 +317,7 @@ def test_infer_says_what_is_wrong(server, tmp_path):
     good = run_program("infer", *image.PHOTOGRAPHS, "-m", "dpn68", "--top", "3", "--url", server.url, cwd=tmp_path)
     assert good.status == 0
     assert good.stdout.count("Label") == 2
-    assert "dpn68 has random (seed 0) weights: these labels mean nothing" in good.stderr
+    assert "warning: dpn68 has random (seed 0) weights: its labels are meaningless" in good.stderr
 
 
 def test_a_running_server_never_sees_half_a_model(tmp_path):

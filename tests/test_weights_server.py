@@ -82,7 +82,7 @@ def test_infer_normalises_as_the_source_does(served, modules):
         "infer", image.PHOTOGRAPHS[1], "--model", "dpn68", "--url", served.url, "--json", cwd=served.repository
     )
     assert answer.status == 0, answer.stderr
-    assert "mean nothing" not in answer.stderr
+    assert "meaningless" not in answer.stderr
     assert answer.json["weights"] == "timm (dpn68.mx_in1k.safetensors)"
     photograph = image.tensor(image.load(image.PHOTOGRAPHS[1]), MXNET)
     with torch.no_grad():

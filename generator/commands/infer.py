@@ -48,9 +48,10 @@ def command(
         labelled = [{"image": str(path), "classes": guesses} for path, guesses in answers.items()]
         console.print_json({"model": name, "weights": weights, "images": labelled})
         return
+    if weights.startswith("random"):
+        hint = "`tritongen build --weights torchvision` (or timm, paddleclas) loads trained ones"
+        logger.warning("%s has %s weights: its labels are meaningless; %s", name, weights, hint)
     for path, guesses in answers.items():
         console.print_text(path)
         rows = [(f"{guess.logit:9.4f}", f"{guess.index:5}", guess.label) for guess in guesses]
         console.print_table((" Logit", "Class", "Label"), rows, left=3)
-    if weights.startswith("random"):
-        logger.info("%s has %s weights: these labels mean nothing", name, weights)

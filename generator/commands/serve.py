@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PORT = click.IntRange(0, 65535)
+
 
 @click.command(name="serve", short_help="Run Triton on a model repository.")
 @click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
@@ -47,9 +49,9 @@ logger = logging.getLogger(__name__)
     "--client-shm", is_flag=True, help="docker: let clients of user 1000 on this host pass tensors by shared memory."
 )
 @click.option("--model-config-name", metavar="NAME", help="embedded: serve configs/NAME.pbtxt where it is.")
-@click.option("--http-port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--grpc-port", type=click.IntRange(1, 65535), default=8001, show_default=True)
-@click.option("--metrics-port", type=click.IntRange(1, 65535), default=8002, show_default=True)
+@click.option("--http-port", type=PORT, default=8000, show_default=True, help="HTTP: 0 takes a free port.")
+@click.option("--grpc-port", type=PORT, default=8001, show_default=True, help="gRPC: 0 takes a free port.")
+@click.option("--metrics-port", type=PORT, default=8002, show_default=True, help="Metrics: 0 takes a free port.")
 @click.option("--print", "print_only", is_flag=True, help="Print the command and do not run it.")
 @click.option(
     "--compose",
@@ -87,10 +89,11 @@ def command(
     from generator.repository.source import opened
     from generator.server import engine_choice
     from generator.server.embedded import engine as embedded
-    from generator.server.ports import Ports, check_distinct
+    from generator.server.ports import Ports, check_distinct, choose_ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
+    ports = choose_ports(ports)
     if print_only and compose:
         raise BadValue("compose", compose, "cannot be combined with --print", "leave one of them out")
     chosen = engine_choice.choose(engine.lower())

@@ -46,7 +46,7 @@ def check_distinct(ports: Ports) -> None:
     given = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
     for parameter, port in given.items():
         other = next((name for name, number in given.items() if number == port and name != parameter), None)
-        if other:
+        if port and other:
             raise BadValue(parameter, port, f"`{other}` is {port} too", "give each service a port of its own")
 
 
@@ -86,11 +86,17 @@ def on_address(ports: Ports, address: str) -> Ports:
     return replace(ports, host=str(ip))
 
 
-def free_ports() -> Ports:
-    """Three ports that nobody listens on now."""
+def choose_ports(ports: Ports) -> Ports:
+    """Replace each port 0 by one that nobody listens on now."""
+    given = {name: getattr(ports, name) for name in ("http", "grpc", "metrics")}
     with ExitStack() as open_together:
-        probes = [open_together.enter_context(socket.socket()) for _ in range(3)]
-        for probe in probes:
+        for name in (name for name, port in given.items() if port == 0):
+            probe = open_together.enter_context(socket.socket())
             probe.bind((LOOPBACK, 0))
-        http, grpc, metrics = (probe.getsockname()[1] for probe in probes)
-    return Ports(http, grpc, metrics)
+            given[name] = probe.getsockname()[1]
+    return replace(ports, **given)
+
+
+def free_ports() -> Ports:
+    """Return three ports that nobody listens on now."""
+    return choose_ports(Ports(0, 0, 0))
