@@ -11,10 +11,10 @@ FAKE = """#!/usr/bin/env bash
 echo "$@" >> calls
 [[ $1 == "$FAILS" ]] && exit 1
 if [[ $1 == serve ]]; then
+    trap 'echo stopped >> calls; exit 0' TERM
     echo "READY: densenet121" >&2
     echo "http://127.0.0.1:5000  grpc 127.0.0.1:5001  metrics http://127.0.0.1:5002/metrics" >&2
     echo "Ctrl-C stops it" >&2
-    trap 'echo stopped >> calls; exit 0' TERM
     while :; do sleep 0.1; done
 fi
 """
