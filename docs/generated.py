@@ -23,14 +23,15 @@ def cli() -> str:
 
 def serving_options() -> str:
     """Return the table of options that decide a model's configs."""
-    from generator.commands.serving_options import SHOWN_DEFAULTS
-    from generator.config.options import OPTIONS, shown
+    from generator.commands.build import command
     from generator.config.types import ServingOptions
 
     lines = ["| in a file | default | what it does |", "|---|---|---|"]
-    for option in OPTIONS:
-        default = SHOWN_DEFAULTS.get(option.key) or shown(getattr(ServingOptions(), option.key)) or "none"
-        lines.append(f"| `{option.key}` | {default.replace('None', 'set by TensorRT')} | {option.help} |")
+    for param in command.params:
+        if param.name in ServingOptions.__dataclass_fields__:
+            default = param.show_default if isinstance(param.show_default, str) else "none"
+            default = {"on": "true", "off": "false"}.get(default, default)
+            lines.append(f"| `{param.name}` | {default} | {param.help} |")
     return block("\n".join(lines))
 
 

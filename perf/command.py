@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.click_options import json_option, models_option, repository_option, url_option
-from perf.options import HOW, RUNS, TABLES, WHAT, options
+from generator.commands.click_options import Command
+from perf.options import MEASURED_MODELS, METHOD, OUTPUT, RUNS, SERVER
 
 if TYPE_CHECKING:
     from generator.repository.s3.url import S3Url
@@ -28,14 +28,17 @@ MEASURED = {
 }  # fmt: skip
 
 
-@click.command(name="perf", short_help="Measure latency, print the table.")
-@options(WHAT)
-@models_option("Models to measure, of those that are served.")
-@options(HOW)
-@url_option
-@repository_option("What is served where no Triton runs.", "DIR")
-@options(RUNS, TABLES)
-@json_option
+@click.command(
+    name="perf",
+    cls=Command,
+    short_help="Measure latency, print the table.",
+    exclusive=(("as_json", "as_csv"), ("as_json", "as_parts"), ("as_csv", "as_parts"), ("as_csv", "others")),
+)
+@MEASURED_MODELS
+@METHOD
+@SERVER
+@RUNS
+@OUTPUT
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -60,8 +63,8 @@ def command(
 ) -> int:
     """Measure served models with perf_analyzer and print the latency table.
 
-    Every round of every point is kept in a run's file as it is measured. A figure is of the middle one of a point's
-    three fastest rounds, which must agree within 5 %.
+    Every round is stored in the file of the run as soon as it is measured. Each value is the median of the three
+    fastest rounds, which must agree within 5 %.
 
     The exit status is 1 if a point failed; --strict makes it 1 too if a point's rounds do not agree.
 
@@ -138,6 +141,7 @@ def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
     if not measured["models"]:
         raise BadValue("models", "", "no model is named", "`models=all` selects every model")
     measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
+    measured |= {name: tuple(dict.fromkeys(measured[name])) for name in ("batch_sizes", "concurrencies")}
     asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
     same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}
     return [

@@ -31,10 +31,6 @@ logger = logging.getLogger(__name__)
 def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
     """Raise UsageError where two forms were asked for, or one that what is printed does not have."""
     request = [name for name, wanted in (("--json", as_json), ("--csv", as_csv), ("--parts", as_parts)) if wanted]
-    if len(request) > 1:
-        raise UsageError(f"{request[0]} and {request[1]} cannot go together", "CSV and JSON have the parts")
-    if as_csv and comparing:
-        raise UsageError("--csv and --compare cannot go together", "--json has comparisons")
     if show == "published" and (request or comparing):
         other = request[0] if request else "--compare"
         hint = f"the figures as CSV: {files('perf') / 'reference' / 'latency.csv'}"

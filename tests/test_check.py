@@ -301,7 +301,7 @@ def test_the_command(tritongen, tmp_path):
         (("check", "none"), "none is not a model repository: there is no such folder"),
         (("check", "--gpu", "h100"), "there is no GPU named 'h100'"),
         (("check", "--triton", "new"), "--triton new: not a release of Triton"),
-        (("check", "--json", "--github"), "--github: cannot be combined with --json"),
+        (("check", "--json", "--github"), "--json and --github cannot be combined"),
         (("check", "--server", "--gpu", "t4"), "--server given: the embedded server is one on the CPU"),
     ):
         ran = tritongen(*call)

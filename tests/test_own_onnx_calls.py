@@ -75,7 +75,7 @@ def test_a_file_whose_name_is_no_models(tritongen, tmp_path):
 def test_what_cannot_go_together(tritongen):
     """Each option of one network, with what it does not go with."""
     for arguments, sentence in (
-        ("--onnx a.onnx --models dpn68", "--models dpn68: cannot be combined with --onnx or --torch"),
+        ("--onnx a.onnx --models dpn68", "--models and --onnx cannot be combined"),
         ("--onnx a.onnx --weights timm", "--weights timm: a has weights of its own"),
         ("--name a", "--name a: needs --onnx or --torch"),
         ("--input 3x4x4", "--input 3x4x4: needs --onnx or --torch"),

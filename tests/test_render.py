@@ -9,8 +9,8 @@ from google.protobuf import text_format
 from helpers import ROOT
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from generator.config.options import from_call, in_force
 from generator.config.render import check_templates, config_text, default_config, target_configs
+from generator.config.serving import SERVING, in_force, validated
 from generator.config.types import BuildOptions, Described
 from generator.errors import TemplateUnusable
 from generator.networks import NETWORKS, select
@@ -25,7 +25,7 @@ def configs(name, precision="fp16", digest="0" * 64, **serving):
     """Every config of a network by its path in the model's folder."""
     described = Described(name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True, digest=digest)
     gpus = ("v100", "t4")
-    options = BuildOptions(precision=precision, gpus=gpus, serving=in_force([from_call(serving)], gpus))
+    options = BuildOptions(precision=precision, gpus=gpus, serving=in_force([("", validated(SERVING, serving))], gpus))
     variants = {f"configs/{file}": variant for file, variant in target_configs(described, options).items()}
     return {"config.pbtxt": default_config(described, options), **variants}
 

@@ -7,10 +7,10 @@ import pytest
 from helpers import ROOT
 
 import tritongen
+from generator.commands.build import command
 from generator.config import tensorrt_parameters
-from generator.config.options import OPTIONS, from_call, in_force
+from generator.config.serving import SERVING, Serving, file_layers, in_force, read_file, shown, validated
 from generator.config.targets import GPUS
-from generator.config.toml_file import ConfigFile, read_config_file
 from generator.config.types import ServingOptions
 from generator.errors import BadValue, UnknownName
 from generator.networks.architectures import DPNShape
@@ -24,17 +24,25 @@ TINY = Network(
 
 def options(called=None, file="", network="dpn92", tmp_path=None):
     """What is in force for a network."""
-    read = ConfigFile()
+    layers = [("", validated(SERVING, called or {}))]
     if file:
-        (tmp_path / "serving.toml").write_text(file)
-        read = read_config_file(tmp_path / "serving.toml", NAMES)
-    return in_force([*read.of(network), from_call(called or {})], ("v100", "t4"))
+        path = tmp_path / "serving.toml"
+        path.write_text(file)
+        layers = [*file_layers(path, read_file(path, NAMES), network), *layers]
+    return in_force(layers, ("v100", "t4"))
 
 
 def test_the_defaults_have_one_place():
-    """What nobody says is what ServingOptions says; each of its fields is an option."""
+    """An option that is not given has the default of ServingOptions, and `--help` shows that default."""
     assert options() == ServingOptions()
-    assert [option.key for option in OPTIONS] == list(ServingOptions.__dataclass_fields__)
+    assert list(Serving.__annotations__) == list(ServingOptions.__dataclass_fields__)
+    params = {param.name: param for param in command.params if param.name in Serving.__annotations__}
+    assert list(params) == list(Serving.__annotations__)
+    words = {True: "on", False: "off", None: "set by TensorRT", (): True}
+    assert {name: param.show_default for name, param in params.items()} == {
+        name: words[value] if value in (None, ()) or isinstance(value, bool) else shown(value)
+        for name, value in vars(ServingOptions()).items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,33 +80,36 @@ def test_precedence(tmp_path):
 @pytest.mark.parametrize(
     ("called", "sentence"),
     [
-        ({"max_batch_size": 0}, "max_batch_size=0: it must be from 1 to 1024"),
-        ({"max_batch_size": "8"}, "max_batch_size='8': it must be a whole number"),
-        ({"max_batch_size": True}, "max_batch_size=true: it must be a whole number"),
-        ({"preferred_batch_sizes": []}, "preferred_batch_sizes=[]: it must be a list of batch sizes, such as 4,8"),
+        ({"max_batch_size": 0}, "max_batch_size=0: must be at least 1"),
+        ({"max_batch_size": "8"}, "max_batch_size='8': must be a whole number"),
+        ({"max_batch_size": True}, "max_batch_size=true: must be a whole number"),
+        (
+            {"preferred_batch_sizes": []},
+            "preferred_batch_sizes=[]: must be a list of batch sizes, such as 4,8",
+        ),
         ({"preferred_batch_sizes": [4, 16]}, "preferred_batch_sizes=4,16: the largest batch is 8"),
-        ({"preferred_batch_sizes": [0]}, "preferred_batch_sizes=0: it must be from 1 to 1024"),
-        ({"max_queue_delay_us": -1}, "max_queue_delay_us=-1: it must be from 0 to 10000000"),
-        ({"instance_count": 0}, "instance_count=0: it must be from 1 to 64"),
-        ({"workspace_mib": 0}, "workspace_mib=0: it must be from 1 to 32768"),
+        ({"preferred_batch_sizes": [0]}, "preferred_batch_sizes=0: must be at least 1"),
+        ({"max_queue_delay_us": -1}, "max_queue_delay_us=-1: must be at least 0"),
+        ({"instance_count": 0}, "instance_count=0: must be at least 1"),
+        ({"workspace_mib": 0}, "workspace_mib=0: must be at least 1"),
         ({"workspace_mib": 20000}, "workspace_mib=20000: a T4 has 16 GB of memory"),
-        ({"profile": [1, 8]}, "profile=1,8: it must be three batch sizes"),
-        ({"profile": [1, 4, 16]}, "profile=1,4,16: it must end at the largest batch, which is 8"),
-        ({"profile": [1, 4, 4]}, "profile=1,4,4: it must end at the largest batch, which is 8"),
-        ({"profile": [2, 4, 8]}, "profile=2,4,8: it must begin at 1"),
-        ({"profile": [1, 9, 8]}, "profile=1,9,8: it must be three batch sizes that do not fall"),
-        ({"builder_optimization_level": 6}, "builder_optimization_level=6: it must be from 0 to 5"),
-        ({"response_cache": 1}, "response_cache=1: it must be true or false"),
+        ({"profile": [1, 8]}, "profile=1,8: must be three ascending batch sizes"),
+        ({"profile": [1, 4, 16]}, "profile=1,4,16: must end at the largest batch, 8"),
+        ({"profile": [1, 4, 4]}, "profile=1,4,4: must end at the largest batch, 8"),
+        ({"profile": [2, 4, 8]}, "profile=2,4,8: must begin at 1"),
+        ({"profile": [1, 9, 8]}, "profile=1,9,8: must be three ascending batch sizes"),
+        ({"builder_optimization_level": 6}, "builder_optimization_level=6: must be at most 5"),
+        ({"response_cache": 1}, "response_cache=1: must be true or false"),
         (
             {"accelerator": {"trt_sparsity_enabel": "1"}},
-            "accelerator=trt_sparsity_enabel='1': the accelerator has no parameter 'trt_sparsity_enabel'; did you mean "
+            "accelerator=trt_sparsity_enabel='1': unknown parameter 'trt_sparsity_enabel'; did you mean "
             "trt_sparsity_enable?",
         ),
-        ({"accelerator": {"trt_sparsity_enable": "yes"}}, "trt_sparsity_enable: it must be true or false"),
-        ({"accelerator": {"trt_min_subgraph_size": "0"}}, "trt_min_subgraph_size: it must be 1 or more"),
-        ({"accelerator": {"trt_min_subgraph_size": "many"}}, "trt_min_subgraph_size: it must be a whole number"),
-        ({"accelerator": {"trt_ep_context_embed_mode": 2}}, "trt_ep_context_embed_mode: it must be from 0 to 1"),
-        ({"accelerator": {"trt_tactic_sources": ""}}, "trt_tactic_sources: it must be a text"),
+        ({"accelerator": {"trt_sparsity_enable": "yes"}}, "trt_sparsity_enable must be true or false"),
+        ({"accelerator": {"trt_min_subgraph_size": "0"}}, "trt_min_subgraph_size must be 1 or more"),
+        ({"accelerator": {"trt_min_subgraph_size": "many"}}, "trt_min_subgraph_size must be a whole number"),
+        ({"accelerator": {"trt_ep_context_embed_mode": 2}}, "trt_ep_context_embed_mode must be from 0 to 1"),
+        ({"accelerator": {"trt_tactic_sources": ""}}, "trt_tactic_sources must be a text"),
         ({"accelerator": {"precision_mode": "INT8"}}, "precision_mode is set by `precision`"),
         ({"accelerator": {"trt_profile_max_shapes": "x:9"}}, "trt_profile_max_shapes is set by `profile`"),
         ({"accelerator": {"trt_cuda_graph_enable": "1"}}, "a CUDA graph has one fixed shape"),
@@ -131,11 +142,11 @@ def test_an_option_that_does_not_exist():
             "there is no option in [models.dpn92] of {file} named 'warm_up'",
             "'warmup'",
         ),
-        ("[models.dpn92]\nwarmup = 'no'", "{file}: [models.dpn92] warmup='no': it must be true or false", None),
-        ("max_batch_size = 8.0", "{file}: max_batch_size=8.0: it must be a whole number", None),
-        ("models = 3", "config={file}: models must be tables", None),
-        ("[models]\ndpn92 = 3", "config={file}: models.dpn92 must be a table: [models.dpn92]", None),
-        ("max_batch_size = ", "config={file}: it is not TOML: Invalid value (at end of document)", None),
+        ("[models.dpn92]\nwarmup = 'no'", "{file}: [models.dpn92] warmup='no': must be true or false", None),
+        ("max_batch_size = 8.0", "{file}: max_batch_size=8.0: must be a whole number", None),
+        ("models = 3", "{file}: models=3: must be a table", None),
+        ("[models]\ndpn92 = 3", "{file}: [models] dpn92=3: must be a table", None),
+        ("max_batch_size = ", "config={file}: not TOML: Invalid value (at end of document)", None),
         (
             "[models.dpn92]\npreferred_batch_sizes = [4, 16]",
             "{file}: [models.dpn92] preferred_batch_sizes=4,16: the",
@@ -143,10 +154,10 @@ def test_an_option_that_does_not_exist():
         ),
         (
             "accelerator = ['trt_sparsity_enable']",
-            "{file}: accelerator='trt_sparsity_enable': it must be a table",
+            "{file}: accelerator='trt_sparsity_enable': must be a table",
             None,
         ),
-        ("a = " + "[" * 5000, "config={file}: it is not TOML", None),
+        ("a = " + "[" * 5000, "config={file}: not TOML", None),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path, file, sentence, hint):
@@ -160,9 +171,9 @@ def test_files_that_cannot_be_used(tmp_path, file, sentence, hint):
 def test_files_that_are_none(tmp_path):
     """Missing, a folder, not text."""
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    for name, why in (("none.toml", "no such file"), (".", "is a directory"), ("binary.toml", "it is not UTF-8")):
+    for name, why in (("none.toml", "no such file"), (".", "is a directory"), ("binary.toml", "not UTF-8")):
         with pytest.raises(BadValue, match=why):
-            read_config_file(tmp_path / name, NAMES)
+            read_file(tmp_path / name, NAMES)
 
 
 def test_a_file_is_read_where_the_models_are_built(tmp_path, monkeypatch):
@@ -183,12 +194,12 @@ def test_a_file_is_read_where_the_models_are_built(tmp_path, monkeypatch):
 
 
 CALLS = [
-    ("--max-batch-size 0", "--max-batch-size 0: it must be from 1 to 1024"),
+    ("--max-batch-size 0", "--max-batch-size 0: must be at least 1"),
     ("--max-batch-size many", "Invalid value for '--max-batch-size': 'many' is not a valid integer."),
     ("--preferred-batch-sizes 4,16", "--preferred-batch-sizes 4,16: the largest batch is 8"),
     ("--preferred-batch-sizes 4,x", "Invalid value for '--preferred-batch-sizes': 'x' is not a whole number"),
-    ("--profile 1,4,16", "--profile 1,4,16: it must end at the largest batch, which is 8"),
-    ("--accelerator trt_sparsity_enabel=1", "the accelerator has no parameter 'trt_sparsity_enabel'; did you mean"),
+    ("--profile 1,4,16", "--profile 1,4,16: must end at the largest batch, 8"),
+    ("--accelerator trt_sparsity_enabel=1", "unknown parameter 'trt_sparsity_enabel'; did you mean"),
     ("--accelerator trt_sparsity_enable", "Invalid value for '--accelerator': 'trt_sparsity_enable' is not KEY=VALUE"),
     ("--config none.toml", "--config none.toml: no such file or directory"),
     ("--config typo.toml", "there is no option in typo.toml named 'max_batchsize'"),

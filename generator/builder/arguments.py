@@ -11,8 +11,7 @@ from generator import networks
 from generator.builder.memory_budget import budget_bytes
 from generator.builder.worker_pool import Limits
 from generator.config import targets
-from generator.config.options import from_call, in_force
-from generator.config.toml_file import ConfigFile, read_config_file
+from generator.config.serving import SERVING, Serving, file_layers, in_force, read_file, validated
 from generator.config.types import BuildOptions
 from generator.errors import BadValue, UnknownName
 from generator.graph.types import REWRITES
@@ -23,7 +22,7 @@ from generator.weights.fetch import fetch
 from generator.weights.publishers import PUBLISHERS, remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     WeightsOf = Callable[[Network], int | Path]
 
@@ -93,16 +92,14 @@ def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) ->
 
 
 def with_serving(
-    options: BuildOptions, chosen: Sequence[Network], config: Path | None, said: Mapping[str, object]
+    options: BuildOptions, chosen: Sequence[Network], config: Path | None, given: Serving
 ) -> dict[str, BuildOptions]:
-    """Each network's options: what the call says goes before what the file says."""
-    called = from_call(said)
-    known = dict.fromkeys(network.name for network in (*networks.select(["all"]), *chosen))
-    file = read_config_file(config, known) if config is not None else ConfigFile()
-    return {
-        network.name: replace(options, serving=in_force([*file.of(network.name), called], options.gpus))
-        for network in chosen
-    }
+    """Return the options of each network; serving options of the call override those of the file."""
+    call = [("", validated(SERVING, given))]
+    known = [network.name for network in (*networks.select(["all"]), *chosen)]
+    file = read_file(config, known) if config is not None else None
+    layers = {net.name: [*(file_layers(config, file, net.name) if config and file else []), *call] for net in chosen}
+    return {name: replace(options, serving=in_force(found, options.gpus)) for name, found in layers.items()}
 
 
 def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewrites: Iterable[str]) -> BuildOptions:

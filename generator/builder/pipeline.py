@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from generator.builder.arguments import (
     RANDOM,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from generator.builder.provenance import Provenance
     from generator.builder.worker_pool import Limits
+    from generator.config.serving import Serving
     from generator.networks.types import Network
     from generator.repository.destination import Destination
     from generator.repository.s3.url import S3Url
@@ -80,7 +81,7 @@ def build(
     jobs: int | None = None,
     memory_gib: float | None = None,
     on_step: OnStep = lambda _network, _step: None,
-    **serving: object,
+    **serving: Unpack[Serving],
 ) -> BuildReport:
     """Build models into a repository, each published as soon as it is verified.
 
@@ -103,7 +104,7 @@ def build(
         jobs: how many models are made at once, each in a process of its own; as many as there are cores unless told.
         memory_gib: what they may take together, in GiB; half of what is free unless told.
         on_step: called with the network and the step that begins, then with how it ended, one of OUTCOMES.
-        serving: the fields of ServingOptions, for all networks; they go before the file's.
+        serving: serving options of all networks; they override the file.
 
     Raises:
         UsageError: an unknown name or a value out of range; nothing was written.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import cattrs
 
-from generator.config import options as serving_options
 from generator.config.types import BuildOptions
 from generator.graph.types import GraphFacts
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
@@ -88,11 +87,13 @@ def versions() -> dict[str, str]:
 
 def text(found: Provenance) -> bytes:
     """The file; nothing of the machine is in it."""
+    options = found.options
+    serving = {**dataclasses.asdict(options.serving), "accelerator": dict(options.serving.accelerator)}
     record = {
         "network": found.network,
         "weights": {"random": found.weights.random, **stated(found.weights)},
         "preprocessing": dataclasses.asdict(found.preprocessing) if found.preprocessing else None,
-        "options": {**dataclasses.asdict(found.options), "serving": serving_options.record(found.options.serving)},
+        "options": {**dataclasses.asdict(options), "serving": serving},
         "template": found.template,
         "graph": {**dataclasses.asdict(found.graph), "unbatched": found.signature.unbatched},
         "signature": dataclasses.asdict(found.signature),

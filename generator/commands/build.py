@@ -6,18 +6,29 @@ import logging
 import sys
 from collections import Counter
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from generator.builder.types import NEW
-from generator.commands.click_options import REPOSITORY, colours, json_option, split, where
-from generator.commands.serving_options import said, serving_options
+from generator.commands.click_options import (
+    Command,
+    colours,
+    given_params,
+    group,
+    json_option,
+    list_option,
+    option,
+    path_option,
+    precision_option,
+    repository_option,
+)
 from generator.errors import BadValue
 from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from generator.builder.pipeline import BuildReport
     from generator.builder.types import BuiltModel
     from generator.commands.click_options import Colours
@@ -28,87 +39,94 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@click.command(name="build", short_help="Make a verified model repository.")
-@click.option(
-    "--models", "-m", multiple=True, show_default="all", callback=split, metavar="NAMES",
-    help="Networks to build: names in any case, glob patterns, or all; commas, or repeat the option.",
+def accelerator_parameters(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read repeated KEY=VALUE."""
+    if wrong := [text for text in values if "=" not in text]:
+        raise click.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
+    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)}
+
+
+# These options have no default of click's: what the user does not give, a --config file may.
+SERVING = group(
+    "Serving options",
+    option("--max-batch-size", type=int, metavar="N", show_default="8",
+           help="Largest batch that the server forms, 1 to 1024."),
+    list_option("--preferred-batch-sizes", numbers=True, show_default="4,8",
+                help="Batch sizes that do not wait for more requests; at most the largest batch."),
+    option("--max-queue-delay-us", type=int, metavar="US", show_default="100",
+           help="How long a request may wait for others, in microseconds, up to 10 s."),
+    option("--instance-count", type=int, metavar="N", show_default="1",
+           help="Instances of the model on the device, 1 to 64."),
+    option("--workspace-mib", type=int, metavar="MIB", show_default="1024",
+           help="Memory that TensorRT may use while it builds an engine."),
+    list_option("--profile", numbers=True, metavar="MIN,OPT,MAX", show_default="1,8,8",
+                help="Batch sizes of TensorRT's profile: 1, the size to optimise for, the largest batch."),
+    option("--builder-optimization-level", type=int, metavar="0-5", show_default="set by TensorRT",
+           help="How long TensorRT searches; engines below level 3 may be slow."),
+    option("--response-cache/--no-response-cache", default=None, show_default="off",
+           help="Answer repeated requests from Triton's response cache."),
+    option("--warmup/--no-warmup", default=None, show_default="on",
+           help="Run batch 1 and the largest batch before the model is READY."),
+    option("--accelerator", multiple=True, callback=accelerator_parameters, metavar="KEY=VALUE",
+           help="Set a further parameter of the tensorrt accelerator; may be repeated."),
+    path_option("--config", help="TOML file of these options, for all networks and in [models.NAME] for some. "
+                "Command-line options override it."),
+    path_option("--template-dir", metavar="DIR", help="Folder with a config.pbtxt.j2 to use instead of ours."),
 )  # fmt: skip
-@click.option(
-    "--onnx", "path", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-    help="Build an ONNX file of your own instead, or every .onnx file of a folder; may be repeated.",
+
+
+NETWORKS = group(
+    "Networks",
+    list_option("--models", "-m", show_default="all",
+                help="Networks to build: names, glob patterns, or all."),
+    path_option("--onnx", "path", multiple=True, metavar="FILE|DIR",
+                help="Build your own ONNX file, or every .onnx file of a folder; may be repeated."),
+    option("--torch", "target", metavar="PACKAGE.MODULE:FUNCTION",
+           help="Build the torch module that your function returns."),
+    option("--name", metavar="NAME", show_default="name of the file or function",
+           help="Name of the model, with --onnx or --torch."),
+    option("--input", "inputs", multiple=True, metavar="[NAME:]DIMS[:TYPE]",
+           help="With --torch: an input without the batch, such as 3x224x224 or ids:128:int64; repeat it for more. "
+           "With --onnx: dimensions of an input that the file leaves open."),
+    path_option("--labels", show_default="ImageNet for the built-in networks",
+                help="Names of the classes of one network, one per line."),
+    option("--mean", callback=colours, metavar="R,G,B", show_default="ImageNet",
+           help="Per-channel mean of images in 0..1, with --onnx or --torch."),
+    option("--std", callback=colours, metavar="R,G,B", show_default="ImageNet",
+           help="Per-channel standard deviation, with --onnx or --torch."),
+    option("--resize", "resize_short_px", type=click.IntRange(1), metavar="PX",
+           help="Short side of an image before the centre crop, with --onnx or --torch."),
+    option("--weights", default="random", metavar="SOURCE",
+           help="random; a publisher to download from: torchvision, timm or paddleclas; or a file or folder."),
+    option("--seed", type=int, metavar="N", show_default="0", help="Seed of the random weights."),
 )  # fmt: skip
-@click.option(
-    "--torch", "target", metavar="PACKAGE.MODULE:FUNCTION", help="Build the torch module that your function returns."
+BUILDING = group(
+    "Build options",
+    repository_option("--output", "-o", help="The model repository to write: a folder, or s3://bucket/prefix."),
+    precision_option("Precision of the default config.pbtxt.", default="fp16"),
+    list_option("--gpu", "gpus", default="v100,t4",
+                help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written; cpu writes none."),
+    option("--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
+           help="Maximum relative error against the reference, at most 1e-4: max |difference| / max |logit|."),
+    list_option("--rewrites", default="all", help=f"Graph rewrites: all, none, or some of {', '.join(REWRITES)}."),
+    option("--jobs", "-j", type=int, metavar="N", show_default="number of cores",
+           help="Number of models that are built at the same time."),
+    option("--memory", "memory_gib", type=float, metavar="GIB", show_default="half of the free memory",
+           help="Memory that the models may use together."),
+    option("--force", is_flag=True, help="Build every model, also those that are up to date."),
+    option("--dry-run", is_flag=True, help="Only print what would be built, and why. Weights may be downloaded."),
+)  # fmt: skip
+
+
+@click.command(
+    name="build",
+    cls=Command,
+    short_help="Make a verified model repository.",
+    exclusive=(("models", "path", "target"),),
 )
-@click.option("--name", metavar="NAME", help="The model's name, with --onnx and --torch.  [default: the file's]")
-@click.option(
-    "--input", "inputs", multiple=True, metavar="[NAME:]DIMS[:TYPE]",
-    help="--torch: an input without the batch, such as 3x224x224 or ids:128:int64; repeat it for more. --onnx: dims "
-    "of an input that the file leaves open.",
-)  # fmt: skip
-@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="Names of the classes, one a line.")
-@click.option(
-    "--mean", callback=colours, metavar="R,G,B", help="--onnx, --torch: of images in 0..1.  [default: ImageNet]"
-)
-@click.option("--std", callback=colours, metavar="R,G,B", help="The same: standard deviation.")
-@click.option(
-    "--resize",
-    "resize_short_px",
-    type=click.IntRange(1),
-    metavar="PX",
-    help="The same: short side before the centre crop.",
-)
-@click.option(
-    "--weights", default="random", show_default=True, metavar="SOURCE",
-    help="random; torchvision, timm or paddleclas, which are fetched; or a file or folder of theirs.",
-)  # fmt: skip
-@click.option("--seed", type=int, help="Seed of random weights.  [default: 0]")
-@click.option(
-    "--precision",
-    default="fp16",
-    show_default=True,
-    metavar="fp16|fp32",
-    help="Which variant config.pbtxt is.",
-)
-@click.option(
-    "--gpu", "gpus", multiple=True, default=("v100", "t4"), show_default="v100,t4", callback=split, metavar="NAMES",
-    help="GPUs for which configs/<gpu>-fp16.pbtxt and -fp32.pbtxt are written; cpu has config.pbtxt alone.",
-)  # fmt: skip
-@click.option(
-    "--output", "-o", type=click.Path(), callback=where, default=REPOSITORY, show_default=True, metavar="DIR|URL",
-    help="The model repository to write: a folder, or s3://bucket/prefix.",
-)  # fmt: skip
-@click.option(
-    "--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
-    help="Tighten what is published: max |difference| / max |logit|.",
-)  # fmt: skip
-@click.option(
-    "--rewrites", multiple=True, default=("all",), show_default="all", callback=split, metavar="NAMES",
-    help=f"Graph rewrites, all, none, or some of: {', '.join(REWRITES)}.",
-)  # fmt: skip
-@serving_options
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE",
-    help="TOML: the options from --max-batch-size to --accelerator, for all networks and in [models.NAME] for some; "
-    "the command line goes before it.",
-)  # fmt: skip
-@click.option(
-    "--template-dir", type=click.Path(path_type=Path), metavar="DIR", help="Use the config.pbtxt.j2 in it, not ours."
-)
-@click.option(
-    "--dry-run", is_flag=True, help="Only say what would be done, and why; a publisher's weights are fetched for that."
-)
-@click.option(
-    "--jobs", "-j", type=int, metavar="N", help="How many models are made at once.  [default: as many as cores]"
-)
-@click.option(
-    "--memory",
-    "memory_gib",
-    type=float,
-    metavar="GIB",
-    help="What they may take together.  [default: half of what is free]",
-)
-@click.option("--force", is_flag=True, help="Make every model anew, whether it is up to date or not.")
+@NETWORKS
+@BUILDING
+@SERVING
 @json_option
 def command(
     *,
@@ -135,11 +153,11 @@ def command(
     force: bool,
     dry_run: bool,
     as_json: bool,
-    **serving: Any,  # noqa: ANN401 (the table of serving options)
+    **serving: Any,  # noqa: ANN401 (the options of SERVING)
 ) -> int:
     """Export, simplify, verify and configure networks into a Triton model repository.
 
-    A model whose ONNX answers differ from the network's is not published.
+    A model is not published if the outputs of its ONNX file differ from those of the network.
 
     \b
     Examples:
@@ -158,17 +176,15 @@ def command(
     if seed is not None and weights != RANDOM:
         raise BadValue("seed", seed, f"applies only to random weights, not to {weights}")
     own = own_networks(path, target, name, inputs, ImageInput(mean, std, resize_short_px))
-    if not models and "--models" in asked():
+    if not models and "models" in given_params(click.get_current_context()):
         raise BadValue("models", "", "no network is named", "--models all selects every network")
-    if own and models:
-        raise BadValue("models", ",".join(models), "cannot be combined with --onnx or --torch", "run two builds")
     chosen = chosen_networks(own or models or "all")
     with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
         report = build(
             chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
             force=force, dry_run=dry_run, jobs=jobs, memory_gib=memory_gib, on_step=on_step,
-            **said(serving),
+            **{key: value for key, value in serving.items() if value not in (None, (), {})},
         )  # fmt: skip
     if dry_run:
         print_needed(report, as_json=as_json)
@@ -179,21 +195,12 @@ def command(
     return max((error.exit_code for error in report.failed.values()), default=0)
 
 
-def asked() -> set[str]:
-    """The options that the call has."""
-    ctx = click.get_current_context()
-    given = click.core.ParameterSource.COMMANDLINE
-    return {option for p in ctx.command.params for option in p.opts if ctx.get_parameter_source(p.name or "") == given}
-
-
 def own_networks(
     path: tuple[Path, ...], target: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
 ) -> list[Network]:
     """The networks of --onnx or --torch; none where neither is given."""
     from generator.networks.user_networks import onnx_network, torch_network
 
-    if path and target is not None:
-        raise BadValue("target", target, "cannot be combined with --onnx", "run two builds")
     if target is not None:
         return [torch_network(target, name, inputs, image)]
     files = [file for given in path for file in (onnx_files(given) if given.is_dir() else [given])]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.click_options import REPOSITORY, json_option, where
+from generator.commands.click_options import (
+    Command,
+    choice_option,
+    gpu_option,
+    group,
+    json_option,
+    option,
+    repository_argument,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,28 +30,36 @@ logger = logging.getLogger(__name__)
 LEVELS = ("error", "warning")
 
 
-@click.command(name="check", short_help="Judge a model repository without a server.")
-@click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
-@click.option(
-    "--gpu",
-    default="cpu",
-    show_default=True,
-    metavar="v100|t4|cpu",
-    help="What the server runs on: one GPU, or the CPU.",
-)
-@click.option(
-    "--triton", "release", metavar="YY.MM", help="Release of Triton.  [default: the target's: 24.09, the CPU's 24.10]"
-)
-@click.option(
-    "--run", is_flag=True,
-    help="Load each model in ONNX Runtime on the CPU; run its warm-up samples and its largest batch, 8 at most.",
+JUDGED = group(
+    "Server to check for",
+    gpu_option("Device that the server runs on.", default="cpu"),
+    option("--triton", "release", metavar="YY.MM", show_default="24.09 for a GPU, 24.10 for the CPU",
+           help="Release of Triton."),
 )  # fmt: skip
-@click.option("--server", is_flag=True, help="Ask the real embedded server too, model by model, and compare.")
-@click.option(
-    "--fail-on", type=click.Choice(LEVELS), default="error", show_default=True, help="What makes the exit status 1."
+FURTHER_CHECKS = group(
+    "Further checks",
+    option("--run", is_flag=True,
+           help="Load each model in ONNX Runtime on the CPU; run its warm-up samples and a batch of up to 8."),
+    option("--server", is_flag=True, help="Ask the real embedded server about each model too, and compare."),
+)  # fmt: skip
+OUTPUT = group(
+    "Output",
+    choice_option("--fail-on", choices=LEVELS, default="error", help="Lowest level that makes the exit status 1."),
+    option("--github", is_flag=True, help="Print annotations that GitHub shows beside the file."),
+    json_option,
+)  # fmt: skip
+
+
+@click.command(
+    name="check",
+    cls=Command,
+    short_help="Check a model repository without starting Triton.",
+    exclusive=(("as_json", "github"),),
 )
-@click.option("--github", is_flag=True, help="Print annotations that GitHub shows beside the file.")
-@json_option
+@repository_argument
+@JUDGED
+@FURTHER_CHECKS
+@OUTPUT
 def command(
     *,
     repository: Path | S3Url,
@@ -55,10 +71,11 @@ def command(
     github: bool,
     as_json: bool,
 ) -> int:
-    """Say what a Triton server will say to a model repository, in its own words, without one.
+    """Check a repository for the errors that Triton would report, without starting Triton.
 
-    An error is what the server refuses; a warning loads, and then hurts. Nothing is executed without --run, and weights
-    are not read. configs/<gpu>-*.pbtxt are always judged for their GPU and its default image.
+    An error is what the server refuses. A warning is about a setting that loads but misbehaves at run time. Nothing is
+    executed without --run, and weights are not read. Each configs/<gpu>-*.pbtxt is checked for its GPU and the default
+    image of that GPU.
 
     \b
     Examples:
@@ -70,8 +87,6 @@ def command(
     from generator.commands.console import print_json, print_text
     from generator.errors import BadValue
 
-    if github and as_json:
-        raise BadValue("github", "true", "cannot be combined with --json", "leave one of them out")
     if server and gpu.lower() != "cpu":
         raise BadValue("server", "true", "the embedded server runs on the CPU only", "leave --gpu out")
     of = checked(repository, gpu=gpu, release=release, run=run)

@@ -6,17 +6,17 @@ import logging
 
 import click
 
-from generator.commands.click_options import json_option
+from generator.commands.click_options import Command, json_option
 
 logger = logging.getLogger(__name__)
 
 
-@click.command(name="doctor", short_help="Say what this machine can do.")
+@click.command(name="doctor", cls=Command, short_help="Show what this machine can do.")
 @json_option
 def command(*, as_json: bool) -> int:
-    """Say what this machine can do, and what is missing.
+    """Show what this machine can do, and what is missing.
 
-    Exit status 1 where building, serving or measuring cannot work here.
+    The exit status is 1 if building, serving or measuring cannot work here.
     """
     from generator.commands import console
     from generator.server.doctor import examine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.click_options import json_option, repository_option, url_option
+from generator.commands.click_options import Command, group, json_option, option, repository_option, url_option
 
 if TYPE_CHECKING:
     from generator.repository.s3.url import S3Url
@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@click.command(name="infer", short_help="Classify images.")
+@click.command(name="infer", cls=Command, short_help="Classify images.")
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--model", "-m", required=True, metavar="NAME", help="The model that classifies.")
-@click.option("--top", type=click.IntRange(1, 1000), default=5, show_default=True, help="How many classes to print.")
-@url_option
-@repository_option("What is served where no Triton runs.")
+@group(
+    "Classification",
+    option("--model", "-m", required=True, metavar="NAME", help="Name of the model."),
+    option("--top", type=click.IntRange(1, 1000), default=5, metavar="N", help="Number of classes to print."),
+)
+@group(
+    "Server",
+    url_option,
+    repository_option("--repository", help="The model repository to serve if no Triton runs."),
+)
 @json_option
 def command(
     *, images: tuple[Path, ...], model: str, top: int, url: str | None, repository: Path | S3Url, as_json: bool
 ) -> None:
-    """Classify images: resize, crop, normalise, ask the server, print the top labels.
+    """Classify images with a served model and print the top labels.
 
     \b
     Example:

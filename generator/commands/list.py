@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.click_options import json_option, models_option
+from generator.commands.click_options import Command, group, json_option, list_option, option
 from generator.types import PRECISIONS
 
 if TYPE_CHECKING:
@@ -42,15 +42,26 @@ Accuracy is of PaddleClas's weights. `tritongen build` gives random ones unless
 --weights says otherwise: latency is real, labels mean nothing."""
 
 
-@click.command(name="list", short_help="Show the networks, counted and published.")
-@models_option("Networks to list.")
-@click.option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table, in Markdown.")
-@click.option("--targets", "of_targets", is_flag=True, help="Show the GPUs instead, with the images that run on them.")
+WHAT = group(
+    "What to list",
+    list_option("--models", "-m", default="all", help="Networks to list: names, glob patterns, or all."),
+    option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table in Markdown."),
+    option("--targets", "of_targets", is_flag=True, help="List the GPUs instead, with the Triton images for each."),
+)  # fmt: skip
+
+
+@click.command(
+    name="list",
+    cls=Command,
+    short_help="Show the networks, counted and published.",
+    exclusive=(("as_markdown", "as_json"), ("as_markdown", "of_targets"), ("models", "of_targets")),
+)
+@WHAT
 @json_option
 def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_json: bool) -> int:
-    """List the networks: parameters and FLOPs as counted, beside the published figures.
+    """List the networks with their parameters and FLOPs, counted and published.
 
-    "by rule" is counted again as the published figures were, "page" is what was published.
+    "by rule": recomputed with the formula behind the published figures. "page": the published figures.
 
     \b
     Example:
@@ -60,14 +71,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
     """
     from generator import networks
     from generator.commands import console
-    from generator.errors import UsageError
 
-    if as_markdown and (as_json or of_targets):
-        other = "--json" if as_json else "--targets"
-        raise UsageError(f"--table and {other} cannot go together", "leave one of them out")
     if of_targets:
-        if models != ("all",):
-            raise UsageError("--targets and --models cannot go together", "leave one of them out")
         return list_targets(as_json=as_json)
     chosen = networks.select(models)
     if as_markdown:

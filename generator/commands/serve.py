@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from generator.commands.click_options import REPOSITORY, where
+from generator.commands.click_options import (
+    Command,
+    choice_option,
+    given_params,
+    gpu_option,
+    group,
+    option,
+    path_option,
+    port_option,
+    precision_option,
+    repository_argument,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
@@ -21,44 +31,45 @@ if TYPE_CHECKING:
     from generator.server.lifecycle import Server
     from generator.server.ports import Ports
 
+EMBEDDED, DOCKER = "Embedded engine", "Docker engine"
 logger = logging.getLogger(__name__)
 
-PORT = click.IntRange(0, 65535)
+
+SERVER = group(
+    "Server",
+    choice_option("--engine", choices=("auto", "embedded", "docker"), default="auto",
+                  help="auto: docker if Docker runs and there is an NVIDIA GPU, else embedded."),
+    port_option("--http-port", default=8000, help="Port of the HTTP service; 0 takes a free port."),
+    port_option("--grpc-port", default=8001, help="Port of the gRPC service; 0 takes a free port."),
+    port_option("--metrics-port", default=8002, help="Port of the metrics; 0 takes a free port."),
+    option("--print", "print_only", is_flag=True, help="Print the command instead of running it."),
+)  # fmt: skip
+EMBEDDED_OPTIONS = group(
+    EMBEDDED,
+    option("--model-config-name", metavar="NAME", help="Serve configs/NAME.pbtxt of each model that has it."),
+)  # fmt: skip
+DOCKER_OPTIONS = group(
+    DOCKER,
+    gpu_option("Serve configs/<gpu>-<precision>.pbtxt and keep its TensorRT engines.",
+               show_default="GPU of this machine"),
+    precision_option("Precision to serve, with --gpu.", show_default="fp16 for a GPU, fp32 for the CPU"),
+    option("--image-tag", metavar="YY.MM", show_default="24.09 for a GPU, 24.10 for the CPU",
+           help="Release of the tritonserver image."),
+    option("--device", metavar="INDEX|UUID", show_default="0", help="The one GPU that the container gets."),
+    option("--address", metavar="IP", show_default="127.0.0.1", help="Address to publish the ports on."),
+    option("--client-shm", is_flag=True,
+           help="Let clients of user 1000 on this host pass tensors in shared memory."),
+    path_option("--compose", help="Write a compose file instead of running it; - is stdout."),
+)  # fmt: skip
 
 
-@click.command(name="serve", short_help="Run Triton on a model repository.")
-@click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
-@click.option(
-    "--engine", type=click.Choice(["auto", "embedded", "docker"], case_sensitive=False), default="auto",
-    show_default=True, help="auto: docker where Docker answers and an NVIDIA GPU is there, else embedded.",
-)  # fmt: skip
-@click.option(
-    "--gpu", metavar="v100|t4|cpu",
-    help="docker: serve configs/<gpu>-<precision>.pbtxt and keep its TensorRT engines.  [default: this machine's]",
-)  # fmt: skip
-@click.option(
-    "--precision", type=click.Choice(["fp16", "fp32"], case_sensitive=False),
-    help="docker, with --gpu.  [default: fp16; the CPU's is fp32]",
-)  # fmt: skip
-@click.option(
-    "--image-tag", metavar="YY.MM", help="docker: release of the tritonserver image.  [default: 24.09; the CPU's 24.10]"
+@click.command(
+    name="serve", cls=Command, short_help="Run Triton on a model repository.", exclusive=(("print_only", "compose"),)
 )
-@click.option("--device", metavar="INDEX|UUID", help="docker: the one GPU that the container is given.  [default: 0]")
-@click.option("--address", metavar="IP", help="docker: publish the ports on it.  [default: 127.0.0.1]")
-@click.option(
-    "--client-shm", is_flag=True, help="docker: let clients of user 1000 on this host pass tensors by shared memory."
-)
-@click.option("--model-config-name", metavar="NAME", help="embedded: serve configs/NAME.pbtxt where it is.")
-@click.option("--http-port", type=PORT, default=8000, show_default=True, help="HTTP: 0 takes a free port.")
-@click.option("--grpc-port", type=PORT, default=8001, show_default=True, help="gRPC: 0 takes a free port.")
-@click.option("--metrics-port", type=PORT, default=8002, show_default=True, help="Metrics: 0 takes a free port.")
-@click.option("--print", "print_only", is_flag=True, help="Print the command and do not run it.")
-@click.option(
-    "--compose",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="docker: write a compose file and do not run it; - is stdout.",
-)
+@repository_argument
+@SERVER
+@EMBEDDED_OPTIONS
+@DOCKER_OPTIONS
 def command(
     *,
     repository: Path | S3Url,
@@ -76,7 +87,9 @@ def command(
     print_only: bool,
     compose: Path | None,
 ) -> int:
-    """Run Triton on a model repository until Ctrl-C; it listens on 127.0.0.1 unless --address says otherwise.
+    """Run Triton on a model repository until Ctrl-C.
+
+    Triton listens on 127.0.0.1; with the docker engine --address changes that.
 
     \b
     Examples:
@@ -85,7 +98,6 @@ def command(
       tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
       tritongen serve s3://bucket/models
     """
-    from generator.errors import BadValue
     from generator.repository.source import opened
     from generator.server import engine_choice
     from generator.server.embedded import engine as embedded
@@ -94,17 +106,8 @@ def command(
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
     ports = choose_ports(ports)
-    if print_only and compose:
-        raise BadValue("compose", compose, "cannot be combined with --print", "leave one of them out")
     chosen = engine_choice.choose(engine.lower())
-    if chosen == "embedded":
-        refuse_docker_options(
-            gpu, precision,
-            {"image_tag": image_tag, "device": device, "address": address, "compose": compose,
-             "client_shm": client_shm or None},
-        )  # fmt: skip
-    else:
-        refuse_embedded_option(model_config_name)
+    refuse_other_engine(chosen, gpu, precision)
     serving: AbstractContextManager[Server]
     with opened(repository) as source:
         if chosen == "embedded":
@@ -130,20 +133,23 @@ def tell_start(source: Source, engine: str, variant: str | None) -> None:
         logger.info("without configs/%s.pbtxt, so by config.pbtxt: %s", variant, ", ".join(others))
 
 
-def refuse_docker_options(gpu: str | None, precision: str | None, others: Mapping[str, object]) -> None:
-    """Raise BadValue for what is the docker engine's; the embedded one is a CPU's, which may be said."""
+def refuse_other_engine(engine: str, gpu: str | None, precision: str | None) -> None:
+    """Raise BadValue for an option of the engine that is not used; for the embedded engine the CPU may be named."""
     from generator.config import targets
     from generator.errors import BadValue
 
-    if gpu is not None and targets.find(gpu).gpu:
-        variant = f"{gpu.lower()}-{precision or 'fp16'}"
-        hint = f"add --engine docker; on the CPU, --model-config-name {variant} loads that config"
-        raise BadValue("gpu", gpu, "needs the docker engine", hint)
-    if precision == "fp16":
-        targets.check_precision(targets.CPU, "fp16")
-    for parameter, value in others.items():
-        if value is not None:
-            raise BadValue(parameter, value, "needs the docker engine", "add --engine docker")
+    if engine == "embedded":
+        if gpu is not None and targets.find(gpu).gpu:
+            variant = f"{gpu.lower()}-{precision or 'fp16'}"
+            hint = f"add --engine docker; on the CPU, --model-config-name {variant} loads that config"
+            raise BadValue("gpu", gpu, "needs the docker engine", hint)
+        if precision == "fp16":
+            targets.check_precision(targets.CPU, "fp16")
+    ctx = click.get_current_context()
+    other, title = ("docker", DOCKER) if engine == "embedded" else ("embedded", EMBEDDED)
+    for name, param in given_params(ctx).items():
+        if getattr(param, "group", None) == title and name not in ("gpu", "precision"):
+            raise BadValue(name, ctx.params[name], f"needs the {other} engine", f"add --engine {other}")
 
 
 def others_served(source: Source, variant: str) -> list[str]:
@@ -153,14 +159,6 @@ def others_served(source: Source, variant: str) -> list[str]:
     configs = served_configs(source.folder, variant) if source.folder.is_dir() else ()
     others = without_variant(configs)
     return others if len(others) < len(configs) else []
-
-
-def refuse_embedded_option(model_config_name: str | None) -> None:
-    """Raise BadValue: the docker engine chooses the variant by GPU and precision."""
-    from generator.errors import BadValue
-
-    if model_config_name is not None:
-        raise BadValue("model_config_name", model_config_name, "needs the embedded engine", "use --gpu instead")
 
 
 def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:

@@ -77,19 +77,19 @@ def as_written(parameter: Parameter, value: object) -> str:
     match parameter.kind:
         case "switch":
             if text.lower() not in SWITCH_WORDS:
-                raise ValueError("it must be true or false")
+                raise ValueError("must be true or false")
             return SWITCH_WORDS[text.lower()]
         case "number":
             if isinstance(value, bool) or not text.removeprefix("-").isdecimal():
-                raise ValueError("it must be a whole number")
+                raise ValueError("must be a whole number")
             if not parameter.lowest <= int(text) <= parameter.highest:
                 raise ValueError(
-                    f"it must be from {parameter.lowest} to {parameter.highest}"
+                    f"must be from {parameter.lowest} to {parameter.highest}"
                     if parameter.highest < 2**63 - 1
-                    else f"it must be {parameter.lowest} or more"
+                    else f"must be {parameter.lowest} or more"
                 )
             return str(int(text))
         case _:
             if isinstance(value, bool) or not text:
-                raise ValueError("it must be a text")
+                raise ValueError("must be a text")
             return text
