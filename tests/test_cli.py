@@ -155,7 +155,7 @@ def test_a_wrong_call_is_refused(tritongen, tmp_path, arguments, sentence, hint)
         ("serve --engine embedded file", "file is not a model repository: it is a file"),
         ("serve --engine docker empty", "the docker engine cannot start here: no Docker engine answers"),
         ("infer missing.jpg -m densenet121", "missing.jpg is not a readable image: there is no such file"),
-        ("infer file -m densenet121", "file is not a readable image: Pillow knows no such format"),
+        ("infer file -m densenet121", "file is not a readable image: Pillow does not know its format"),
         ("perf --gpu v100 --url localhost:1", "no Triton at localhost:1: nothing there answers Triton's gRPC"),
         ("build -m densenet121 --output file", "cannot write"),
     ],

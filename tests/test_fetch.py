@@ -1,4 +1,4 @@
-"""Fetching weights: from a server of this test's own on loopback, never from a publisher."""
+"""Downloads of weights, from a server on loopback and never from a publisher."""
 
 import hashlib
 import socket
@@ -20,7 +20,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Publisher(ThreadingHTTPServer):
-    """A server that keeps what it was asked, and can drop a connection in the middle."""
+    """A server that records requests, and can drop a connection in the middle."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -33,10 +33,10 @@ class Publisher(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET with ETag, Range and If-Range; /hub redirects as the Hugging Face hub does."""
+    """Answers GET with ETag, Range and If-Range; /hub redirects like the Hugging Face hub."""
 
     def log_message(self, *_):
-        """Nothing."""
+        """Log nothing."""
 
     def do_GET(self):
         server = self.server
@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch):
-    """Whatever else is connected to fails the test."""
+    """Fail a test that connects to another machine."""
     connect = socket.socket.connect
 
     def guarded(self, address):
@@ -93,12 +93,12 @@ def _server(tmp_path, monkeypatch):
 
 
 def get(server, path="/file", prefix=""):
-    """Fetch it as a publisher's file."""
+    """Download a file as a publisher's."""
     return fetch("someone", Remote(server.url + path, "weights.pth", prefix))
 
 
-def test_fetched_once(server, tmp_path):
-    """The second time it is in the cache; no part of it is left over."""
+def test_file_is_downloaded_once(server, tmp_path):
+    """The second call finds the file in the cache; no partial file remains."""
     assert get(server).read_bytes() == CONTENT
     assert get(server, prefix=DIGEST[:8]).read_bytes() == CONTENT
     assert len(server.asked) == 1
@@ -106,18 +106,18 @@ def test_fetched_once(server, tmp_path):
     assert kept == [".weights.pth.lock", "weights.pth", "weights.pth.sha256"]
 
 
-def test_goes_on_where_it_stopped(server):
-    """A dropped connection is one sentence; the next attempt asks for the rest only."""
+def test_download_resumes(server):
+    """A dropped connection is an error; the next attempt requests the rest only."""
     server.drop_after = 300_000
     with pytest.raises(FetchFailed, match="the connection ended 748576 bytes early") as caught:
         get(server)
-    assert caught.value.hint == "the same command goes on where it stopped"
+    assert caught.value.hint == "run the same command again to continue"
     assert get(server).read_bytes() == CONTENT
     assert server.asked == [("/file", None), ("/file", "bytes=300000-")]
 
 
-def test_a_file_that_changed_is_begun_anew(server):
-    """What was there of the old one is not mixed into the new one."""
+def test_changed_file_is_downloaded_from_the_beginning(server):
+    """The part of the old file is not mixed into the new one."""
     server.drop_after = 300_000
     with pytest.raises(FetchFailed):
         get(server)
@@ -125,8 +125,8 @@ def test_a_file_that_changed_is_begun_anew(server):
     assert get(server).read_bytes() == CONTENT[::-1]
 
 
-def test_a_server_that_names_no_version_is_begun_anew(server):
-    """Nobody could tell whether the rest belongs to what is there."""
+def test_download_without_etag_starts_from_the_beginning(server):
+    """Without an ETag, the rest may belong to another version."""
     server.tags, server.drop_after = False, 300_000
     with pytest.raises(FetchFailed):
         get(server)
@@ -134,8 +134,8 @@ def test_a_server_that_names_no_version_is_begun_anew(server):
     assert [asked[1] for asked in server.asked] == [None, None]
 
 
-def test_nothing_is_left_to_fetch(server, tmp_path):
-    """All of it came, and the process ended before it said so: the next attempt but one has it."""
+def test_complete_partial_file_recovers(server, tmp_path):
+    """If a process ended just after the last byte, the second attempt from then succeeds."""
     server.drop_after = len(CONTENT) - 1
     with pytest.raises(FetchFailed, match="the connection ended 1 bytes early"):
         get(server)
@@ -143,12 +143,12 @@ def test_nothing_is_left_to_fetch(server, tmp_path):
     partial.write_bytes(CONTENT)
     with pytest.raises(FetchFailed, match="the server answers 416") as caught:
         get(server)
-    assert caught.value.hint == "the same command goes on where it stopped"
+    assert caught.value.hint == "run the same command again to continue"
     assert get(server).read_bytes() == CONTENT
 
 
-def test_the_published_digest_is_held_to(server, tmp_path):
-    """The one of torchvision is in the name, the hub's comes with the redirect; what differs is not kept."""
+def test_published_digest_is_checked(server, tmp_path):
+    """Torchvision's digest is in the file's name, the hub's comes with a redirect; a wrong file is deleted."""
     with pytest.raises(FetchFailed, match=r"its SHA-256 is .+, not 00000000"):
         get(server, prefix="00000000")
     server.linked = "0" * 64
@@ -159,8 +159,8 @@ def test_the_published_digest_is_held_to(server, tmp_path):
     assert get(server, "/hub").read_bytes() == CONTENT
 
 
-def test_the_first_digest_is_held_to(server):
-    """Where none is published: an altered file, and another one in place of a deleted one, are refused."""
+def test_digest_of_the_first_download_is_checked(server):
+    """Without a published digest, a changed file and a different new download are refused."""
     path = get(server)
     path.write_bytes(CONTENT[1:])
     with pytest.raises(FetchFailed, match=f"not {DIGEST}"):
@@ -174,8 +174,8 @@ def test_the_first_digest_is_held_to(server):
     assert get(server).read_bytes() == CONTENT
 
 
-def test_two_at_once_fetch_once(server):
-    """The second waits for the first."""
+def test_concurrent_calls_download_once(server):
+    """Later calls wait for the first."""
     threads = [threading.Thread(target=get, args=(server,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -184,31 +184,31 @@ def test_two_at_once_fetch_once(server):
     assert len(server.asked) == 1
 
 
-def test_no_server_and_no_file(server):
-    """One sentence with what to do."""
+def test_missing_server_and_missing_file(server):
+    """The error says what is wrong and what to do."""
     with pytest.raises(FetchFailed, match="/nothing could not be fetched: the server answers 404"):
         get(server, "/nothing")
     with pytest.raises(FetchFailed, match=r"could not be fetched: .*refused") as caught:
         fetch("someone", Remote("http://127.0.0.1:9/x", "x.pth"))
-    assert caught.value.hint == "fetch it where there is a network, and give the file with --weights"
+    assert caught.value.hint == "download it on a machine with network access, and give the file with `weights`"
 
 
-def test_no_server_on_the_command_line(tmp_path):
-    """Exit status 1, one sentence, a hint, no repository."""
+def test_missing_server_on_the_command_line(tmp_path):
+    """The build exits with 1, an error and a hint, and creates no repository."""
     env = {"HF_ENDPOINT": "http://127.0.0.1:9", "XDG_CACHE_HOME": str(tmp_path), "no_proxy": "*"}
     ran = run_program("build", "--models", "dpn68", "--weights", "timm", cwd=tmp_path, env=env)
     assert (ran.status, ran.stdout) == (1, "")
     address = "http://127.0.0.1:9/timm/dpn68.mx_in1k/resolve/main/model.safetensors"
     assert f"error: {address} could not be fetched: [Errno 111] Connection refused" in ran.stderr
-    assert "hint: fetch it where there is a network, and give the file with --weights" in ran.stderr
+    assert "hint: download it on a machine with network access, and give the file with --weights" in ran.stderr
     assert not (tmp_path / "model_repository").exists()
 
 
-def test_no_redirect_leaves_https():
-    """Nor is anything fetched but from the web."""
+def test_redirects_stay_on_https():
+    """A redirect to http and a file URL are refused."""
     with pytest.raises(FetchFailed, match="it redirects to http://evil, which is not https"):
         Redirects().redirect_request(Request("https://hub/x"), None, 302, "", Message(), "http://evil")
-    with pytest.raises(FetchFailed, match="it is no web address"):
+    with pytest.raises(FetchFailed, match="it is not a web address"):
         fetch("someone", Remote("file:///etc/passwd", "x.pth"))
 
 
@@ -226,8 +226,8 @@ def test_no_redirect_leaves_https():
         ),
     ],
 )
-def test_addresses(publisher, name, url, prefix, monkeypatch):
-    """Where each publisher keeps its files; the hub's mirror is honoured."""
+def test_addresses_of_published_files(publisher, name, url, prefix, monkeypatch):
+    """Each publisher has its address; HF_ENDPOINT replaces the hub's."""
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     found = remote(publisher, *select([name]))
     assert (found.url, found.sha256_prefix) == (url, prefix)
@@ -235,8 +235,8 @@ def test_addresses(publisher, name, url, prefix, monkeypatch):
     assert remote(publisher, *select([name])).url == url.replace("https://huggingface.co", "https://mirror.example")
 
 
-def test_what_nobody_publishes():
-    """Said before anything is fetched."""
+def test_unpublished_weights_are_an_error():
+    """The error comes before any download."""
     with pytest.raises(BadValue, match="weights=timm: timm has no densenet264"):
         remote("timm", *select(["densenet264"]))
     with pytest.raises(BadValue, match="weights=torchvision: torchvision has no dpn68"):

@@ -1,4 +1,4 @@
-"""Labels of one's own."""
+"""Label files."""
 
 import json
 
@@ -13,8 +13,8 @@ from generator.imagenet.labels import read_labels
 
 
 @pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"cat\rdog", b"\xef\xbb\xbfcat\n  dog \n\n"])
-def test_one_class_a_line(tmp_path, content):
-    """As editors save them."""
+def test_one_class_per_line(tmp_path, content):
+    """Line ends, a byte order mark and blank ends do not matter."""
     (tmp_path / "labels.txt").write_bytes(content)
     assert read_labels(tmp_path / "labels.txt", 2) == b"cat\ndog\n"
 
@@ -22,34 +22,34 @@ def test_one_class_a_line(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "classes", "why"),
     [
-        (b"cat\ndog\n", 3, "it has 2 labels, and the output has 3 classes"),
-        (b"cat\ndog\n", None, "the network has no single output with a float for each class"),
+        (b"cat\ndog\n", 3, "it has 2 labels, but the output has 3 classes"),
+        (b"cat\ndog\n", None, "the network has no single output with one float per class"),
         (b"cat\n\ndog\n", 3, "line 2 is empty or not printable"),
         (b"cat\n\x1b[31mdog\n", 2, "line 2 is empty or not printable"),
         (b"cat\nd\0g\n", 2, "line 2 is empty or not printable"),
         ("cat\nd\u202eog\n".encode(), 2, "line 2 is empty or not printable"),
-        (b"", 2, "it has 0 labels, and the output has 2 classes"),
+        (b"", 2, "it has 0 labels, but the output has 2 classes"),
         (b"\xff\xfe\x00", 1, "it is not UTF-8 text"),
         ("kočka\npes\n".encode("latin2"), 2, "it is not UTF-8 text"),
     ],
 )
-def test_what_does_not_fit_is_refused(tmp_path, content, classes, why):
-    """Each in its own sentence."""
+def test_unusable_labels_are_refused(tmp_path, content, classes, why):
+    """Each fault has its own message."""
     (tmp_path / "labels.txt").write_bytes(content)
     with pytest.raises(LabelsUnusable, match=rf"labels\.txt cannot be used as labels: {why}"):
         read_labels(tmp_path / "labels.txt", classes)
 
 
-def test_no_file(tmp_path):
-    """Missing, or a folder."""
+def test_missing_file_is_refused(tmp_path):
+    """The path does not exist, or is a folder."""
     with pytest.raises(LabelsUnusable, match="there is no such file"):
         read_labels(tmp_path / "labels.txt", 2)
     with pytest.raises(LabelsUnusable, match="is a directory"):
         read_labels(tmp_path, 2)
 
 
-def test_imagenets_are_unchanged():
-    """What the ten are published with is the file itself."""
+def test_imagenet_labels_are_unchanged():
+    """The ten networks are published with the file as it is."""
     assert read_labels(CLASS_NAMES, 1000) == CLASS_NAMES.read_bytes()
 
 
@@ -58,7 +58,7 @@ SCORES = {"scores": ["fp32", "N", 2]}
 
 @pytest.fixture(name="build")
 def _build(tritongen, tmp_path):
-    """Build a network of two numbers in, with labels."""
+    """Build a network with an input of two numbers, with labels."""
 
     def build(nodes, outputs, labels="kočka\nhot dog, hotdog\n"):
         model = onnx_model(nodes, {"x": ["fp32", "N", 2]}, outputs)
@@ -69,8 +69,8 @@ def _build(tritongen, tmp_path):
     return build
 
 
-def test_labels_that_fit(build, tmp_path):
-    """Beside the config, named in every variant, and recorded."""
+def test_labels_are_published(build, tmp_path):
+    """The labels are beside the config, named in each variant, and in the provenance."""
     ran = build([("Softmax", ["x"], ["scores"])], SCORES)
     assert ran.status == 0, ran.stderr
     folder = tmp_path / "model_repository" / "mine"
@@ -88,18 +88,22 @@ def test_labels_that_fit(build, tmp_path):
         (
             [("Concat", ["x", "x"], ["y"], {"axis": 1})],
             {"y": ["fp32", "N", 4]},
-            "it has 2 labels, and the output has 4",
+            "it has 2 labels, but the output has 4",
         ),
-        ([("ArgMax", ["x"], ["y"], {"axis": 1})], {"y": ["int64", "N", 1]}, "the network has no single output with a"),
+        (
+            [("ArgMax", ["x"], ["y"], {"axis": 1})],
+            {"y": ["int64", "N", 1]},
+            "the network has no single output with one",
+        ),
         (
             [("Relu", ["x"], ["scores"]), ("Neg", ["x"], ["y"])],
             {**SCORES, "y": ["fp32", "N", 2]},
-            "the network has no single output with a float for each class",
+            "the network has no single output with one float per class",
         ),
     ],
 )
-def test_networks_that_they_do_not_fit(build, tmp_path, nodes, outputs, why):
-    """Exit status 1, one sentence and a hint; nothing is published."""
+def test_labels_that_do_not_fit_the_network(build, tmp_path, nodes, outputs, why):
+    """The build exits with 1, an error and a hint, and publishes nothing."""
     ran = build(nodes, outputs)
     assert ran.status == 1
     assert f"error: classes.txt cannot be used as labels: {why}" in ran.stderr
@@ -107,8 +111,8 @@ def test_networks_that_they_do_not_fit(build, tmp_path, nodes, outputs, why):
     assert not (tmp_path / "model_repository").exists()
 
 
-def test_a_network_of_its_own_has_no_labels_unless_they_are_given(tritongen, tmp_path):
-    """Not even of 1000 classes: they may be others than ImageNet's."""
+def test_own_network_has_no_default_labels(tritongen, tmp_path):
+    """Even 1000 classes may differ from ImageNet's."""
     model = onnx_model([("Softmax", ["x"], ["y"])], {"x": ["fp32", "N", 1000]}, {"y": ["fp32", "N", 1000]})
     (tmp_path / "mine.onnx").write_bytes(model.SerializeToString())
     assert tritongen("build", "--onnx", "mine.onnx").status == 0

@@ -1,4 +1,4 @@
-"""How much memory builds may take, and what each is thought to need."""
+"""The memory budget of builds, and the estimate for each network."""
 
 import psutil
 import pytest

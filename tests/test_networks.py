@@ -1,4 +1,4 @@
-"""The table of networks, and the modules it makes."""
+"""The table of networks, and its torch modules."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ STATE_DICTS = json.loads((DATA / "state_dicts.json").read_text())
 
 
 @pytest.mark.parametrize("name", STATE_DICTS)
-def test_state_dicts_of_the_sources_fit(name):
-    """Names, shapes and order are those of torchvision's (DenseNet) and timm's (DPN) state dicts."""
+def test_state_dict_matches_the_publisher(name):
+    """Names, shapes and order match torchvision's (DenseNet) and timm's (DPN) state dicts."""
     lines = state_dict_lines(select([name])[0].module())
     if (DATA / f"{name}-state-dict.txt").exists():
         assert lines == (DATA / f"{name}-state-dict.txt").read_text()
@@ -23,12 +23,12 @@ def test_state_dicts_of_the_sources_fit(name):
 
 
 def state_dict_lines(module):
-    """A line a tensor: its name and shape."""
+    """Return one line per tensor: its name and shape."""
     return "".join(f"{key} {'x'.join(map(str, value.shape))}\n" for key, value in module.state_dict().items())
 
 
-def test_a_state_dict_loads_strictly():
-    """A module takes another's state dict with strict=True and then answers the same."""
+def test_state_dict_loads_strictly():
+    """A module that loads another's state dict with strict=True gives the same answers."""
     network = select(["dpn68"])[0]
     one, other = (network.module().to_empty(device="cpu") for _ in range(2))
     for value in one.state_dict().values():
@@ -48,13 +48,13 @@ def test_a_state_dict_loads_strictly():
         (["densenet1?1"], ["densenet121", "densenet161"]),
     ],
 )
-def test_selection(patterns, names):
-    """Names in any case, globs and `all`; the table's order, each once."""
+def test_select(patterns, names):
+    """Names in any letter case, globs and `all` select in the table's order, each network once."""
     assert [network.name for network in select(patterns)] == names
 
 
-def test_an_unknown_name_names_the_nearest():
-    """A typo is answered with what was meant."""
+def test_unknown_name_suggests_the_nearest():
+    """The hint for a typo is the nearest name."""
     with pytest.raises(UnknownName, match="there is no network named 'densnet121'") as caught:
         select(["densnet121"])
     assert caught.value.hint == "did you mean 'densenet121'?"

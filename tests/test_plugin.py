@@ -1,4 +1,4 @@
-"""The example plugin, installed with pip as a user installs it, and plugins that are broken."""
+"""The example plugin, installed with pip, and broken plugins."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ EXAMPLE = ROOT / "examples" / "plugin"
 
 @pytest.fixture(scope="module", name="installed")
 def _installed(tmp_path_factory):
-    """The folder that pip installed it into."""
+    """The folder into which pip installed the example."""
     folder = tmp_path_factory.mktemp("site")
     line = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*line, "--target", str(folder), str(EXAMPLE)], check=True, capture_output=True, text=True)
@@ -23,12 +23,12 @@ def _installed(tmp_path_factory):
 
 
 def with_plugin(folder):
-    """The environment in which it is installed."""
+    """Return an environment in which the plugin is installed."""
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH", ""))))}
 
 
 def broken(folder, code):
-    """An installed package whose entry point is called `broken`."""
+    """Install a package whose entry point is `broken`."""
     (folder / "broken.py").write_text(code)
     info = folder / "broken-1.0.dist-info"
     info.mkdir()
@@ -38,12 +38,12 @@ def broken(folder, code):
 
 
 def test_the_example_is_short():
-    """Twenty lines at most."""
+    """The example has at most twenty lines."""
     assert len((EXAMPLE / "tinynet.py").read_text().splitlines()) <= 20
 
 
-def test_list_counts_it(installed, tmp_path):
-    """By its name, beside the ten; nothing of it is published."""
+def test_list_counts_a_plugin(installed, tmp_path):
+    """`list` shows the plugin beside the ten networks, without published figures."""
     listed = run_program("list", "--models", "tinynet,dpn68", "--json", cwd=tmp_path, env=with_plugin(installed))
     assert listed.status == 0, listed.stderr
     dpn, tiny = listed.json
@@ -55,8 +55,8 @@ def test_list_counts_it(installed, tmp_path):
 
 
 @pytest.mark.server
-def test_it_is_built_and_served(installed, tmp_path):
-    """As one of the ten is; the real server answers as its file does."""
+def test_plugin_is_built_and_served(installed, tmp_path):
+    """The server gives the answers of the ONNX file."""
     built = run_program("build", "--models", "TinyNet", cwd=tmp_path, env=with_plugin(installed))
     assert built.status == 0, built.stderr
     repository = tmp_path / "model_repository"
@@ -74,7 +74,7 @@ def test_it_is_built_and_served(installed, tmp_path):
     ("code", "sentence"),
     [
         ("import nosuchmodule\n", "error: broken:network gives no network: ModuleNotFoundError: No module named"),
-        ("network = 3\n", "error: broken:network gives no network: it is of type int"),
+        ("network = 3\n", "error: broken:network gives no network: it has the type int"),
         (
             "from tritongen import TensorSpec, TorchNetwork\n"
             "network = TorchNetwork(lambda: 1 / 0, (TensorSpec('x', 'TYPE_FP32', (3,)),))\n",
@@ -92,8 +92,8 @@ def test_it_is_built_and_served(installed, tmp_path):
         ),
     ],
 )
-def test_a_broken_one_hides_no_other(code, sentence, tmp_path):
-    """One sentence; the others are listed, and built."""
+def test_broken_plugin_does_not_hide_others(code, sentence, tmp_path):
+    """The broken plugin is one error; the other networks are listed."""
     (tmp_path / "site").mkdir()
     env = broken(tmp_path / "site", code)
     listed = run_program("list", "--models", "broken,dpn68", cwd=tmp_path, env=env)
@@ -107,16 +107,16 @@ def test_a_broken_one_hides_no_other(code, sentence, tmp_path):
     assert not (tmp_path / "model_repository").exists()
 
 
-def test_the_table_has_a_row_for_it(installed, tmp_path):
-    """A dash where the page says nothing."""
+def test_table_has_a_row_for_a_plugin(installed, tmp_path):
+    """Figures that are not published are dashes."""
     listed = run_program("list", "--models", "tinynet", cwd=tmp_path, env=with_plugin(installed))
     assert listed.status == 0
     (row,) = [line.split() for line in listed.stdout.splitlines() if line.startswith("tinynet")]
     assert row == ["tinynet", "0.001", "-", "-", "0.000", "-", "-", "-", "-"]
 
 
-def test_one_is_built_beside_a_broken_one(installed, tmp_path):
-    """Exit status 1 for the broken one; what it prints is not in the data."""
+def test_plugin_is_built_beside_a_broken_one(installed, tmp_path):
+    """The exit status is 1 for the broken plugin; its prints do not enter the data."""
     (tmp_path / "site").mkdir()
     paths = [with_plugin(installed), broken(tmp_path / "site", "print('a word')\nnetwork = 3\n")]
     env = {"PYTHONPATH": os.pathsep.join(path["PYTHONPATH"] for path in paths)}
@@ -124,5 +124,5 @@ def test_one_is_built_beside_a_broken_one(installed, tmp_path):
     assert (listed.status, [row["model"] for row in listed.json]) == (1, ["tinynet"])
     built = run_program("build", "--models", "broken,tinynet", "--json", cwd=tmp_path, env=env)
     assert (built.status, [row["model"] for row in built.json["models"]]) == (1, ["tinynet"])
-    assert built.json["failed"] == {"broken": "broken:network gives no network: it is of type int"}
+    assert built.json["failed"] == {"broken": "broken:network gives no network: it has the type int"}
     assert [path.name for path in (tmp_path / "model_repository").iterdir()] == ["tinynet"]

@@ -1,4 +1,4 @@
-"""Weights files come back as they were saved, whoever saved them and however."""
+"""Weights files of each publisher and format load with the values that were saved."""
 
 import hashlib
 import math
@@ -34,7 +34,7 @@ from generator.weights.naming import PADDLECLAS
 
 TRANSFORMED = Preprocessing(mean=(124 / 255, 117 / 255, 104 / 255), std=(1 / (0.0167 * 255),) * 3)
 EVERY_WAY = [("torch", container) for container in TORCH] + [("paddleclas", container) for container in PADDLE]
-# The two smallest of the ten in every way, the others in one way each; the tiny ones in every way at no cost.
+# The two smallest of the ten and two tiny networks in every way, the others in one way each.
 CASES = [
     *((name, *way) for name in ("tinydense", "tinydpn", "densenet121", "dpn68") for way in EVERY_WAY),
     ("densenet161", "torch", "torch legacy"),
@@ -50,14 +50,14 @@ CASES = [
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """Threads would wait for each other wherever other tests have the processors."""
+    """Use one thread, since tests share the processors."""
     with torch_threads(1):
         yield
 
 
 @pytest.fixture(name="state", scope="module")
 def _state():
-    """The parameters of a network by its name, the last one's kept."""
+    """Return a network's parameters by its name, and cache those of the last network."""
     kept = {}
 
     def of(name):
@@ -70,14 +70,14 @@ def _state():
 
 
 @pytest.mark.parametrize(("name", "names", "container"), CASES, ids=lambda value: value.replace(" ", "-"))
-def test_every_way_to_save_comes_back(name, names, container, state, tmp_path):
-    """Each network, source and container: every parameter to the bit, the source's epsilon and preprocessing."""
+def test_saved_parameters_load(name, names, container, state, tmp_path):
+    """Each parameter is equal to the bit, with the epsilon and preprocessing of the source."""
     network, wanted = BY_NAME[name], state(name)
     dpn, paddle = isinstance(network.definition, DPNShape), names == "paddleclas"
     path = write(tmp_path / "weights", as_paddle(network, wanted) if paddle else wanted, container)
 
     module, weights, preprocessing = load(network, path)
-    path.unlink()  # and the values are in memory
+    path.unlink()  # the values must be in memory
 
     found = module.state_dict()
     if paddle:
@@ -93,16 +93,16 @@ def test_every_way_to_save_comes_back(name, names, container, state, tmp_path):
     assert not module.training
 
 
-def test_timm_normalises_dpn_as_it_publishes(tmp_path):
-    """The figures of timm's DPN, rounded as its model cards print them."""
+def test_timm_normalisation_of_dpn(tmp_path):
+    """Mean and std match timm's model cards."""
     _, _, preprocessing = load(TINY_DPN, write(tmp_path / "weights", state_dict(TINY_DPN), "safetensors"))
     assert [round(value * 255) for value in preprocessing.mean] == [124, 117, 104]
     assert [round(value, 4) for value in preprocessing.std] == [0.2348] * 3
     assert (preprocessing.resize_short_px, preprocessing.crop_px) == (256, 224)
 
 
-def test_the_module_answers_and_the_file_is_told(tmp_path):
-    """What is loaded computes what the saved network computed; the digest is the file's."""
+def test_loaded_module_and_its_provenance(tmp_path):
+    """The loaded module gives the saved module's answers; the digest is the file's."""
     saved = TINY_DPN.module(bn_eps=1e-3).to_empty(device="cpu")
     saved.load_state_dict(state_dict(TINY_DPN))
     path = write(tmp_path / "dpn.pth", saved.state_dict(), "torch zip")
@@ -116,15 +116,15 @@ def test_the_module_answers_and_the_file_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.name)
-def test_paddles_names_are_ours(network):
-    """Every parameter of each network is under its PaddleClas name, and no two are under one."""
+def test_paddle_names_map_to_ours(network):
+    """Each parameter has one PaddleClas name, which maps back to the parameter."""
     names = paddle_names(network)
     assert set(names) == {key for key in network.module().state_dict() if "num_batches" not in key}
     assert {ours: PADDLECLAS.rename(theirs, network) for ours, theirs in names.items()} == {n: n for n in names}
 
 
-def test_paddles_classifier_is_transposed(tmp_path):
-    """Row 3 of our classifier is column 3 of Paddle's, in a matrix and in a convolution."""
+def test_paddle_classifier_is_transposed(tmp_path):
+    """Row 3 of our classifier, a matrix or a convolution, is column 3 of Paddle's."""
     for network in (TINY_DENSENET, TINY_DPN):
         named = as_paddle(network, state_dict(network))
         named["out.weight"][:, 3] = torch.arange(len(named["out.weight"]))
@@ -133,8 +133,8 @@ def test_paddles_classifier_is_transposed(tmp_path):
 
 
 @pytest.mark.parametrize("container", TORCH)
-def test_old_names_of_torchvision(container, tmp_path):
-    """`denselayer1.norm.1.weight`, without the counters."""
+def test_old_torchvision_names(container, tmp_path):
+    """Names such as `denselayer1.norm.1.weight` load, without counters."""
     state = state_dict(TINY_DENSENET)
     old = as_old_torchvision(state)
     assert "features.denseblock1.denselayer1.norm.1.running_var" in old
@@ -157,27 +157,27 @@ def test_old_names_of_torchvision(container, tmp_path):
     ids=["state_dict", "model", "module.", "both", "parameters"],
 )
 @pytest.mark.parametrize("container", ["torch zip", "torch legacy"])
-def test_what_training_scripts_save(container, wrap, tmp_path):
-    """A state dict among other things, or of a network inside of DataParallel."""
+def test_checkpoints_of_training_scripts(container, wrap, tmp_path):
+    """A state dict among other entries, or of a network in DataParallel, loads."""
     state = state_dict(TINY_DENSENET)
     found = load(TINY_DENSENET, write(tmp_path / "weights", wrap(state), container))[0].state_dict()
     assert all(torch.equal(found[key], state[key]) for key in state)
 
 
-def test_a_module_s_own_state_dict_with_its_metadata(tmp_path):
-    """`torch.save(model.state_dict())`: an OrderedDict with the versions of the layers as its state."""
+def test_state_dict_with_metadata(tmp_path):
+    """`torch.save(model.state_dict())` saves an OrderedDict with the versions of the layers as its state."""
     module = TINY_DENSENET.module().to_empty(device="cpu")
     module.load_state_dict(state_dict(TINY_DENSENET))
     for container in ("torch zip", "torch legacy"):
         path = write(tmp_path / "weights", module.state_dict(), container)
-        assert containers.read(path)[0] == container
+        assert containers.parse(path, path.read_bytes())[0] == container
         assert torch.equal(load(TINY_DENSENET, path)[0].classifier.weight, module.classifier.weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("container", TORCH)
 def test_floats_become_fp32(container, dtype, tmp_path):
-    """Half and double precision files give an fp32 network of the values they have."""
+    """Half and double precision files load as fp32 with the same values."""
     state = {
         key: value.to(dtype) if value.is_floating_point() else value for key, value in state_dict(TINY_DPN).items()
     }
@@ -198,7 +198,7 @@ def test_floats_become_fp32(container, dtype, tmp_path):
     ids=["big-endian", "fortran", "fp64", "view"],
 )
 def test_arrays_in_every_layout(protocol, change, tmp_path):
-    """Byte order, index order and precision are numpy's to choose; the values are the same."""
+    """Byte order, index order and precision do not change the values."""
     state = state_dict(TINY_DENSENET)
     arrays = {key: change(value.numpy()) for key, value in as_paddle(TINY_DENSENET, state).items()}
     path = tmp_path / "weights"
@@ -208,8 +208,8 @@ def test_arrays_in_every_layout(protocol, change, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_arrays_of_numpy_2(protocol, tmp_path):
-    """The second numpy calls its functions by another module's name."""
+def test_numpy_2_arrays(protocol, tmp_path):
+    """Numpy 2 names its functions after another module."""
     state = state_dict(TINY_DENSENET)
     content = paddle_content(as_paddle(TINY_DENSENET, state), protocol)
     assert b"cnumpy.core.multiarray\n" in content
@@ -221,24 +221,24 @@ def test_arrays_of_numpy_2(protocol, tmp_path):
 @pytest.mark.parametrize(
     ("container", "name"), [*((c, c) for c in TORCH), *((c, c[:13] if c[0] == "P" else c) for c in PADDLE)]
 )
-def test_the_content_tells_the_container(container, name, tmp_path):
-    """A suffix is no more than a name."""
+def test_content_determines_the_format(container, name, tmp_path):
+    """The suffix does not matter."""
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([math.pi])}
     path = write(tmp_path / "weights.zip", tensors, container)
-    found, read = containers.read(path)
+    found, read = containers.parse(path, path.read_bytes())
     assert found == name
     assert list(read) == ["a", "b"]
     assert all(torch.equal(read[key], tensors[key]) for key in tensors)
 
 
-def test_the_sample_of_paddle_is_what_it_seems():
-    """The samples' own check: numpy's arrays come back by plain pickle."""
+def test_paddle_sample_is_correct():
+    """A check of the test's samples: plain pickle returns numpy's arrays."""
     held = pickle.loads(paddle_content({"a": torch.ones(3)}, 4))  # noqa: S301
     assert isinstance(held["a"], np.ndarray)
     assert held["StructuredToParameterName@@"] == {"a": "param_0"}
 
 
-# What lies in a folder, and which of it is of densenet121 and of dpn92.
+# The files in a folder, and those for densenet121 and dpn92.
 FOLDERS = {
     "as published": (
         ["densenet121-a639ec97.pth", "DPN92_pretrained.pdparams", "densenet169-b2777c0a.pth", "README.md"],
@@ -273,15 +273,15 @@ FOLDERS = {
 
 
 def lay(folder, names):
-    """Files of these names, with folders where they need some."""
+    """Create files of these names, and their folders."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
 
 
 @pytest.mark.parametrize(("names", "found"), FOLDERS.values(), ids=FOLDERS)
-def test_a_folder_is_searched_by_name(names, found, tmp_path):
-    """Case does not matter, what follows the name does."""
+def test_folder_is_searched_by_name(names, found, tmp_path):
+    """Letter case does not matter; text after the name does."""
     lay(tmp_path, names)
     networks = select(["densenet121", "dpn92"])
     assert find(tmp_path, networks) == dict(
@@ -290,14 +290,14 @@ def test_a_folder_is_searched_by_name(names, found, tmp_path):
 
 
 def test_links_are_followed(tmp_path):
-    """The hub's cache keeps links to files of other names."""
+    """The hub's cache has links to files with other names."""
     lay(tmp_path, ["blobs/0123", "snapshot/keep"])
     (tmp_path / "snapshot" / "dpn68.pth").symlink_to(tmp_path / "blobs" / "0123")
     assert find(tmp_path / "snapshot", select(["dpn68"])) == {"dpn68": tmp_path / "snapshot" / "dpn68.pth"}
 
 
-def test_one_file_is_of_one_network(tmp_path):
-    """Whatever it is called."""
+def test_file_for_one_network_can_have_any_name(tmp_path):
+    """A file that is given itself needs no special name."""
     lay(tmp_path, ["best.ckpt"])
     assert find(tmp_path / "best.ckpt", select(["dpn68"])) == {"dpn68": tmp_path / "best.ckpt"}
 
@@ -305,31 +305,31 @@ def test_one_file_is_of_one_network(tmp_path):
 @pytest.mark.parametrize(
     ("names", "path", "sentence", "hint"),
     [
-        (["a.pth"], "a.pth", "needs exactly one network (2 selected)", "`models`"),
+        (["a.pth"], "a.pth", "a file needs exactly one network (2 selected)", "`models`"),
         ([], "missing", "there is no such file or folder", None),
-        ([], "", "nothing in it is of densenet121, dpn92; it is empty", "dpn92.pth"),
+        ([], "", "no file for densenet121, dpn92; it is empty", "dpn92.pth"),
         (
             ["dpn92.pth", "a", "b", "c"],
             "",
-            "nothing in it is of densenet121; it holds 'a', 'b', 'c' and 1 more",
-            "named",
+            "no file for densenet121; it holds 'a', 'b', 'c' and 1 more",
+            "name a file",
         ),
         (
             ["densenet121.pth", "dpn92.pth", "DPN92_pretrained.pdparams", "dpn92/model.safetensors"],
             "",
-            "3 files in it are of dpn92: 'DPN92_pretrained.pdparams', 'dpn92.pth', 'dpn92/model.safetensors'",
+            "3 files for dpn92: 'DPN92_pretrained.pdparams', 'dpn92.pth', 'dpn92/model.safetensors'",
             "keep one",
         ),
-        (["\x1b[31m.pth"], "", r"nothing in it is of densenet121, dpn92; it holds '\x1b[31m.pth'", "named"),
+        (["\x1b[31m.pth"], "", r"no file for densenet121, dpn92; it holds '\x1b[31m.pth'", "name a file"),
         (["x"], "x" * 300, "file name too long", None),
     ],
     ids=["two networks", "missing", "empty", "none", "several", "escapes", "too long"],
 )
-def test_a_file_that_is_not_found_is_told(names, path, sentence, hint, tmp_path):
-    """One sentence that says what is there."""
+def test_unusable_path_is_an_error(names, path, sentence, hint, tmp_path):
+    """The error says what the folder holds."""
     lay(tmp_path, names)
     with pytest.raises(BadValue) as caught:
         find(tmp_path / path, select(["densenet121", "dpn92"]))
-    assert str(caught.value) == f"--weights {tmp_path / path}: {sentence}"
+    assert str(caught.value) == f"weights={tmp_path / path}: {sentence}"
     assert str(caught.value).isprintable()
     assert (hint is None and caught.value.hint is None) or hint in caught.value.hint

@@ -33,8 +33,8 @@ def entry(start, end, shape=(4,), dtype="F32"):
 
 
 SAFETENSORS = {
-    "a header longer than the file": ((500).to_bytes(8, "little") + b"{}", "its header has 500 bytes, and the file 10"),
-    "a header of gigabytes": ((1 << 31).to_bytes(8, "little") + b"{}", "its header has 2147483648 bytes"),
+    "a header longer than the file": ((500).to_bytes(8, "little") + b"{}", "its header claims 500 bytes, and the file has 10"),
+    "a header of gigabytes": ((1 << 31).to_bytes(8, "little") + b"{}", "its header claims 2147483648 bytes"),
     "overlapping tensors": (safetensors_file({"a": entry(0, 16), "b": entry(8, 24)}, bytes(24)), "it is damaged: .*nvalid"),
     "tensors out of the file": (safetensors_file({"a": entry(0, 1 << 40, (1 << 38,))}, bytes(16)), "it is damaged: "),
     "a shape of another size": (safetensors_file({"a": entry(0, 16, (1 << 40, 1 << 40))}, bytes(16)), "it is damaged: "),
@@ -62,11 +62,14 @@ def test_a_file_that_is_no_safetensors(content, sentence, tmp_path):
 @pytest.mark.parametrize(
     ("container", "sentence"),
     [
-        ("torch zip", "its zip has no end, so it was cut short"),
-        ("torch legacy", "its storages have not the length that its pickle says, so it was cut short or changed"),
+        ("torch zip", "its zip has no end, so the file is incomplete"),
+        (
+            "torch legacy",
+            "its storages do not have the length that its pickle declares, so it is incomplete or changed",
+        ),
         ("safetensors", "it is damaged: "),
-        ("Paddle pickle 2", "its pickle is damaged or cut short"),
-        ("Paddle pickle 4", "its pickle is damaged or cut short"),
+        ("Paddle pickle 2", "its pickle is damaged or incomplete"),
+        ("Paddle pickle 4", "its pickle is damaged or incomplete"),
     ],
 )
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.999])
@@ -77,22 +80,22 @@ def test_a_download_that_stopped(container, sentence, part, tmp_path):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     found, _ = refused(path)
     early = container in {"torch legacy", "safetensors"} and part < 0.1
-    assert_says(found, "cut short|its header has" if early else sentence)
+    assert_says(found, "incomplete|its header claims" if early else sentence)
 
 
 OTHER_FILES = {
     "empty": (b"", "it is empty"),
-    "one byte": (b"\x80", "its pickle is damaged or cut short"),
-    "text": (b"densenet121\n", "it is neither torch's, safetensors' nor Paddle's"),
-    "a page": (b"<!DOCTYPE html><html>404", "it is a web page, as a download that failed leaves it"),
-    "XML": (b"\n <?xml version='1.0'?><Error/>", "it is a web page, as a download that failed leaves it"),
-    "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "it is a pointer of git-lfs"),
-    "zip of other things": (in_zip(b"x", (), name="photo.jpg"), "it is a zip, but not one of torch.save"),
-    "end of a zip": (b"PK\x03\x04" + b"PK\x05\x06" + bytes(18), "it is a zip, but not one of torch.save"),
-    "zeros": (bytes(1000), "it is neither torch's"),
-    "noise": (np.random.default_rng(0).bytes(1000), "it is neither torch's"),
-    "ONNX": (b"\x08\x08\x12\x07pytorch", "it is neither torch's"),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "it is neither torch's"),
+    "one byte": (b"\x80", "its pickle is damaged or incomplete"),
+    "text": (b"densenet121\n", "its format is not torch's, safetensors' or Paddle's"),
+    "a page": (b"<!DOCTYPE html><html>404", "it is a web page, probably of a failed download"),
+    "XML": (b"\n <?xml version='1.0'?><Error/>", "it is a web page, probably of a failed download"),
+    "git-lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "it is a git-lfs pointer"),
+    "zip of other things": (in_zip(b"x", (), name="photo.jpg"), "it is a zip that torch.save did not write"),
+    "end of a zip": (b"PK\x03\x04" + b"PK\x05\x06" + bytes(18), "it is a zip that torch.save did not write"),
+    "zeros": (bytes(1000), "its format is not torch's"),
+    "noise": (np.random.default_rng(0).bytes(1000), "its format is not torch's"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "its format is not torch's"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "its format is not torch's"),
 }
 
 
@@ -110,10 +113,10 @@ def test_what_is_no_file(tmp_path):
         file.truncate(3 << 30)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert refused(tmp_path)[0] == "it is a folder"
-    assert refused(tmp_path / "pipe")[0] == "it is no file but a device or a pipe"
+    assert refused(tmp_path / "pipe")[0] == "it is a device or a pipe, not a file"
     assert refused(tmp_path / "missing")[0] == "no such file or directory"
     assert refused(tmp_path / "loop")[0] == "too many levels of symbolic links"
-    assert refused(tmp_path / "large")[0] == "it has 3.2 GB, and no network here takes 0.4"
+    assert refused(tmp_path / "large")[0] == "it has 3.2 GB; the largest network needs 0.4 GB"
 
 
 def test_the_name_of_a_file_is_shown_safely(tmp_path):

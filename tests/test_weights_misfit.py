@@ -1,4 +1,4 @@
-"""Whole files whose parameters do not fit: names, shapes, types, values, and networks."""
+"""Valid files whose names, shapes, types or values do not fit the network."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("warm_weights")
 
 
 def changed(**values):
-    """The state with some of its values changed, `_` for a dot and None for none."""
+    """Return a function that changes entries of a state dict: `__` is a dot, None deletes."""
 
     def change(state):
         state = {key: value.clone() for key, value in state.items()}
@@ -39,7 +39,7 @@ def changed(**values):
 
 
 def with_value(value):
-    """A function that sets the third number."""
+    """Return a function that sets the third number of a tensor."""
 
     def change(tensor_):
         tensor_.flatten()[2] = value
@@ -50,30 +50,30 @@ def with_value(value):
 
 CONV = "'features.conv0.weight'"
 STATES = {
-    "NaN": (changed(features__conv0__weight=with_value(float("nan"))), f"it has values that are not finite in {CONV}"),
-    "infinity": (changed(features__norm0__bias=with_value(float("inf"))), "not finite in 'features.norm0.bias'"),
-    "minus infinity": (changed(classifier__bias=with_value(-float("inf"))), "not finite in 'classifier.bias'"),
-    "too large for fp32": (changed(classifier__bias=lambda value: value.double() * 1e300), "not finite in 'classifier.bias'"),
+    "NaN": (changed(features__conv0__weight=with_value(float("nan"))), f"it has NaN or infinite values in {CONV}"),
+    "infinity": (changed(features__norm0__bias=with_value(float("inf"))), "infinite values in 'features.norm0.bias'"),
+    "minus infinity": (changed(classifier__bias=with_value(-float("inf"))), "infinite values in 'classifier.bias'"),
+    "too large for fp32": (changed(classifier__bias=lambda value: value.double() * 1e300), "infinite values in 'classifier.bias'"),
     "a negative variance": (changed(features__norm0__running_var=with_value(-1e-9)), "it has negative variances in 'features.norm0.running_var'"),
-    "a missing key": (changed(features__norm0__running_var=None), "it has nothing for 'features.norm0.running_var' of tinydense"),
-    "many missing keys": (lambda state: {CONV[1:-1]: state[CONV[1:-1]]}, r"it has nothing for 'features.norm0.weight', 'features.norm0.bias', 'features.norm0.running_mean' and \d+ more of tinydense"),
-    "a key too many": (changed(features__conv9__weight=torch.ones(1)), "it has 'features.conv9.weight', which tinydense has not"),
+    "a missing key": (changed(features__norm0__running_var=None), "it lacks 'features.norm0.running_var' of tinydense"),
+    "many missing keys": (lambda state: {CONV[1:-1]: state[CONV[1:-1]]}, r"it lacks 'features.norm0.weight', 'features.norm0.bias', 'features.norm0.running_mean' and \d+ more of tinydense"),
+    "a key too many": (changed(features__conv9__weight=torch.ones(1)), "it has 'features.conv9.weight', which tinydense does not have"),
     "a key with escapes": (lambda state: {**state, "features.\x1b[31m": torch.ones(1)}, r"it has 'features.\\x1b\[31m', which"),
-    "another shape": (changed(features__conv0__weight=lambda value: value[:, :1]), rf"its {CONV} has the shape \[8, 1, 7, 7\], and that of tinydense \[8, 3, 7, 7\]"),
-    "a transposed classifier": (changed(classifier__weight=lambda value: value.t().contiguous()), r"its 'classifier.weight' has the shape \[\d+, 1000\], and that of tinydense \[1000, \d+\]"),
+    "another shape": (changed(features__conv0__weight=lambda value: value[:, :1]), rf"its {CONV} has the shape \[8, 1, 7, 7\], but tinydense needs \[8, 3, 7, 7\]"),
+    "a transposed classifier": (changed(classifier__weight=lambda value: value.t().contiguous()), r"its 'classifier.weight' has the shape \[\d+, 1000\], but tinydense needs \[1000, \d+\]"),
     "other classes": (changed(classifier__weight=lambda value: value[:10], classifier__bias=lambda value: value[:10]), r"its 'classifier.(weight|bias)' has the shape \[10[,\]]"),
     "integers": (changed(features__conv0__weight=lambda value: value.int()), f"its {CONV} holds int32, not float32"),
     "booleans": (changed(features__conv0__weight=lambda value: value > 0), f"its {CONV} holds bool, not float32"),
     "a counter of floats": (changed(features__norm0__num_batches_tracked=torch.tensor(1.0)), "its 'features.norm0.num_batches_tracked' holds float32, not int64"),
-    "another network": (lambda _: state_dict(BY_NAME["tinydpn"]), "it has nothing for 'features.conv0.weight'"),
-    "names of another family": (lambda _: {"conv1.weight": torch.ones(1), "fc.bias": torch.ones(1)}, "it has other names than a DenseNet or DPN: 'conv1.weight', 'fc.bias'"),
+    "another network": (lambda _: state_dict(BY_NAME["tinydpn"]), "it lacks 'features.conv0.weight'"),
+    "names of another family": (lambda _: {"conv1.weight": torch.ones(1), "fc.bias": torch.ones(1)}, "its parameters are not those of a DenseNet or DPN: 'conv1.weight', 'fc.bias'"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("container", ["torch zip", "safetensors"])
 @pytest.mark.parametrize(("change", "sentence"), STATES.values(), ids=STATES)
-def test_parameters_that_do_not_fit(change, sentence, container, tmp_path):
-    """Names, shapes, types and values, in the file's own words."""
+def test_unfitting_parameters_are_refused(change, sentence, container, tmp_path):
+    """The error quotes the file's names."""
     path = write(tmp_path / "weights", change(state_dict(TINY_DENSENET)), container)
     assert_says(refused(path)[0], sentence)
 
@@ -96,21 +96,21 @@ TORCH_STATES = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", [row[0] for row in TORCH_STATES.values()], ids=TORCH_STATES)
-def test_only_plain_tensors_pass(make):
-    """Whatever a reader of files may come to let through."""
+def test_only_plain_tensors_are_accepted(make):
+    """The check does not depend on the reader of the file."""
     with pytest.raises(Refused, match=r"^its 'key' "):
         containers.tensor("key", make(torch.ones(2, 3)))
 
 
 class Own(torch.Tensor):
-    """A class of tensors of this file's."""
+    """A subclass of tensors."""
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("container", ["torch zip", "torch legacy"])
 @pytest.mark.parametrize(("change", "sentence"), TORCH_STATES.values(), ids=TORCH_STATES)
-def test_what_torch_saves_besides_dense_floats(change, sentence, container, tmp_path):
-    """Tensors of other kinds, and no tensors at all."""
+def test_other_values_in_a_torch_file_are_refused(change, sentence, container, tmp_path):
+    """Tensors of other kinds and values that are not tensors are refused."""
     state = state_dict(TINY_DENSENET)
     key = CONV[1:-1]
     path = write(tmp_path / "weights", {**state, key: change(state[key])}, container)
@@ -118,14 +118,14 @@ def test_what_torch_saves_besides_dense_floats(change, sentence, container, tmp_
 
 
 PADDLE_STATES = {
-    "a missing key": (lambda state: state.pop("conv1_func._conv.weight"), f"it has nothing for {CONV} of tinydense"),
+    "a missing key": (lambda state: state.pop("conv1_func._conv.weight"), f"it lacks {CONV} of tinydense"),
     "a key too many": (
         lambda state: state.update({"db_conv_2.conv2_9.bn_ac_func1._conv.weight": torch.ones(1)}),
-        "it has 'db_conv_2.conv2_9.bn_ac_func1._conv.weight', which tinydense has not",
+        "it has 'db_conv_2.conv2_9.bn_ac_func1._conv.weight', which tinydense does not have",
     ),
     "a classifier as torch has it": (
         lambda state: state.update({"out.weight": state["out.weight"].t().contiguous()}),
-        r"its 'out.weight' has the shape \[1000, \d+\], and that of tinydense \[\d+, 1000\]",
+        r"its 'out.weight' has the shape \[1000, \d+\], but tinydense needs \[\d+, 1000\]",
     ),
     "a negative variance": (
         lambda state: state["batch_norm._variance"].sub_(10),
@@ -140,18 +140,18 @@ PADDLE_STATES = {
 
 
 @pytest.mark.parametrize(("change", "sentence"), PADDLE_STATES.values(), ids=PADDLE_STATES)
-def test_paddle_parameters_that_do_not_fit(change, sentence, tmp_path):
-    """The sentence has PaddleClas's names."""
+def test_unfitting_paddle_parameters_are_refused(change, sentence, tmp_path):
+    """The error quotes PaddleClas's names."""
     state = as_paddle(TINY_DENSENET, state_dict(TINY_DENSENET))
     change(state)
     assert_says(refused(write(tmp_path / "weights", state, "Paddle pickle 4"))[0], sentence)
 
 
-def test_a_parameter_under_two_names(tmp_path):
-    """The old name and the new one."""
+def test_parameter_under_two_names_is_refused(tmp_path):
+    """A file with the old and the new name is ambiguous."""
     state = state_dict(TINY_DENSENET)
     path = write(tmp_path / "weights", {**as_old_torchvision(state), **state}, "torch zip")
-    assert refused(path)[0] == "it has a parameter under two names"
+    assert refused(path)[0] == "it has one parameter under two names"
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_a_parameter_under_two_names(tmp_path):
         ("dpn68", "dpn92", "Paddle pickle 4"),
     ],
 )
-def test_a_file_of_another_network_is_told(held_, chosen, container, tmp_path):
-    """The sentence names the network that the file fits."""
+def test_file_of_another_network_is_recognised(held_, chosen, container, tmp_path):
+    """The error names the network that the file fits."""
     network = BY_NAME[held_]
     state = state_dict(network)
     path = write(tmp_path / "weights", as_paddle(network, state) if container[0] == "P" else state, container)
@@ -173,8 +173,8 @@ def test_a_file_of_another_network_is_told(held_, chosen, container, tmp_path):
     assert f"--models {held_}" in hint
 
 
-def test_a_network_of_ones_own_has_its_parameters(tmp_path):
-    """There is nothing to compare a file with."""
+def test_own_network_takes_no_weights_file(tmp_path):
+    """A network of the user's own has its parameters already."""
     from generator.errors import BadValue
 
     with pytest.raises(BadValue, match="mine is a network of your own"):

@@ -1,4 +1,4 @@
-"""An image file as the tensor the networks take."""
+"""Image files as input tensors."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
     from generator.types import Preprocessing
 
-# Photographs for verification and the demo; both CC0 by their photographers
-# (Stefan van der Walt; Rachel Michetti), from scikit-image's sample data.
+# For verification and the demo; CC0 by Stefan van der Walt and Rachel Michetti, from scikit-image's sample data.
 PHOTOGRAPHS = (ASSETS / "chelsea.jpg", ASSETS / "coffee.jpg")
 
 
 def load(path: Path) -> Image.Image:
-    """The picture as RGB, upright as its EXIF orientation says.
+    """Read an image as RGB, turned upright by its EXIF orientation.
 
     Raises:
-        ImageUnreadable: no such file, or nothing that Pillow can decode.
+        ImageUnreadable: there is no such file, or Pillow cannot decode it.
     """
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16-bit greys, which convert() would clip to white
+            if upright.mode.startswith("I"):  # 16-bit greys: convert() would clip them to white
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             return upright.convert("RGB")
     except FileNotFoundError as error:
@@ -39,15 +38,15 @@ def load(path: Path) -> Image.Image:
     except IsADirectoryError as error:
         raise ImageUnreadable(path, "it is a folder") from error
     except UnidentifiedImageError as error:
-        raise ImageUnreadable(path, "Pillow knows no such format") from error
-    # Pillow's decoders raise whatever their format's parser does.
+        raise ImageUnreadable(path, "Pillow does not know its format") from error
+    # Pillow's decoders raise any error of their parsers.
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ImageUnreadable(path, str(error).lower() or type(error).__name__) from error
 
 
 def tensor(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
-    """[3,crop,crop] fp32: the short side resized, the centre cropped, normalised with mean and std."""
-    image = without_far_ends(image)
+    """Resize the short side, crop the centre, and normalise with mean and std: [3,crop,crop] fp32."""
+    image = without_ends(image)
     width, height = image.size
     scale = preprocessing.resize_short_px / min(width, height)
     crop = preprocessing.crop_px
@@ -60,8 +59,8 @@ def tensor(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.f
     return np.ascontiguousarray(normalised.transpose(2, 0, 1), dtype=np.float32)
 
 
-def without_far_ends(image: Image.Image) -> Image.Image:
-    """A sliver cut to its middle, all that the crop can see: resized whole it would take gigabytes."""
+def without_ends(image: Image.Image) -> Image.Image:
+    """Cut a very long image to its middle, since only the middle is cropped and the whole would need gigabytes."""
     width, height = image.size
     longest = 4 * min(width, height)
     if max(width, height) <= longest:

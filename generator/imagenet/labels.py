@@ -1,4 +1,4 @@
-"""Names of classes, a line each: ImageNet's, or a file of the user's own."""
+"""Names of classes, one per line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def read_labels(path: Path, classes: int | None) -> bytes:
-    """The labels as Triton reads them, one a line.
+    """Return the labels in Triton's form, one per line.
 
     Args:
         path: UTF-8 text.
-        classes: the length of the output they name; None where no output is one float a class.
+        classes: the number of classes that the output has; None if no output has one float per class.
 
     Raises:
-        LabelsUnusable: it is no such text, or does not fit the output.
+        LabelsUnusable: the file is not such a text, or does not fit the output.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
@@ -31,9 +31,9 @@ def read_labels(path: Path, classes: int | None) -> bytes:
     while lines and not lines[-1]:
         lines.pop()
     if classes is None:
-        raise LabelsUnusable(path, "the network has no single output with a float for each class")
+        raise LabelsUnusable(path, "the network has no single output with one float per class")
     if len(lines) != classes:
-        raise LabelsUnusable(path, f"it has {len(lines)} labels, and the output has {classes} classes")
+        raise LabelsUnusable(path, f"it has {len(lines)} labels, but the output has {classes} classes")
     for number, line in enumerate(lines, start=1):
         if not line or not line.isprintable():
             raise LabelsUnusable(path, f"line {number} is empty or not printable")

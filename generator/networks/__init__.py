@@ -1,7 +1,7 @@
-"""The networks tritongen knows, one row each, and how to choose among them.
+"""The table of networks, and how to select from it.
 
 Hyper-parameters: Huang et al. 2017 (DenseNet), Chen et al. 2017 (DPN). Published figures: the PaddleClas page
-on DPN and DenseNet. Importing this loads no torch: the modules behind the rows are imported when one is made.
+on DPN and DenseNet. The table loads no torch: the modules are imported when one is made.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from generator.types import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# ruff: noqa: E501 (a row a line)
+# ruff: noqa: E501 (one row per line)
 # fmt: off
 NETWORKS: tuple[Network, ...] = (
-    #                                      stem  k   layers a block                top-1  top-5  reference    GFLOPs  M params
+    #                                      stem  k   layers per block               top-1  top-5  reference    GFLOPs  M params
     Network("densenet121", "DenseNet121", DenseNetShape(64, 32, (6, 12, 24, 16)), Published(0.757, 0.926, 0.750, None, 5.69, 7.98)),
     Network("densenet161", "DenseNet161", DenseNetShape(96, 48, (6, 12, 36, 24)), Published(0.786, 0.941, 0.778, None, 15.49, 28.68)),
     Network("densenet169", "DenseNet169", DenseNetShape(64, 32, (6, 12, 32, 32)), Published(0.768, 0.933, 0.764, None, 6.74, 14.15)),
@@ -42,22 +42,22 @@ INPUT = TensorSpec("input", "TYPE_FP32", INPUT_DIMS)
 
 
 def available() -> tuple[Network, ...]:
-    """The ten of the table, then the networks of installed plugins under other names."""
+    """Return the networks of the table, then those of installed plugins under other names."""
     taken = {network.name for network in NETWORKS}
     return (*NETWORKS, *(network for name, network in sorted(plugins().items()) if name not in taken))
 
 
 def select(patterns: Iterable[str]) -> tuple[Network, ...]:
-    """The networks that names, glob patterns or `all` stand for, in the table's order, each once.
+    """Return the networks that names, glob patterns or `all` match, in the table's order, each once.
 
     Raises:
         UnknownName: a pattern matches no network.
     """
-    there = {network.name: network for network in available()}
+    known = {network.name: network for network in available()}
     chosen: set[str] = set()
     for pattern in patterns:
-        matched = matching(pattern, there)
+        matched = matching(pattern, known)
         if not matched:
-            raise UnknownName("network", pattern, there)
+            raise UnknownName("network", pattern, known)
         chosen.update(matched)
-    return tuple(network for name, network in there.items() if name in chosen)
+    return tuple(network for name, network in known.items() if name in chosen)

@@ -1,6 +1,6 @@
 """DenseNet in torch, under torchvision's attribute names so that its state dicts load with strict=True.
 
-Every layer sees all feature maps before it: `x[l] = H(concat(x[0], …, x[l-1]))` with
+Every layer reads all feature maps before it: `x[l] = H(concat(x[0], …, x[l-1]))` with
 `H = BN-ReLU-1x1(4k)-BN-ReLU-3x3(k)` (Huang et al. 2017, arXiv:1608.06993, section 3).
 """
 
@@ -30,7 +30,7 @@ class DenseLayer(nn.Module):
         self.conv2 = nn.Conv2d(BOTTLENECK * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The new feature maps of `x`."""
+        """Return the new feature maps of `x`."""
         x = self.conv1(relu(self.norm1(x)))
         out: Tensor = self.conv2(relu(self.norm2(x)))
         return out
@@ -45,14 +45,14 @@ class DenseBlock(nn.ModuleDict):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """All maps, the new ones last."""
+        """Return all maps, the new ones last."""
         for layer in self.values():
             x = torch.cat([x, layer(x)], dim=1)
         return x
 
 
 class Transition(nn.Module):
-    """BN-ReLU-1x1-average pool between two blocks: half the maps, half the height and width."""
+    """BN-ReLU-1x1-average pool between two blocks: halves the maps, the height and the width."""
 
     def __init__(self, channels: int, bn_eps: float) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Transition(nn.Module):
         self.pool = nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,C,H,W] -> [N,C/2,H/2,W/2]."""
+        """Map [N,C,H,W] to [N,C/2,H/2,W/2]."""
         out: Tensor = self.pool(self.conv(relu(self.norm(x))))
         return out
 
@@ -89,7 +89,7 @@ class DenseNet(nn.Module):
         self.classifier = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of normalised images."""
+        """Return the logits of normalised images."""
         x = adaptive_avg_pool2d(relu(self.features(x)), 1)
         logits: Tensor = self.classifier(torch.flatten(x, 1))
         return logits

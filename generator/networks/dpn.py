@@ -1,7 +1,7 @@
 """Dual path networks in torch, under timm's attribute names so that its state dicts load with strict=True.
 
-Two paths run side by side, kept as one tensor `[residual | dense]`: a block adds its first channels to the
-residual path (as ResNeXt does) and appends its last ones to the dense path (as DenseNet does)
+Two paths are kept as one tensor `[residual | dense]`. A block adds its first channels to the residual path, like
+ResNeXt, and appends its last channels to the dense path, like DenseNet
 (Chen et al. 2017, arXiv:1707.01629, section 4).
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ConvBNReLU(nn.Module):
-    """The stem: convolution, batch norm, ReLU; half the height and width."""
+    """The stem: convolution, batch norm, ReLU; halves height and width."""
 
     def __init__(self, channels: int, kernel: int, bn_eps: float) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ConvBNReLU(nn.Module):
         self.bn = nn.BatchNorm2d(channels, eps=bn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,3,H,W] -> [N,channels,H/2,W/2]."""
+        """Map [N,3,H,W] to [N,channels,H/2,W/2]."""
         return relu(self.bn(self.conv(x)))
 
 
@@ -39,12 +39,12 @@ class BNReLU(nn.Module):
         self.bn = nn.BatchNorm2d(channels, eps=bn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
+        """Map [N,C,H,W] to the same shape."""
         return relu(self.bn(x))
 
 
 class BNReLUConv(nn.Module):
-    """Batch norm, ReLU, convolution: what every convolution after the stem is."""
+    """Batch norm, ReLU, convolution: the form of every convolution after the stem."""
 
     def __init__(
         self, channels: int, out: int, kernel: int, *, bn_eps: float, stride: int = 1, groups: int = 1
@@ -54,7 +54,7 @@ class BNReLUConv(nn.Module):
         self.conv = nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,channels,H,W] -> [N,out,H/stride,W/stride]."""
+        """Map [N,channels,H,W] to [N,out,H/stride,W/stride]."""
         out: Tensor = self.conv(relu(self.bn(x)))
         return out
 
@@ -89,7 +89,7 @@ class DualPathBlock(nn.Module):
         self.c1x1_c = BNReLUConv(bottleneck, residual + growth, 1, bn_eps=bn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[residual + new residual | dense | new dense]`."""
+        """Return `[residual + new residual | dense | new dense]`."""
         path = self.get_submodule(self.projection)(x) if self.projection else x
         new = self.c1x1_c(self.c3x3_b(self.c1x1_a(x)))
         split = self.residual
@@ -125,6 +125,6 @@ class DPN(nn.Module):
         self.classifier = nn.Conv2d(channels, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of normalised images."""
+        """Return the logits of normalised images."""
         x = adaptive_avg_pool2d(self.features(x), 1)
         return torch.flatten(self.classifier(x), 1)

@@ -39,24 +39,19 @@ class Layer:
         return self.channels * self.side**2
 
     @property
+    def weights(self) -> int:
+        """Values of the filters or the matrix: none without `inputs`."""
+        return self.channels * self.kernel**2 * (self.inputs // self.groups)
+
+    @property
     def parameters(self) -> int:
-        """Trained values of the layer; only a linear layer has biases."""
-        match self.kind:
-            case "convolution":
-                return self.channels * self.kernel**2 * (self.inputs // self.groups)
-            case "linear":
-                return self.channels * (self.inputs + 1)
-            case "batch norm":
-                return 2 * self.channels
-            case _:
-                return 0
+        """Trained values: weights, the biases of a linear layer, scale and shift of a batch norm."""
+        return self.weights + {"linear": 1, "batch norm": 2}.get(self.kind, 0) * self.channels
 
     @property
     def flops(self) -> int:
-        """FLOPs of matrix products and convolutions; a multiply-add is two. Other layers count zero."""
-        if self.kind not in ("convolution", "linear"):
-            return 0
-        return 2 * self.elements * self.kernel**2 * (self.inputs // self.groups)
+        """FLOPs of convolutions and matrix products; a multiply-add is two. Other layers count zero."""
+        return 2 * self.weights * self.side**2
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from generator.errors import BadValue, NetworkUnusable, TritongenError, first_line
-from generator.graph.datatypes import TYPES
+from generator.graph.datatypes import TYPES, zeros
 from generator.networks.types import BASE_BYTES, BN_EPS, Counts, Definition, Network
 from generator.types import TensorSpec
 
@@ -33,7 +33,7 @@ COPIES_OF_FILE = 8  # peak memory of a build: measured 0.6 GB for 32 MB, 1.4 for
 
 @dataclass(frozen=True)
 class ImageInput:
-    """How a network takes its only image: a field that is None is ImageNet's. The crop is the size of the input."""
+    """How a network takes its only image; None is ImageNet's value. The crop is the size of the input."""
 
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
@@ -80,7 +80,7 @@ class TorchNetwork(Definition):
             raise NetworkUnusable(target, describe(error)) from error
         if not isinstance(module, nn.Module):
             raise NetworkUnusable(
-                target, f"what it returned is of type {type(module).__name__}", "it must return a torch.nn.Module"
+                target, f"it returned a value of type {type(module).__name__}", "return a torch.nn.Module"
             )
         return module.eval().cpu()
 
@@ -92,8 +92,6 @@ class TorchNetwork(Definition):
         """
         import torch
         from torch.utils.flop_counter import FlopCounterMode
-
-        from generator.graph.datatypes import zeros
 
         module = self.module(name)
         try:
@@ -118,7 +116,7 @@ class Plugin(Definition):
         """Load the entry point.
 
         Raises:
-            NetworkUnusable: it cannot be imported, or is no TorchNetwork.
+            NetworkUnusable: it cannot be imported, or is not a TorchNetwork.
         """
         try:
             loaded = self.load()
@@ -126,7 +124,7 @@ class Plugin(Definition):
             raise NetworkUnusable(self.value, describe(error)) from error
         if not isinstance(loaded, TorchNetwork):
             raise NetworkUnusable(
-                self.value, f"it is of type {type(loaded).__name__}", "the entry point must name a TorchNetwork"
+                self.value, f"it has the type {type(loaded).__name__}", "name a TorchNetwork in the entry point"
             )
         return loaded
 
@@ -170,7 +168,7 @@ class OnnxFile(Definition):
             raise BadValue("path", self.path, "not a regular file")
 
     def memory_bytes(self) -> int:
-        """Estimate from the size of the files; a file that is no ONNX file will be refused."""
+        """Estimate from the size of the files; a file that is not ONNX counts zero, since it will be refused."""
         try:
             return BASE_BYTES + COPIES_OF_FILE * sum(file.stat().st_size for file in self.files().values())
         except TritongenError:
@@ -180,33 +178,47 @@ class OnnxFile(Definition):
 def onnx_network(
     path: str | Path, name: str | None = None, inputs: Iterable[str] = (), image: ImageInput | None = None
 ) -> Network:
-    """An ONNX file, under its own name unless told another; `inputs` give the dims that it leaves open."""
+    """Make a network from an ONNX file.
+
+    Args:
+        path: the file.
+        name: the name of the model; by default the file's.
+        inputs: the dims of inputs that the file leaves open, as `[NAME:]DIMS`.
+        image: how the network takes an image.
+    """
     specs = tuple(map(parse_input, inputs))
     dims = {spec.name: spec.dims for spec in specs}
     if len(dims) < len(specs):
         raise BadValue("inputs", ",".join(spec.name for spec in specs), "an input is given twice")
-    return network_of(Path(path).stem if name is None else name, OnnxFile(Path(path), dims, image or ImageInput()))
+    return named_network(Path(path).stem if name is None else name, OnnxFile(Path(path), dims, image or ImageInput()))
 
 
 def torch_network(
     target: str, name: str | None = None, inputs: Iterable[str] = (), image: ImageInput | None = None
 ) -> Network:
-    """What `package.module:function` returns, under the function's name unless told another."""
+    """Make a network from a function that returns a torch module.
+
+    Args:
+        target: `package.module:function`.
+        name: the name of the model; by default the function's.
+        inputs: the inputs without the batch, as `[NAME:]DIMS[:TYPE]`.
+        image: how the network takes an image.
+    """
     if not TARGET.fullmatch(target):
         raise BadValue("target", target, "not of the form package.module:function")
-    specs = named(map(parse_input, inputs))
+    specs = named_inputs(map(parse_input, inputs))
     if not specs:
         raise BadValue("target", target, "the shape of its input is not given", "add `inputs=3x224x224`")
     function = re.split("[:.]", target)[-1]
     definition = TorchNetwork(partial(call_function, target), specs, image or ImageInput(), target=target)
-    return network_of(function if name is None else name, definition)
+    return named_network(function if name is None else name, definition)
 
 
-def network_of(name: str, definition: TorchNetwork | OnnxFile) -> Network:
-    """A network that is in no table.
+def named_network(name: str, definition: TorchNetwork | OnnxFile) -> Network:
+    """Give a definition a name.
 
     Raises:
-        BadValue: the name is no folder's, or one of the table's.
+        BadValue: a folder cannot have the name, or a network of the table has it.
     """
     from generator.networks import NETWORKS
 
@@ -219,8 +231,8 @@ def network_of(name: str, definition: TorchNetwork | OnnxFile) -> Network:
     return Network(name.lower(), name, definition, None)
 
 
-def named(inputs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """The inputs, those without a name called `input`, or `input_0`, `input_1` and so on."""
+def named_inputs(inputs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Name the inputs that have no name: `input`, or `input_0`, `input_1` and so on."""
     specs = tuple(inputs)
     names = [spec.name or ("input" if len(specs) == 1 else f"input_{i}") for i, spec in enumerate(specs)]
     if len(set(names)) < len(names):
@@ -229,10 +241,10 @@ def named(inputs: Iterable[TensorSpec]) -> tuple[TensorSpec, ...]:
 
 
 def parse_input(text: str) -> TensorSpec:
-    """`3x224x224`, `NAME:128:int64`: the dims without the batch, fp32 unless told.
+    """Parse `3x224x224` or `NAME:128:int64`: dims without the batch; the default type is fp32.
 
     Raises:
-        BadValue: it is something else.
+        BadValue: the text has another form.
     """
     found = INPUT.fullmatch(text)
     datatype = f"TYPE_{(found['type'] or 'fp32').upper().replace('FLOAT', 'FP')}" if found else ""
@@ -244,16 +256,16 @@ def parse_input(text: str) -> TensorSpec:
     return TensorSpec(found["name"] or "", datatype, dims)
 
 
-def call_function(target: str) -> Any:  # noqa: ANN401 (whatever the function returns)
-    """What the function returns."""
+def call_function(target: str) -> Any:  # noqa: ANN401 (users' code)
+    """Import a function and call it."""
     return import_function(target)()
 
 
 def import_function(target: str) -> Callable[[], Any]:
-    """The function that `package.module:function` names, looked for in the current folder too.
+    """Import the function `package.module:function`, from the current folder too.
 
     Raises:
-        NetworkUnusable: there is none.
+        NetworkUnusable: it cannot be imported, or is not a function.
     """
     module_name, _, function = target.partition(":")
     here = str(Path.cwd())
@@ -262,19 +274,18 @@ def import_function(target: str) -> Callable[[], Any]:
     try:
         found: Any = import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise NetworkUnusable(target, describe(error), "it is looked for here and on PYTHONPATH") from error
+        raise NetworkUnusable(target, describe(error), "it is searched here and on PYTHONPATH") from error
     for part in function.split("."):
         if not hasattr(found, part):
             raise NetworkUnusable(target, f"{module_name} has no {part!r}")
         found = getattr(found, part)
     if not callable(found):
         raise NetworkUnusable(target, f"{function} is not a function")
-    made: Callable[[], Any] = found
-    return made
+    return cast("Callable[[], Any]", found)
 
 
 def plugins() -> dict[str, Network]:
-    """What installed packages offer, by name; nothing of theirs is imported yet."""
+    """Return the networks of installed packages by name, without importing the packages."""
     return {
         entry.name.lower(): Network(entry.name.lower(), entry.name, Plugin(entry.value, entry.load), None)
         for entry in entry_points(group=GROUP)
@@ -283,7 +294,7 @@ def plugins() -> dict[str, Network]:
 
 
 def describe(error: BaseException) -> str:
-    """An exception of the user's code in one line: what, and where, unless that is in what imported it."""
+    """Describe an exception of the user's code in one line, with its place, unless that is in import machinery."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     user = [frame for frame in frames if frame.filename != __file__]
     place = f" ({Path(user[-1].filename).name}, line {user[-1].lineno})" if user else ""

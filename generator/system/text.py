@@ -1,12 +1,14 @@
-"""Names matched by patterns, and tables in Markdown."""
+"""Names matched by patterns, lists of names in sentences, and tables in Markdown."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from generator.errors import quoted
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -20,3 +22,9 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     """Return the names that a glob pattern matches in any letter case; `all` is every name."""
     wanted = "*" if pattern.lower() == "all" else pattern.lower()
     return [name for name in names if fnmatchcase(name.lower(), wanted)]
+
+
+def listed(names: Collection[object]) -> str:
+    """Quote the first three names, and count the others."""
+    more = len(names) - 3
+    return ", ".join(quoted(str(name)) for name in [*names][:3]) + (f" and {more} more" if more > 0 else "")

@@ -1,1 +1,1 @@
-"""Parameters for a network: seeded random ones, or those that people have; nothing in a weights file is executed."""
+"""Parameters for a network, random or from a file; nothing in a weights file is executed."""

@@ -1,6 +1,6 @@
-"""A publisher's file in the cache: fetched once, in as many attempts as it takes, and checked every time it is used.
+"""Downloads of published weights into the cache: resumable, and checked at each use.
 
-The Hugging Face hub's own client would bring fifteen packages, and checks the size of a file but not its digest.
+The client of the Hugging Face hub would bring fifteen packages, and checks a file's size but not its digest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import re
 import urllib.error
 import urllib.request
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock
 
@@ -28,16 +28,17 @@ TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 RANGE_NOT_SATISFIABLE = 416
 SHA256 = re.compile(r"[0-9a-f]{64}")
+OFFLINE = "download it on a machine with network access, and give the file with `weights`"
+AGAIN = "run the same command again to continue"
 
 
 def fetch(publisher: str, remote: Remote) -> Path:
-    """The file in the cache, whole, with the digest it must have.
+    """Return the file in the cache; download it first if it is not there.
 
-    That is the publisher's where there is one; else the one that it had when it was first fetched, which stands
-    beside it in `<file>.sha256` even after the file itself was deleted.
+    The file must have the publisher's SHA-256, or the one of the first download, which `<file>.sha256` records.
 
     Raises:
-        FetchFailed: it cannot be reached, or its digest is another.
+        FetchFailed: the download failed, or the digest is wrong.
         OutputFailed: the cache cannot be written.
     """
     folder = cache_home() / "weights" / publisher
@@ -46,18 +47,18 @@ def fetch(publisher: str, remote: Remote) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # A second process waits, and then finds the file.
         with FileLock(folder / f".{remote.file}.lock", fallback_to_soft=False):
-            told = record.read_text().strip() if record.exists() else remote.sha256_prefix
+            recorded = record.read_text().strip() if record.exists() else remote.sha256_prefix
             if path.exists():
-                check(path, sha256_of(path), told)
+                check(path, sha256_of(path), recorded)
                 return path
             partial = path.with_name(f"{path.name}.part")
             logger.info("fetching %s", remote.url)
-            published = download(remote.url, partial)
+            linked = download(remote.url, partial)
             found = sha256_of(partial)
             try:
-                check(partial, found, remote.sha256_prefix, published or "", told)
+                check(partial, found, remote.sha256_prefix, linked, recorded)
             except FetchFailed:
-                partial.unlink()  # the next attempt begins anew
+                partial.unlink()  # the next attempt starts from the beginning
                 raise
             record.write_text(f"{found}\n")
             partial.replace(path)
@@ -66,77 +67,62 @@ def fetch(publisher: str, remote: Remote) -> Path:
         raise OutputFailed(folder, error) from error
 
 
-def check(path: Path, found: str, *told: str) -> None:
-    """Raise FetchFailed unless the digest begins as each one that was told."""
-    for digits in told:
+def check(path: Path, found: str, *expected: str) -> None:
+    """Raise FetchFailed unless the digest begins with each of the expected ones."""
+    for digits in expected:
         if not found.startswith(digits):
             raise FetchFailed(
                 str(path),
                 f"its SHA-256 is {found[: max(8, len(digits))]}, not {digits}",
-                "delete it, and the .sha256 beside it if the publisher has replaced the file",
+                "delete it, and also the .sha256 beside it if the publisher has replaced the file",
             )
 
 
-def download(url: str, partial: Path) -> str | None:
-    """Fetch what of the file is not there yet; the SHA-256 that the server tells with it, if it does.
+def download(url: str, partial: Path) -> str:
+    """Download the part of a file that is missing, and return the SHA-256 that a redirect announced, or "".
 
     Raises:
-        FetchFailed: the server cannot be reached, refuses, or ends before the file does.
+        FetchFailed: the server cannot be reached, refuses, or ends the connection early.
     """
+    if not url.startswith(("https://", "http://")):
+        raise FetchFailed(url, "it is not a web address")
     mark = partial.with_name(f"{partial.name}.etag")
     etag = mark.read_text() if mark.exists() else ""
     done = partial.stat().st_size if partial.exists() and etag else 0
     headers = {"User-Agent": "tritongen", "Accept-Encoding": "identity"}
-    if done:
-        # The rest, if the file is still the one that was begun.
+    if done:  # If-Range: the whole file if it has changed since
         headers |= {"Range": f"bytes={done}-", "If-Range": etag}
-    follow = Redirects()
+    redirects = Redirects()
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme is checked above)
     try:
-        with urllib.request.build_opener(follow).open(request(url, headers), timeout=TIMEOUT_S) as answer:
+        with urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT_S) as answer:
             resumed = answer.status == http.client.PARTIAL_CONTENT
             mark.write_text(answer.headers.get("ETag") or "")
+            missing = int(answer.headers.get("Content-Length") or 0)
             with partial.open("ab" if resumed else "wb") as file:
-                copy(answer, file, url)
+                while chunk := answer.read(CHUNK_BYTES):
+                    missing -= file.write(chunk)
+            if missing > 0:
+                raise FetchFailed(url, f"the connection ended {missing} bytes early", AGAIN)
             mark.unlink()
-            return follow.sha256
+            return redirects.sha256
     except urllib.error.HTTPError as error:
-        stale = error.code == RANGE_NOT_SATISFIABLE  # all of it is there, or another file is
+        stale = error.code == RANGE_NOT_SATISFIABLE  # the file is complete, or has changed
         if stale:
             partial.unlink()
-        hint = AGAIN if stale else OFFLINE
-        raise FetchFailed(url, f"the server answers {error.code} {error.reason}", hint) from error
+        raise FetchFailed(
+            url, f"the server answers {error.code} {error.reason}", AGAIN if stale else OFFLINE
+        ) from error
     except urllib.error.URLError as error:
         raise FetchFailed(url, str(error.reason), OFFLINE) from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise FetchFailed(url, str(error) or type(error).__name__, AGAIN) from error
 
 
-OFFLINE = "download it on a machine with network access, and give the file with `weights`"
-AGAIN = "the same command goes on where it stopped"
-
-
-def copy(answer: Any, file: IO[bytes], url: str) -> None:  # noqa: ANN401 (http.client's response)
-    """Write what the server sends, and notice when it is less than it said."""
-    expected = answer.headers.get("Content-Length")
-    received = 0
-    while chunk := answer.read(CHUNK_BYTES):
-        file.write(chunk)
-        received += len(chunk)
-    if expected is not None and received < int(expected):
-        raise FetchFailed(url, f"the connection ended {int(expected) - received} bytes early", AGAIN)
-
-
-def request(url: str, headers: dict[str, str]) -> urllib.request.Request:
-    """A GET; of the schemes that urllib knows, only the web's."""
-    if not url.startswith(("https://", "http://")):
-        raise FetchFailed(url, "it is no web address")
-    return urllib.request.Request(url, headers=headers)  # noqa: S310 (looked at above)
-
-
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, never from https to http, and keeps the SHA-256 that the hub sends with the first."""
+    """Follows redirects, but not from https to http, and keeps the SHA-256 that the Hugging Face hub sends with one."""
 
-    sha256: str | None = None
+    sha256 = ""
 
     def redirect_request(  # noqa: D102
         self,

@@ -10,11 +10,12 @@ import torch
 
 from generator.errors import BadValue, WeightsUnusable, quoted
 from generator.networks import NETWORKS
+from generator.system.text import listed
 from generator.types import Weights
 from generator.weights import containers, naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import nn
@@ -23,16 +24,15 @@ if TYPE_CHECKING:
     from generator.types import Preprocessing
     from generator.weights.naming import Source
 
-COUNTER = ".num_batches_tracked"  # how often a batch norm was trained; nothing depends on it, and files may lack it
-QUOTED_KEYS = 3
+COUNTER = ".num_batches_tracked"  # training steps of a batch norm; inference ignores it, and files may lack it
 
 
 def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessing]:
-    """The network in evaluation mode with the file's parameters, where they come from, and how it takes images.
+    """Return the network in evaluation mode with the file's parameters, their source, and how it takes images.
 
     Raises:
-        BadValue: the network is not one of the table's.
-        WeightsUnusable: the file is not one of weights, or not of this network's.
+        BadValue: the network has weights of its own.
+        WeightsUnusable: the file does not hold the parameters of this network.
     """
     if network.definition.own_weights:
         raise BadValue("weights", path, f"{network.name} is a network of your own and loads its own weights")
@@ -40,16 +40,14 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
     container, tensors = containers.parse(path, data)
     source = naming.recognise(tensors, container, network)
     if source is None:
-        raise WeightsUnusable(path, f"it has other names than a DenseNet or DPN: {listed(tensors)}")
-    why = misfit(network, source, tensors)
-    if why:
+        raise WeightsUnusable(path, f"its parameters are not those of a DenseNet or DPN: {listed(tensors)}")
+    if why := misfit(network, source, tensors):
         others = (other for other in NETWORKS if other != network)
         fits = next((other for other in others if not misfit(other, source, tensors)), None)
         if fits:
             raise WeightsUnusable(path, f"it fits {fits.name}, not {network.name}", f"`models={fits.name}` accepts it")
         raise WeightsUnusable(path, why)
-    why = unusable_values(tensors, {key: source.rename(key, network) for key in tensors})
-    if why:
+    if why := unusable_values(tensors, {key: source.rename(key, network) for key in tensors}):
         raise WeightsUnusable(path, why)
     bn_eps = source.bn_eps(network)
     module = network.module(bn_eps=bn_eps)
@@ -60,49 +58,46 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
 
 @cache
 def parameters(network: Network) -> dict[str, torch.Tensor]:
-    """The network's parameters without values."""
+    """Return the network's parameters without values."""
     return network.module().state_dict()
 
 
 def misfit(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> str | None:
-    """Why the tensors, under the source's names, are not the network's parameters, if they are not."""
+    """Return why the tensors, under the source's names, are not the network's parameters."""
     expected = parameters(network)
     ours = {key: source.rename(key, network) for key in tensors}
     named = set(ours.values())
     if missing := [key for key in expected if key not in named and not key.endswith(COUNTER)]:
-        return f"it has nothing for {listed(missing)} of {network.name}"
+        return f"it lacks {listed(missing)} of {network.name}"
     if unknown := [key for key, name in ours.items() if name not in expected]:
-        return f"it has {listed(unknown)}, which {network.name} has not"
+        return f"it has {listed(unknown)}, which {network.name} does not have"
     if len(named) != len(ours):
-        return "it has a parameter under two names"
+        return "it has one parameter under two names"
     for key, name in ours.items():
-        shape, wanted = list(tensors[key].shape), stored_shape(name, expected[name], source)
+        shape, wanted = list(tensors[key].shape), list(expected[name].shape)
+        if source.in_out and name == "classifier.weight":
+            wanted = [wanted[1], wanted[0]]
         if shape != wanted:
-            return f"its {quoted(key)} has the shape {shape}, and that of {network.name} {wanted}"
+            return f"its {quoted(key)} has the shape {shape}, but {network.name} needs {wanted}"
         if tensors[key].is_floating_point() != expected[name].is_floating_point():
             found, needed = map(containers.dtype_name, (tensors[key], expected[name]))
             return f"its {quoted(key)} holds {found}, not {needed}"
     return None
 
 
-def stored_shape(name: str, ours: torch.Tensor, source: Source) -> list[int]:
-    """The shape that the source keeps one of our parameters in."""
-    return [ours.shape[1], ours.shape[0]] if source.in_out and name == "classifier.weight" else list(ours.shape)
-
-
 def unusable_values(tensors: Mapping[str, torch.Tensor], ours: Mapping[str, str]) -> str | None:
-    """What no trained network has in its parameters, if they have it."""
+    """Return which parameters have values that no trained network has."""
     ranges = {key: tensor.aminmax() for key, tensor in tensors.items() if tensor.is_floating_point()}
-    # NaN is the smallest and the largest wherever there is one.
+    # If there is a NaN, it is the minimum and the maximum.
     if odd := [key for key, ends in ranges.items() if not torch.isfinite(torch.stack(list(ends))).all()]:
-        return f"it has values that are not finite in {listed(odd)}"
+        return f"it has NaN or infinite values in {listed(odd)}"
     if negative := [key for key, ends in ranges.items() if ours[key].endswith(".running_var") and ends.min < 0]:
         return f"it has negative variances in {listed(negative)}"
     return None
 
 
 def arranged(network: Network, source: Source, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The network's state dict out of the source's tensors."""
+    """Return the source's tensors as the network's state dict."""
     expected = parameters(network)
     state = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith(COUNTER)}
     for key, tensor in tensors.items():
@@ -110,12 +105,6 @@ def arranged(network: Network, source: Source, tensors: Mapping[str, torch.Tenso
         state[name] = tensor.to(expected[name].dtype)
     if source.in_out:
         weight = state["classifier.weight"].t().contiguous()
-        # A DPN's classifier is a convolution, 1x1.
+        # The classifier of a DPN is a 1x1 convolution.
         state["classifier.weight"] = weight.reshape(expected["classifier.weight"].shape)
     return state
-
-
-def listed(keys: Iterable[str]) -> str:
-    """The first keys, and how many more there are."""
-    first, more = list(keys)[:QUOTED_KEYS], len(list(keys)) - QUOTED_KEYS
-    return ", ".join(map(quoted, first)) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,7 @@
 """PaddleClas's `.pdparams`, a bare pickle of `{key: ndarray}`, read without running it.
 
-After the scan it is unpickled with stand-ins in place of numpy's functions. They only keep what they are given; `array`
-makes numpy's array of it once it is known to be one.
+After the scan the file is unpickled with stand-ins for numpy's functions. The stand-ins only keep their arguments;
+`array` checks them and makes numpy's array.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 MOST_DIMS = 8
 LARGEST_DIM = 2**48
-# numpy's codes; Paddle writes a bfloat16 as the uint16 of the same bits.
+# By numpy's codes; Paddle writes a bfloat16 as the uint16 with the same bits.
 ITEM_BYTES = {"f2": 2, "f4": 4, "f8": 8, "i1": 1, "i2": 2, "i4": 4, "i8": 8, "u1": 1, "u2": 2}
 
 
 @dataclass
 class Type:
-    """Stands in for numpy's dtype."""
+    """Stand-in for numpy's dtype."""
 
     code: object = None
     align: object = None
@@ -45,7 +45,7 @@ class Type:
 
 @dataclass
 class Array:
-    """Stands in for numpy's array: what a pickle says of one, unchecked."""
+    """Stand-in for numpy's array: the claims of a pickle, unchecked."""
 
     shape: object = None
     type: object = None
@@ -53,30 +53,30 @@ class Array:
     content: object = None
 
     def __setstate__(self, state: Any) -> None:  # noqa: ANN401
-        """Keep the state but for the number of its version."""
+        """Keep the state without its version number."""
         _, self.shape, self.type, self.fortran, self.content = state
 
 
 def reconstruct(*_: object) -> Array:
-    """Stands in for `_reconstruct`: an array whose state is to come."""
+    """Stand-in for `_reconstruct`: an array whose state follows."""
     return Array()
 
 
 def from_buffer(content: object, dtype: object, shape: object, order: object) -> Array:
-    """Stands in for `_frombuffer`, with which protocol 5 writes arrays."""
+    """Stand-in for `_frombuffer`, which protocol 5 uses for arrays."""
     return Array(shape, dtype, order == "F", content)
 
 
 def encode(text: object, codec: object) -> bytes:
-    """Stands in for `_codecs.encode`, with which protocol 2 writes bytes."""
+    """Stand-in for `_codecs.encode`, which protocol 2 uses for bytes."""
     if not isinstance(text, str) or codec != "latin1":
-        raise Refused("its pickle encodes something else than bytes")
+        raise Refused("its pickle encodes something other than bytes")
     return text.encode("latin-1")
 
 
 RECONSTRUCT = (Permit(called=True, built=True), reconstruct)
 FROM_BUFFER = (Permit(called=True), from_buffer)
-# What each name may be used for, and what stands in for it; numpy.core is numpy 1's, numpy._core numpy 2's.
+# For each name: the permitted uses, and the stand-in. numpy.core is numpy 1's, numpy._core numpy 2's.
 STAND_INS: dict[str, tuple[Permit, object]] = {
     ORDERED_DICT: (Permit(called=True), OrderedDict),
     "numpy.core.multiarray._reconstruct": RECONSTRUCT,
@@ -94,10 +94,10 @@ RULES = Rules(
 
 
 class Unpickler(pickle.Unpickler):
-    """Knows the stand-ins and no other name."""
+    """An unpickler that finds the stand-ins and no other name."""
 
     def find_class(self, module: str, name: str) -> object:
-        """The stand-in of a name.
+        """Return the stand-in for a name.
 
         Raises:
             Refused: there is none.
@@ -109,35 +109,32 @@ class Unpickler(pickle.Unpickler):
 
 
 def read(data: bytes) -> object:
-    """What a bare pickle holds, with `Array` in place of numpy's arrays.
+    """Unpickle a bare pickle, with `Array` in place of numpy's arrays.
 
     Raises:
-        Refused: it says more than a file of tensors says.
+        Refused: the pickle does more than a file of tensors needs.
     """
     walk(io.BytesIO(data), RULES)
     return Unpickler(io.BytesIO(data)).load()
 
 
-def array(told: Array) -> npt.NDArray[Any]:
-    """The array that a stand-in was told of, in memory of its own.
+def array(claimed: Array) -> npt.NDArray[Any]:
+    """Make the array that a stand-in describes, in memory of its own.
 
     Raises:
-        Refused: it is not a plain array of numbers; the sentence lacks its subject.
+        Refused: it is not a plain array of numbers; the caller adds the subject of the sentence.
     """
-    shape, content = told.shape, told.content if isinstance(told.content, bytes | bytearray) else b""
-    code = told.type.code if isinstance(told.type, Type) else None
+    shape, content = claimed.shape, claimed.content if isinstance(claimed.content, bytes | bytearray) else b""
+    code = claimed.type.code if isinstance(claimed.type, Type) else None
     if not isinstance(code, str) or code not in ITEM_BYTES:
-        raise Refused(f"is of the numpy type {quoted(str(code))}, which is none of numbers")
-    if not isinstance(shape, tuple) or len(shape) > MOST_DIMS or not all(map(is_dim, shape)):
-        raise Refused("has no shape that a parameter has")
+        raise Refused(f"has the numpy type {quoted(str(code))}, which is not supported")
+    if not isinstance(shape, tuple) or len(shape) > MOST_DIMS:
+        raise Refused("has an invalid shape")
+    if not all(type(length) is int and 0 <= length < LARGEST_DIM for length in shape):
+        raise Refused("has an invalid shape")
     needed = math.prod(shape) * ITEM_BYTES[code]
     if len(content) != needed:
-        raise Refused(f"has {len(content)} bytes and the shape {list(shape)}, which takes {needed}")
-    order = told.type.state[1] if isinstance(told.type, Type) and told.type.state else "="
-    values = np.frombuffer(content, np.dtype(f"{order}{code}")).reshape(shape, order="F" if told.fortran else "C")
+        raise Refused(f"has {len(content)} bytes, but the shape {list(shape)} needs {needed}")
+    order = claimed.type.state[1] if isinstance(claimed.type, Type) and claimed.type.state else "="
+    values = np.frombuffer(content, np.dtype(f"{order}{code}")).reshape(shape, order="F" if claimed.fortran else "C")
     return values.astype(code, order="C")
-
-
-def is_dim(value: object) -> bool:
-    """Whether it can be a length."""
-    return type(value) is int and 0 <= value < LARGEST_DIM

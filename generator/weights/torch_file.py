@@ -1,7 +1,7 @@
-"""torch's two formats of files, held against what torch.save writes before torch.load reads them.
+"""torch's two file formats, checked against the files that torch.save writes before torch.load reads them.
 
-`weights_only` keeps code out; what is looked at here keeps out what would take memory without end, or give other values
-than the file has.
+`weights_only` keeps code out. These checks keep out files that would need unbounded memory, or load as values
+that the file does not have.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from generator.errors import quoted
 from generator.weights.pickle_scan import ORDERED_DICT, Permit, Refused, Rules, Thing, walk
 
 MAGIC = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-MOST_RECORDS = 20_000  # a tensor a record
+MOST_RECORDS = 20_000  # one per tensor
 TORCH_HINT = 'save tensors only: torch.save(model.state_dict(), "weights.pth")'
 
 # fmt: off
@@ -50,69 +50,61 @@ TORCH_RULES = Rules(
 
 
 def torch_zip(data: bytes) -> object:
-    """What `torch.save` has written since torch 1.6.
+    """Load the format that `torch.save` writes since torch 1.6.
 
     Raises:
-        Refused: torch writes no such file.
+        Refused: torch.save writes no such file.
     """
     if data[-22:-18] != b"PK\x05\x06":
-        raise Refused("its zip has no end, so it was cut short", "fetch it again")
+        raise Refused("its zip has no end, so the file is incomplete", "download it again")
     if data.count(b"PK\x01\x02") > MOST_RECORDS:
         raise Refused(f"its zip has more than {MOST_RECORDS} records")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         records = archive.infolist()
-        root = root_of([record.filename for record in records])
-        check_plain(records, len(data))
+        root = root_folder([record.filename for record in records])
+        # Reading the records must need no more memory than the file.
+        for record in records:
+            if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
+                raise Refused(f"its zip has a compressed record {quoted(record.filename)}; torch compresses none")
+        if sum(record.file_size for record in records) > len(data):
+            raise Refused("its zip has records that overlap")
         _, kept = walk(io.BytesIO(archive.read(f"{root}/data.pkl")), TORCH_RULES)
-        # torch does not look at the checksums, and a changed value has no other sign.
+        # torch ignores the checksums, and a changed value has no other sign.
         if changed := archive.testzip():
-            raise Refused(f"its record {quoted(changed)} was changed since it was saved", "fetch it again")
+            raise Refused(f"its record {quoted(changed)} does not match its checksum", "download it again")
     sizes = {record.filename: record.file_size for record in records}
     for key, size in storage_sizes(kept).items():
         if sizes.get(f"{root}/data/{key}") != size:
-            raise Refused(f"its storage {quoted(key)} has not the {size} bytes that its pickle says")
+            raise Refused(f"its storage {quoted(key)} does not have the {size} bytes that its pickle declares")
     return torch_load(data)
 
 
-def root_of(names: list[str]) -> str:
-    """The folder in a zip that all records are in.
+def root_folder(names: list[str]) -> str:
+    """Return the folder in a zip that holds all records.
 
     Raises:
-        Refused: the records are not those of torch.save.
+        Refused: torch.save writes no such records.
     """
     root = names[0].partition("/")[0] if names else ""
     if f"{root}/constants.pkl" in names:
         hint = 'save its tensors: torch.save(torch.jit.load("model.pt").state_dict(), "weights.pth")'
         raise Refused("it is a TorchScript program", hint)
     if f"{root}/data.pkl" not in names:
-        raise Refused("it is a zip, but not one of torch.save", TORCH_HINT)
+        raise Refused("it is a zip that torch.save did not write", TORCH_HINT)
     for name in names:
         if not name.startswith(f"{root}/") or ".." in name.split("/"):
-            raise Refused(f"its zip has a record {quoted(name)}, which is not in the folder of the others")
-    # torch's reader of zips takes upper case for lower.
+            raise Refused(f"its zip has a record {quoted(name)} outside of the folder of the others")
+    # torch's zip reader ignores letter case.
     if len({name.lower() for name in names}) != len(names):
-        raise Refused("its zip has a record twice")
+        raise Refused("its zip has two records of one name")
     return root
 
 
-def check_plain(records: list[zipfile.ZipInfo], file_bytes: int) -> None:
-    """See to it that reading the records takes no more memory than the file.
-
-    Raises:
-        Refused: one is compressed, or several are of the same bytes.
-    """
-    for record in records:
-        if record.compress_type != zipfile.ZIP_STORED or record.file_size != record.compress_size:
-            raise Refused(f"its zip has a compressed record {quoted(record.filename)}, and torch compresses none")
-    if sum(record.file_size for record in records) > file_bytes:
-        raise Refused("its zip has records that overlap")
-
-
 def torch_legacy(data: bytes) -> object:
-    """What `torch.save` wrote before torch 1.6: five pickles, then the storages, each after its length.
+    """Load the format that `torch.save` wrote before torch 1.6: five pickles, then the storages, each after its length.
 
     Raises:
-        Refused: torch wrote no such file.
+        Refused: torch.save wrote no such file.
     """
     stream = io.BytesIO(data)
     kept: list[Thing] = []
@@ -121,19 +113,19 @@ def torch_legacy(data: bytes) -> object:
         kept += more
     sizes = storage_sizes(kept)
     keys = [thing.value for thing in listed.items]
-    # A storage that is not listed would be left as it was allocated: with whatever the memory held.
+    # torch would leave a storage that is not listed uninitialised.
     if sorted(map(str, keys)) != sorted(sizes):
-        raise Refused("its list of storages is not of those that it uses")
+        raise Refused("its list of storages does not match the storages that its tensors use")
     if len(data) - stream.tell() != sum(8 + size for size in sizes.values()):
-        raise Refused("its storages have not the length that its pickle says, so it was cut short or changed")
+        raise Refused("its storages do not have the length that its pickle declares, so it is incomplete or changed")
     return torch_load(data)
 
 
 def storage_sizes(kept: list[Thing]) -> dict[str, int]:
-    """Bytes of each storage, from `("storage", type, key, place, elements)` and, before torch 1.6, None.
+    """Return the bytes of each storage, from `("storage", type, key, place, elements)` and, before torch 1.6, None.
 
     Raises:
-        Refused: torch refers to a storage in another way.
+        Refused: torch does not refer to a storage so.
     """
     sizes: dict[str, int] = {}
     for thing in kept:
@@ -148,14 +140,14 @@ def storage_sizes(kept: list[Thing]) -> dict[str, int]:
             ] if storage in STORAGE_BYTES and elements >= 0 and view in ([], [Thing("atom")]):
                 size = elements * STORAGE_BYTES[storage]
             case _:
-                raise Refused("its pickle refers to data that is no storage", TORCH_HINT)
+                raise Refused("its pickle refers to data that is not a storage", TORCH_HINT)
         if sizes.setdefault(key, size) != size:
             raise Refused(f"its storage {quoted(key)} has two lengths")
     return sizes
 
 
 def torch_load(data: bytes) -> object:
-    """What torch makes of its file."""
+    """Load a checked file with torch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
