@@ -27,7 +27,7 @@ def _module(request):
     """A small network of each family, its weights random."""
     module = SMALL[request.param]()
     with torch.no_grad():
-        initialise(module, torch.Generator().manual_seed(0))
+        initialise(module, np.random.default_rng(0))
     return module.eval()
 
 

@@ -88,7 +88,7 @@ SMALL_INPUT = TensorSpec("input", "TYPE_FP32", (3, 64, 64))
 def exported(module):
     """The network with random weights, as the exporter writes it."""
     with torch.no_grad():
-        initialise(module, torch.Generator().manual_seed(0))
+        initialise(module, np.random.default_rng(0))
     return export("small", module.eval(), (SMALL_INPUT,), ("output",))
 
 

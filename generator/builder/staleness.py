@@ -13,6 +13,7 @@ from generator.errors import TritongenError, printable
 from generator.imagenet.labels import read_labels
 from generator.repository import layout
 from generator.system.files import digest_of, digests, sha256_of
+from generator.types import RANDOM_METHOD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +88,8 @@ def differs(job: Job, found: Provenance) -> str | None:
     definition = job.network.definition
     if not definition.own_weights and not same_weights(job, found):
         return "other weights"
+    if found.weights.random and found.weights.method != RANDOM_METHOD:
+        return "another method of drawing random weights"
     if not definition.reproducible:
         return "what its function returns is not known before it is called"
     if defined(job) != found.network:

@@ -1,59 +1,75 @@
-"""Seeded random parameters, calibrated so that activations keep a trained net's scale."""
+"""Seeded random parameters, calibrated so that activations keep a trained net's scale, equal on every processor.
+
+Processors add in different orders, and some round once where others round twice, so that a sum of floats differs
+between them in its last bits. No result here depends on that: numbers are drawn as integers, every sum is of integers
+that are small enough to be exact, and every other operation is a single one, which IEEE 754 rounds in one way.
+"""
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from generator.networks import INPUT_DIMS
 from generator.system.native import torch_threads
-from generator.types import Weights
+from generator.types import RANDOM_METHOD, Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from generator.networks.types import Network
 
 BN_EPS = 1e-5
 CALIBRATION_BATCH = 4
 CALIBRATION_SIDES_PX = (7, 14, 28, 56, 112, 224)
-STATISTICS_BITS = 12  # mantissa bits kept of a running mean or variance
+FLOAT32_BITS = 24  # it holds every integer up to 2**24
+UNIFORM_STD = 1 / math.sqrt(12)  # of numbers between -1/2 and 1/2
 
 
 def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
-    """The network with random parameters: the same bytes for the same seed, whatever the thread count.
+    """The network with random parameters: the same bytes for the same seed, whatever the processor.
 
     He initialisation (He et al. 2015, arXiv:1502.01852) keeps the scale through convolutions only as long as
     batch norm really normalises. PyTorch's own defaults give logits that hardly depend on the image, and
     random running statistics explode in the deepest nets; so the running statistics are measured.
     """
-    # Each network its own stream. torch's CPU generator uses 32 bits of the seed, so these are all in it.
-    generator = torch.Generator().manual_seed(zlib.crc32(f"{network.name} {seed}".encode()))
+    # Each network has a stream of its own.
+    generator = np.random.Generator(np.random.PCG64([zlib.crc32(network.name.encode()), seed]))
     module = network.module(bn_eps=BN_EPS).to_empty(device="cpu")
-    with torch.no_grad(), torch_threads(1):
+    with torch.no_grad(), torch_threads(1):  # several wait for each other where builds run side by side
         initialise(module, generator)
-        calibrate(module, pink_noise(CALIBRATION_BATCH, generator))
-    return module.eval(), Weights("random", seed=seed, bn_eps=BN_EPS)
+        calibrate(module.get_submodule("features"), pink_noise(CALIBRATION_BATCH, generator))
+    return module, Weights("random", seed=seed, method=RANDOM_METHOD, bn_eps=BN_EPS)
 
 
-def pink_noise(batch_size: int, generator: torch.Generator) -> torch.Tensor:
+def uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> torch.Tensor:
+    """Float32 numbers of mean zero. Normal ones would need logarithms, which mathematical libraries round differently."""
+    centred = generator.random(shape, dtype=np.float32) - np.float32(0.5)
+    return torch.from_numpy(centred * np.float32(std / UNIFORM_STD))
+
+
+def pink_noise(batch_size: int, generator: np.random.Generator) -> torch.Tensor:
     """[N,3,224,224] of unit variance with as much structure at every scale, as photographs have.
 
     White noise alone would calibrate the nets for images that nobody sends: photographs then leave the scale.
     """
-    channels, height, _ = INPUT_DIMS
-    scales = [
-        torch.randn(batch_size, channels, side, side, generator=generator)
-        .repeat_interleave(height // side, dim=2)
-        .repeat_interleave(height // side, dim=3)
-        for side in CALIBRATION_SIDES_PX
-    ]
-    return torch.stack(scales).sum(0).div(len(scales) ** 0.5)
+    channels, height, width = INPUT_DIMS
+    noise = torch.zeros(batch_size, channels, height, width)
+    for side in CALIBRATION_SIDES_PX:
+        scale = uniform((batch_size, channels, side, side), 1 / math.sqrt(len(CALIBRATION_SIDES_PX)), generator)
+        noise += scale.repeat_interleave(height // side, dim=2).repeat_interleave(width // side, dim=3)
+    return noise
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """He normal convolutions, a classifier that keeps unit scale, batch norms that scale by 1 or nearly so.
+def initialise(module: nn.Module, generator: np.random.Generator) -> None:
+    """He uniform convolutions, a classifier that keeps unit scale, batch norms that scale by 1 or nearly so.
 
     Two batch norms that read the same tensor must differ, as trained ones do: of equal ones a simplifier leaves one,
     and the random network would be faster than a trained one.
@@ -62,36 +78,70 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         match layer:
             case nn.BatchNorm2d():
                 layer.reset_running_stats()
-                nn.init.uniform_(layer.weight, 0.9, 1.1, generator=generator)
+                layer.weight.copy_(1 + uniform(layer.weight.shape, 0.2 * UNIFORM_STD, generator))
                 nn.init.zeros_(layer.bias)
             case nn.Conv2d() | nn.Linear():
                 # Only the classifier has a bias, and no ReLU after it.
                 gain = nn.init.calculate_gain("relu" if layer.bias is None else "linear")
-                nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5, generator=generator)
+                layer.weight.copy_(uniform(layer.weight.shape, gain / math.sqrt(layer.weight[0].numel()), generator))
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
 
-def calibrate(module: nn.Module, noise: torch.Tensor) -> None:
-    """Set every batch norm's running statistics to those of one batch, [N,3,H,W], rounded.
-
-    Rounding hides the last bits, in which processors differ; one thread (the caller's) hides the rest.
-    """
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # a cumulative average: exactly this batch's statistics
-    module.train()
-    module(noise)
-    module.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        for statistic in (norm.running_mean, norm.running_var):
-            assert statistic is not None  # track_running_stats is on  # noqa: S101
-            statistic.copy_(rounded(statistic))
+def calibrate(features: nn.Module, noise: torch.Tensor) -> None:
+    """Set every batch norm's running statistics to those of one batch, [N,3,H,W]."""
+    with ExactSums():
+        features(noise)
 
 
-def rounded(values: torch.Tensor) -> torch.Tensor:
-    """The values with `STATISTICS_BITS` of mantissa."""
-    mantissa, exponent = torch.frexp(values)
-    return torch.ldexp((mantissa * 2**STATISTICS_BITS).round(), exponent - STATISTICS_BITS)
+class ExactSums(TorchFunctionMode):
+    """Computes convolutions and batch norms of rounded values, whose sums are exact; batch norms keep the statistics."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., torch.Tensor],
+        _types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> torch.Tensor:
+        """Call torch's function, or ours in its place."""
+        kwargs = kwargs or {}
+        if func is functional.conv2d:
+            return convolve(*args)
+        if func is functional.batch_norm:
+            return normalise(*args, kwargs["weight"], kwargs["bias"], kwargs["eps"])
+        return func(*args, **kwargs)
+
+
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: None, *geometry: Any) -> torch.Tensor:  # noqa: ANN401
+    """A convolution without a bias, of integers that are so small that float32 holds every sum of their products."""
+    bits = FLOAT32_BITS - weight[0].numel().bit_length()
+    x, unit = integers(x, bits - bits // 2)
+    weight, weight_unit = integers(weight, bits // 2)
+    return functional.conv2d(x, weight, bias, *geometry).mul_(unit * weight_unit)
+
+
+def normalise(
+    x: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+) -> torch.Tensor:
+    """Batch norm by the statistics of [N,C,H,W] itself, which become the running ones."""
+    values, unit = integers(x, (FLOAT32_BITS - x.shape[3].bit_length()) // 2)  # float32 holds a row's squares
+    count = values.numel() / x.shape[1]
+    means, squares = (row.sum(3).double().sum((0, 2)).numpy() / count for row in (values, values.square()))
+    variances = squares - means * means
+    mean.copy_(torch.from_numpy(means * unit))
+    variance.copy_(torch.from_numpy(variances * unit * unit))
+    scale = weight / torch.from_numpy(np.sqrt(variance.numpy() + np.float32(eps)))
+    return x.sub(mean[:, None, None]).mul_(scale[:, None, None]).add_(bias[:, None, None])
+
+
+def integers(values: torch.Tensor, bits: int) -> tuple[torch.Tensor, float]:
+    """The values in units, rounded to integers from -2**bits to 2**bits, and the unit, a power of two."""
+    low, high = torch.aminmax(values)
+    _, exponent = math.frexp(max(-float(low), float(high)))
+    return values.mul(2.0 ** (bits - exponent)).round_(), 2.0 ** (exponent - bits)
