@@ -1,40 +1,70 @@
 """Random weights: the same everywhere, and of a trained net's scale."""
 
+import hashlib
+import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+from tiny_networks import SMALL_DPN, TINY_DENSENET
 
+from generator.graph.export import export
+from generator.graph.simplify import simplify
 from generator.imagenet import images
-from generator.networks import select
+from generator.networks import INPUT, create, select
+from generator.networks.types import DenseNetShape, Network
 from generator.types import Preprocessing
-from generator.weights.random_init import random_network, rounded
+from generator.weights.random_init import calibrate, initialise, integers, pink_noise, random_network
 
-HASH = """
-import hashlib, sys
-from generator.networks import select
-from generator.weights.random_init import random_network
-module, _ = random_network(select([sys.argv[1]])[0], seed=3)
-print(hashlib.sha256(b"".join(t.numpy().tobytes() for t in module.state_dict().values())).hexdigest())
-"""
+# Each sums in another order: with other kernels of torch, oneDNN, OpenBLAS and numpy, and on other numbers of threads.
+PROCESSORS = {
+    "AVX2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "OMP_NUM_THREADS": "5",
+    },
+    "SSE": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "NPY_DISABLE_CPU_FEATURES": "AVX2,FMA3,AVX512F,AVX512CD,AVX512_SKX",
+        "OMP_NUM_THREADS": "1",
+    },
+}
+NETWORKS = (SMALL_DPN, Network("slim", "Slim", DenseNetShape(64, 32, (2, 4, 3, 2)), None))
+PRINT_HASHES = "import test_random_weights as here; print(*here.hashes())"
 
 
-def test_the_thread_count_changes_no_byte():
-    """The same seed gives the same bytes on 1 and 5 threads."""
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", HASH, "dpn68"],
-            cwd=ROOT,
-            env={"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for threads in (1, 5)
-    }
-    assert len(hashes) == 1
+def hashes():
+    """Digests of graphs with their weights, batch norms folded, as they are published."""
+    for network in NETWORKS:
+        module, _ = random_network(network, seed=3)
+        model = simplify(network.name, export(network.name, module, (INPUT,), ("output",))).model
+        yield hashlib.sha256(model.SerializeToString()).hexdigest()
+
+
+@pytest.fixture(name="here", scope="module")
+def _here():
+    """Digests of what this process makes, with all that its processor can."""
+    return [*hashes()]
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_processor_changes_no_byte(here, processor):
+    """Random weights, and batch norms folded into convolutions, are equal wherever they are made."""
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    there = subprocess.run(
+        [sys.executable, "-c", PRINT_HASHES],
+        env=os.environ | paths | PROCESSORS[processor],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.split() == here
 
 
 def test_seeds_and_networks_differ():
@@ -66,11 +96,28 @@ def test_logits_keep_a_trained_nets_scale(name):
     assert logits.std(dim=0).mean() > 0.05
 
 
-def test_rounding_keeps_twelve_bits():
-    """The last bits are gone, the value is not."""
+def test_integers_keep_their_bits():
+    """Values become integers of so many bits, and the unit gives them back to half of one."""
     values = torch.tensor([0.0, 1.0, 1 / 3, -1234.5678, 1e-20])
-    assert torch.allclose(rounded(values), values, rtol=2**-12, atol=0)
-    assert torch.equal(rounded(values * (1 + 1e-7)), rounded(values))
+    whole, unit = integers(values, 12)
+    assert torch.equal(whole, whole.round())
+    assert 2**11 <= whole.abs().max() <= 2**12
+    assert (whole * unit - values).abs().max() <= unit / 2
+
+
+def test_statistics_are_those_of_the_batch():
+    """Running means and variances are what torch measures in training, to the bits that are kept."""
+    module = create(TINY_DENSENET).to_empty(device="cpu")
+    generator = np.random.default_rng(0)
+    with torch.no_grad():
+        initialise(module, generator)
+        noise = pink_noise(2, generator)
+        calibrate(module.features, noise)
+        first = module.features.conv0(noise)
+    norm = module.features.norm0
+    # Weights and images keep 8 bits, and the sums 8 again: the error of a mean is within 1% of the deviation.
+    assert torch.allclose(norm.running_mean, first.mean((0, 2, 3)), rtol=0, atol=0.01 * float(first.std()))
+    assert torch.allclose(norm.running_var, first.var((0, 2, 3)), rtol=0.03)
 
 
 def test_no_two_batch_norms_are_alike():

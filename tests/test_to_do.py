@@ -95,6 +95,12 @@ def test_another_network_of_the_name(repository, monkeypatch):
     assert only(tritongen.build(output=repository)) == ("published", "another network")
 
 
+def test_random_weights_of_an_older_method(repository, monkeypatch):
+    """They are drawn anew, with the reason."""
+    monkeypatch.setattr(staleness, "RANDOM_METHOD", 3)
+    assert only(tritongen.build(output=repository)) == ("published", "another method of drawing random weights")
+
+
 class Unreadable:
     """A model on a disk that has gone bad."""
 

@@ -50,7 +50,7 @@ def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
 
 
 def uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> torch.Tensor:
-    """Float32 numbers of mean zero. Normal ones would need logarithms, which mathematical libraries round differently."""
+    """Float32 numbers of mean zero; normal ones would need logarithms, which every library rounds in its own way."""
     centred = generator.random(shape, dtype=np.float32) - np.float32(0.5)
     return torch.from_numpy(centred * np.float32(std / UNIFORM_STD))
 
@@ -95,7 +95,7 @@ def calibrate(features: nn.Module, noise: torch.Tensor) -> None:
 
 
 class ExactSums(TorchFunctionMode):
-    """Computes convolutions and batch norms of rounded values, whose sums are exact; batch norms keep the statistics."""
+    """Convolutions and batch norms of rounded values, whose sums are exact; a batch norm keeps its statistics."""
 
     def __torch_function__(
         self,
@@ -109,7 +109,8 @@ class ExactSums(TorchFunctionMode):
         if func is functional.conv2d:
             return convolve(*args)
         if func is functional.batch_norm:
-            return normalise(*args, kwargs["weight"], kwargs["bias"], kwargs["eps"])
+            x, mean, variance = args
+            return normalise(x, mean, variance, kwargs["weight"], kwargs["bias"], kwargs["eps"])
         return func(*args, **kwargs)
 
 
