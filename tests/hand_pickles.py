@@ -1,4 +1,4 @@
-"""Pickles, and torch's files of them, written opcode by opcode."""
+"""Pickles and torch files, written opcode by opcode."""
 
 import io
 import pickle
@@ -14,7 +14,7 @@ def text(value):
 
 
 def number(value):
-    """BININT, or LONG1 for what it does not hold."""
+    """BININT, or LONG1 for larger numbers."""
     if -(2**31) <= value < 2**31:
         return b"J" + value.to_bytes(4, "little", signed=True)
     return b"\x8a\x10" + value.to_bytes(16, "little", signed=True)
@@ -31,7 +31,7 @@ def group(*parts):
 
 
 def call(name, *arguments):
-    """A name called with arguments."""
+    """GLOBAL, arguments, REDUCE: a call."""
     return named(name) + group(*arguments) + b"R"
 
 
@@ -39,7 +39,7 @@ KEY = text("features.conv0.weight")
 
 
 def held(value, key=KEY):
-    """A dict of one item as a pickle of protocol 2."""
+    """Write a dict of one item as a pickle of protocol 2."""
     return b"\x80\x02}" + key + value + b"s."
 
 
@@ -52,19 +52,19 @@ ZEROS = "\0" * 8
 
 
 def array(shape=(2,), dtype=FLOAT32, content=ZEROS):
-    """A numpy array as protocol 2 writes it."""
+    """Write a numpy array like protocol 2."""
     made = call("numpy.core.multiarray:_reconstruct", named("numpy:ndarray"), group(number(0)), text("b"))
     data = call("_codecs:encode", text(content), text("latin1")) if isinstance(content, str) else content
     return made + group(number(1), group(*map(number, shape)), dtype, b"\x89", data) + b"b"
 
 
 def storage(key="0", elements=4, storage_type="torch:FloatStorage", end=b""):
-    """A reference to a storage of torch's, in its place."""
+    """Write a reference to a torch storage."""
     return group(text("storage"), named(storage_type), text(key), text("cpu"), number(elements), end) + b"Q"
 
 
 def tensor(data=None, shape=(4,), strides=(1,)):
-    """A tensor as torch writes it."""
+    """Write a tensor like torch."""
     hooks = named("collections:OrderedDict") + b")R"
     sizes = group(*map(number, shape)), group(*map(number, strides))
     return call("torch._utils:_rebuild_tensor_v2", data or storage(), number(0), *sizes, b"\x89", hooks)
@@ -74,7 +74,7 @@ ONE_STORAGE = (("archive/data/0", bytes(16)),)
 
 
 def in_zip(content, records=ONE_STORAGE, method=zipfile.ZIP_STORED, name="archive/data.pkl"):
-    """A zip as torch.save writes it."""
+    """Write a zip like torch.save."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", method) as archive:
         for record, data in ((name, content), ("archive/version", b"3\n"), *records):
@@ -86,6 +86,6 @@ LEGACY_STORAGES = ((4).to_bytes(8, "little") + bytes(16),)
 
 
 def legacy(content, keys=("0",), storages=LEGACY_STORAGES):
-    """A file as torch.save wrote it before torch 1.6."""
+    """Write a file like torch.save before torch 1.6."""
     head = pickle.dumps(torch.serialization.MAGIC_NUMBER, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
     return head + content + pickle.dumps(list(keys), 2) + b"".join(storages)

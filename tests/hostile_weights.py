@@ -1,4 +1,4 @@
-"""What the tests of hostile weights share: a file that is refused, while nothing of it runs, and how it is said."""
+"""Helpers for tests of hostile weights: an audit hook, and the message of a refused file."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ watching = []
 
 
 def audit(event, arguments):
-    """Note what runs or writes while a test watches."""
+    """Record events that run or write something while a test watches."""
     if not watching:
         return
     generated = event == "exec" and getattr(arguments[0], "co_filename", "") == "<string>"
@@ -41,7 +41,7 @@ sys.addaudithook(audit)
 
 @contextlib.contextmanager
 def watched():
-    """No event that runs or writes, no gigabyte, and an end within seconds."""
+    """Record events, and limit the memory to one more gigabyte and the time to seconds."""
 
     def late(*_):
         raise TimeoutError
@@ -63,7 +63,7 @@ def watched():
 
 
 def refused(path, network=TINY_DENSENET):
-    """The sentence and hint of a file that is refused, quietly and in one printable line."""
+    """Load a file that must be refused without an event, and return the message and the hint."""
     with watched(), pytest.raises(WeightsUnusable) as caught:
         load(network, path)
     sentence = str(caught.value)
@@ -77,5 +77,5 @@ def refused(path, network=TINY_DENSENET):
 
 
 def assert_says(found, pattern):
-    """The sentence has the pattern."""
+    """Assert that a message matches a pattern."""
     assert re.search(pattern, found), found

@@ -1,4 +1,4 @@
-"""Torch modules of the user's own, by a function in a file of the current folder."""
+"""Torch modules of the user's own, from functions in a file of the current folder."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 class Net(nn.Module):
-    """A module of one function, and of one parameter that it may use."""
+    """A module with one parameter and a function of it."""
     def __init__(self, function):
         super().__init__()
         self.function = function
@@ -80,7 +80,7 @@ def odd(): return Net(lambda w, x: torch.linalg.matrix_exp(x))
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path, monkeypatch):
-    """The current folder, with the file in it; it is forgotten afterwards."""
+    """Make a current folder with the file, and forget its modules afterwards."""
     (tmp_path / "nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -90,7 +90,7 @@ def _folder(tmp_path, monkeypatch):
 
 
 def build(target, *inputs, **options):
-    """What was built of a function, or what was said."""
+    """Build a network from a function, and return the model or raise its error."""
     report = tritongen.build(tritongen.torch_network(target, inputs=inputs), **options)
     if report.failed:
         raise next(iter(report.failed.values()))
@@ -98,22 +98,22 @@ def build(target, *inputs, **options):
 
 
 def served(built):
-    """A session on what was published."""
+    """Open an ONNX Runtime session on the published graph."""
     return onnxruntime.InferenceSession(built.folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
 
 
 def config(built):
-    """What Triton reads."""
+    """Parse the published config.pbtxt."""
     return text_format.Parse((built.folder / "config.pbtxt").read_text(), ModelConfig())
 
 
 def tensors(entries):
-    """Name, type and dims."""
+    """Return name, type and dims of each tensor."""
     return [(entry.name, DataType.Name(entry.data_type), list(entry.dims)) for entry in entries]
 
 
-def test_a_picture_network_on_the_command_line(tritongen, tmp_path):
-    """In evaluation mode, with labels and normalisation of its own; nothing else is written, and data stay data."""
+def test_image_network_on_the_command_line(tritongen, tmp_path):
+    """The build uses evaluation mode, the given labels and mean; user prints stay out of the data."""
     (tmp_path / "nets.py").write_text(f"print('a word')\n{NETS}")
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
     ran = tritongen(
@@ -170,8 +170,8 @@ def test_a_picture_network_on_the_command_line(tritongen, tmp_path):
         ("double", ["8:fp64"], [("input", "TYPE_FP64", [8])], [("output", "TYPE_FP64", [8])]),
     ],
 )  # fmt: skip
-def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expected_outputs):
-    """In the config in order, under these names; the graph answers as the module does."""
+def test_inputs_and_outputs_of_modules(function, inputs, expected_inputs, expected_outputs):
+    """The config lists inputs and outputs in order; the graph gives the module's answers."""
     built = build(f"nets:{function}", *inputs)
     written = config(built)
     assert (tensors(written.input), tensors(written.output)) == (expected_inputs, expected_outputs)
@@ -197,8 +197,8 @@ def test_what_a_module_takes_and_gives(function, inputs, expected_inputs, expect
         ("looped", r"exported, 'output' has no batch dimension: its shape is \[2,8\]"),
     ],
 )
-def test_rows_that_are_not_apart(function, why):
-    """Refused in one sentence: the server would put strangers' requests side by side."""
+def test_modules_that_mix_rows_are_refused(function, why):
+    """A batch on the server holds rows of different requests, so rows must be independent."""
     with pytest.raises(NetworkUnusable, match=rf"^nets:{function} gives no network: {why}$") as raised:
         build(f"nets:{function}", "8")
     assert raised.value.hint
@@ -231,8 +231,8 @@ def test_rows_that_are_not_apart(function, why):
         ),
     ],
 )
-def test_what_gives_no_network(target, sentence, hint):
-    """One sentence each, with the exception's type, message, file and line where it is the user's code that raised."""
+def test_functions_that_give_no_network(target, sentence, hint):
+    """The error has the type, message, file and line of an exception in the user's code."""
     Path("broken.py").write_text("import torch\ndef net(:\n")
     Path("leaving.py").write_text("import sys\nsys.exit(4)\n")
     with pytest.raises(NetworkUnusable, match=rf"^{target} gives no network: {sentence}$") as raised:
@@ -243,8 +243,8 @@ def test_what_gives_no_network(target, sentence, hint):
 
 
 @pytest.mark.usefixtures("folder")
-def test_inputs_that_do_not_fit():
-    """What torch says of them; an input that is not used; a type that is not served; a type of no tensor."""
+def test_unfitting_inputs_are_refused():
+    """Wrong shapes, unused inputs, types that are not served and duplicate names are refused."""
     with pytest.raises(NetworkUnusable, match="nets:scaled gives no network: it does not take its inputs: The size of"):
         build("nets:scaled", "9")
     with pytest.raises(NetworkUnusable, match="its answer does not depend on its input 'y'"):
@@ -260,8 +260,8 @@ def test_inputs_that_do_not_fit():
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("function", ["scaled", "embedded", "keyed"])
-def test_a_torch_without_the_old_exporter(monkeypatch, function):
-    """The current one takes the same modules, of one input and of two."""
+def test_build_without_the_old_exporter(monkeypatch, function):
+    """The new exporter accepts the same modules, with one input and with two."""
 
     def gone(*_arguments):
         raise TypeError("dynamo=False is gone")
@@ -274,8 +274,8 @@ def test_a_torch_without_the_old_exporter(monkeypatch, function):
 
 
 @pytest.mark.usefixtures("folder")
-def test_an_operator_that_onnx_does_not_have(capfd):
-    """One sentence of the exporter's, without its advice, its colours and the graph."""
+def test_operator_that_onnx_lacks(capfd):
+    """The error is one line of the exporter's message, without advice, colours and the graph."""
     with pytest.raises(ExportFailed, match=r"^odd could not be exported to ONNX: .*linalg_matrix_exp") as raised:
         build("nets:odd", "3x3")
     assert str(raised.value).isprintable()
@@ -283,8 +283,8 @@ def test_an_operator_that_onnx_does_not_have(capfd):
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_graph_that_differs_is_not_published(monkeypatch):
-    """What was exported is held to the module, batch by batch."""
+def test_wrong_graph_is_not_published(monkeypatch):
+    """The exported graph is compared with the module at each batch size."""
     simplify = prepare_torch.simplify
 
     def damaged(*arguments):
@@ -298,8 +298,8 @@ def test_a_graph_that_differs_is_not_published(monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
-def test_what_a_plugin_says_of_its_network():
-    """Labels and normalisation of its own are published; `--labels` goes before."""
+def test_labels_and_image_of_a_plugin():
+    """The plugin's labels and normalisation are published; given labels override them."""
     Path("own.txt").write_text("a\nb\nc\nd\ne\nf\ng\n")
     Path("given.txt").write_text("1\n2\n3\n4\n5\n6\n7\n")
     image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
@@ -318,8 +318,8 @@ def test_what_a_plugin_says_of_its_network():
 
 
 @pytest.mark.usefixtures("folder")
-def test_two_builds_are_the_same_bytes():
-    """Nothing of the folder, the hour or the run."""
+def test_two_builds_give_the_same_bytes():
+    """The bytes do not depend on the folder, the time or the run."""
     contents = []
     for output in ("one", "two"):
         build("nets:picture", "3x32x32", output=output)
@@ -345,8 +345,8 @@ def test_two_builds_are_the_same_bytes():
         ("--weights timm --seed 3", "--seed 3: applies only to random weights, not to timm"),
     ],
 )
-def test_what_cannot_go_together(tritongen, tmp_path, arguments, sentence):
-    """Exit status 2 before the user's code is run; nothing is written."""
+def test_wrong_calls(tritongen, tmp_path, arguments, sentence):
+    """The exit status is 2 before the user's code runs; nothing is written."""
     (tmp_path / "nets.py").write_text("raise AssertionError\n")
     ran = tritongen("build", *arguments.split())
     assert (ran.status, ran.stdout) == (2, "")
@@ -354,8 +354,8 @@ def test_what_cannot_go_together(tritongen, tmp_path, arguments, sentence):
     assert [path.name for path in tmp_path.iterdir()] == ["nets.py"]
 
 
-def test_an_exception_on_the_command_line(tritongen, tmp_path):
-    """Exit status 1, one sentence, no traceback."""
+def test_exception_on_the_command_line(tritongen, tmp_path):
+    """The exit status is 1, with one error and no traceback."""
     (tmp_path / "nets.py").write_text(NETS)
     ran = tritongen("build", "--torch", "nets:fails", "--input", "8", env={"PYTHONDONTWRITEBYTECODE": "1"})
     assert (ran.status, ran.stdout) == (1, "")

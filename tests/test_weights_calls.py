@@ -1,4 +1,4 @@
-"""Weights files that would run something: each is refused in its own words, and nothing in it runs."""
+"""Weights files with calls: each is refused, and nothing in it runs."""
 
 import copyreg
 import ctypes
@@ -32,11 +32,8 @@ from generator.weights.pickle_scan import Refused
 pytestmark = pytest.mark.usefixtures("warm_weights")
 
 
-# Calls that leave a marker, or would reach far if they were made.
-
-
 def payloads(folder):
-    """Calls by the name that a pickle has for them; those of the first table leave a marker when they are made."""
+    """Return calls by their names in a pickle; the calls of the first table create a marker file."""
     marker, script = folder / "marker", folder / "script.py"
     write_marker = f"open({str(marker)!r}, 'w').close()"
     script.write_text(write_marker)
@@ -66,7 +63,7 @@ def payloads(folder):
 
 @pytest.fixture(name="calls", scope="module")
 def _calls(tmp_path_factory):
-    """A folder for a marker, and the calls that leave one there."""
+    """Return the marker's path, the calls that create it, and other calls."""
     folder = tmp_path_factory.mktemp("calls")
     marking, others = payloads(folder)
     return folder / "marker", marking, others
@@ -84,8 +81,8 @@ OTHERS += ("numpy.core.multiarray.scalar", "torch._utils._rebuild_device_tensor_
 
 
 @pytest.mark.parametrize("name", MARKING)
-def test_the_payloads_work(name, calls):
-    """Plain pickle runs each of them: the marker is there, and the audit hook has seen what made it."""
+def test_payloads_work_without_the_defence(name, calls):
+    """Plain pickle runs each call: the marker exists, and the audit hook has seen the call."""
     marker, marking, _ = calls
     marker.unlink(missing_ok=True)
     content = paddle_content({"features.conv0.weight": marking[name]}, 4)
@@ -98,8 +95,8 @@ def test_the_payloads_work(name, calls):
 
 @pytest.mark.parametrize("container", ["torch zip", "torch legacy", "Paddle pickle 2", "Paddle pickle 4"])
 @pytest.mark.parametrize("name", [*MARKING, *OTHERS])
-def test_no_call_is_made(name, container, calls, tmp_path):
-    """The sentence names the function; the marker is not there."""
+def test_calls_are_refused(name, container, calls, tmp_path):
+    """The message names the function, and the marker does not exist."""
     marker, marking, others = calls
     path = write(tmp_path / "weights", {"features.conv0.weight": {**marking, **others}[name]}, container)
     sentence, hint = refused(path)
@@ -111,8 +108,8 @@ def test_no_call_is_made(name, container, calls, tmp_path):
 
 
 @pytest.mark.parametrize("name", MARKING)
-def test_either_defence_is_enough(name, calls):
-    """The walk alone refuses, and so does the unpickler that has not been preceded by one."""
+def test_scan_and_unpickler_each_refuse(name, calls):
+    """The scan refuses alone, and so does the unpickler without a scan."""
     marker, marking, _ = calls
     content = paddle_content({"features.conv0.weight": marking[name]}, 4)
     with watched():
@@ -126,8 +123,8 @@ def test_either_defence_is_enough(name, calls):
 
 @pytest.mark.parametrize("container", ["torch zip", "torch legacy"])
 @pytest.mark.parametrize("name", MARKING)
-def test_torch_is_told_to_make_tensors_only(name, container, calls, tmp_path, monkeypatch):
-    """Without the walk torch's own unpickler still refuses."""
+def test_torch_refuses_without_the_scan(name, container, calls, tmp_path, monkeypatch):
+    """Without the scan, torch's unpickler still refuses."""
     marker, marking, _ = calls
     path = write(tmp_path / "weights", {"a": marking[name]}, container)
     monkeypatch.setattr(torch_file, "walk", lambda *_: (pickle_scan.Thing("list"), []))
@@ -139,8 +136,8 @@ def test_torch_is_told_to_make_tensors_only(name, container, calls, tmp_path, mo
     assert not marker.exists()
 
 
-def test_no_function_of_numpy_is_reached(tmp_path, monkeypatch):
-    """A good file loads with every function of numpy's that a pickle names broken."""
+def test_numpy_functions_are_not_called(tmp_path, monkeypatch):
+    """A good file loads even if numpy's functions that its pickle names are broken."""
     state = as_paddle(TINY_DENSENET, state_dict(TINY_DENSENET))
     for protocol in (2, 5):
         path = write(tmp_path / "weights", state, f"Paddle pickle {protocol}")

@@ -1,4 +1,4 @@
-"""Files that are no weights, or no whole ones: safetensors, downloads that stopped, other things, and no files."""
+"""Broken safetensors files, incomplete downloads, other files, and paths that are not files."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.usefixtures("warm_weights")
 
 
 def safetensors_file(header, data=b""):
-    """A header as it is given, and data."""
+    """Join a header and data."""
     text_ = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(text_).to_bytes(8, "little") + text_ + data
 
 
 def entry(start, end, shape=(4,), dtype="F32"):
-    """A tensor in the header of safetensors."""
+    """Describe a tensor in a safetensors header."""
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
 
 
@@ -53,8 +53,8 @@ SAFETENSORS["a key twice"] = (safetensors_file(TWICE.encode(), bytes(32)), "it i
 
 
 @pytest.mark.parametrize(("content", "sentence"), SAFETENSORS.values(), ids=SAFETENSORS)
-def test_a_file_that_is_no_safetensors(content, sentence, tmp_path):
-    """The library refuses it, or we do."""
+def test_broken_safetensors_file_is_refused(content, sentence, tmp_path):
+    """The library refuses the file, or this program does."""
     (tmp_path / "model.safetensors").write_bytes(content)
     assert_says(refused(tmp_path / "model.safetensors")[0], sentence)
 
@@ -73,8 +73,8 @@ def test_a_file_that_is_no_safetensors(content, sentence, tmp_path):
     ],
 )
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.999])
-def test_a_download_that_stopped(container, sentence, part, tmp_path):
-    """Near the beginning, in the middle and before the end."""
+def test_incomplete_download_is_refused(container, sentence, part, tmp_path):
+    """The file ends near the beginning, in the middle or just before the end."""
     state = state_dict(TINY_DENSENET)
     path = write(tmp_path / "weights", as_paddle(TINY_DENSENET, state) if container[0] == "P" else state, container)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
@@ -100,14 +100,14 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize(("content", "sentence"), OTHER_FILES.values(), ids=OTHER_FILES)
-def test_a_file_of_something_else(content, sentence, tmp_path):
-    """It is said what it is, where that helps."""
+def test_other_file_is_refused(content, sentence, tmp_path):
+    """The message says what the file is, if that helps."""
     (tmp_path / "weights.pth").write_bytes(content)
     assert_says(refused(tmp_path / "weights.pth")[0], sentence)
 
 
-def test_what_is_no_file(tmp_path):
-    """A folder, a pipe, a device, nothing, and a file of gigabytes."""
+def test_path_that_is_not_a_file_is_refused(tmp_path):
+    """A folder, a pipe, a missing path, a link loop and a file of gigabytes are refused."""
     os.mkfifo(tmp_path / "pipe")
     with (tmp_path / "large").open("wb") as file:
         file.truncate(3 << 30)
@@ -119,8 +119,8 @@ def test_what_is_no_file(tmp_path):
     assert refused(tmp_path / "large")[0] == "it has 3.2 GB; the largest network needs 0.4 GB"
 
 
-def test_the_name_of_a_file_is_shown_safely(tmp_path):
-    """Names of files come out of archives as well."""
+def test_file_name_is_escaped(tmp_path):
+    """A file name can have escape sequences, since archives contain names."""
     path = tmp_path / "dpn92\x1b[2J.pth"
     path.write_bytes(b"x")
     with pytest.raises(WeightsUnusable, match=r"dpn92\\x1b\[2J\.pth") as caught:
@@ -129,7 +129,7 @@ def test_the_name_of_a_file_is_shown_safely(tmp_path):
 
 
 def test_changed_bytes_are_refused_or_harmless(tmp_path):
-    """A byte changed anywhere in the head of a file ends in a network or in one sentence, never in a traceback."""
+    """With any byte of its head changed, a file loads or is refused, without a traceback."""
     generator = np.random.default_rng(0)
     state = state_dict(TINY_DENSENET)
     for container in (

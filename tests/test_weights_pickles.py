@@ -1,4 +1,4 @@
-"""Pickles, and torch's files of them, that no writer of weights writes: each is refused in its own words."""
+"""Hostile pickles and torch files: each is refused with its own message."""
 
 import pickle
 import zipfile
@@ -151,8 +151,8 @@ GOOD = {
 
 
 @pytest.mark.parametrize("content", GOOD.values(), ids=GOOD)
-def test_what_is_written_here_by_hand_can_be_good(content, tmp_path):
-    """The parts that the hostile files are put together from are those of files that are read."""
+def test_parts_of_the_hostile_files_are_valid(content, tmp_path):
+    """Files from the same hand-written parts load, so a refusal is for the hostile part."""
     (tmp_path / "weights").write_bytes(content)
     with watched():
         _, tensors = containers.parse(tmp_path / "weights", (tmp_path / "weights").read_bytes())
@@ -162,8 +162,8 @@ def test_what_is_written_here_by_hand_can_be_good(content, tmp_path):
 
 
 @pytest.mark.parametrize(("content", "sentence"), PICKLES.values(), ids=PICKLES)
-def test_a_pickle_that_is_no_paddle_file(content, sentence, tmp_path):
-    """Nothing is looked up, made or counted out; the sentence says what is wrong."""
+def test_hostile_pickle_is_refused(content, sentence, tmp_path):
+    """Nothing is imported, called or expanded; the message says what is wrong."""
     (tmp_path / "weights.pdparams").write_bytes(content)
     assert_says(refused(tmp_path / "weights.pdparams")[0], sentence)
 
@@ -287,14 +287,14 @@ TORCH_FILES = {
 
 
 @pytest.mark.parametrize(("content", "sentence"), TORCH_FILES.values(), ids=TORCH_FILES)
-def test_a_file_that_torch_does_not_write(content, sentence, tmp_path):
-    """What torch's own reader would do with it is not left to it."""
+def test_hostile_torch_file_is_refused(content, sentence, tmp_path):
+    """The file is refused before torch's reader sees it."""
     (tmp_path / "weights.pth").write_bytes(content)
     assert_says(refused(tmp_path / "weights.pth")[0], sentence)
 
 
-def test_records_of_the_same_bytes(tmp_path):
-    """A thousand entries of a zip's directory for one megabyte would be a gigabyte in memory."""
+def test_overlapping_records_are_refused(tmp_path):
+    """A thousand directory entries for the same megabyte would need a gigabyte of memory."""
     content = in_zip(held(tensor()), ((f"archive/data/{i}", bytes(1 << 18 if i == 0 else 0)) for i in range(9)))
     directory = content.index(b"PK\x01\x02")
     for i in range(1, 9):
@@ -307,8 +307,8 @@ def test_records_of_the_same_bytes(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_real_programs_of_torch(tmp_path):
-    """A module that was saved whole, and a TorchScript archive."""
+def test_whole_modules_and_torchscript_are_refused(tmp_path):
+    """A saved module and a TorchScript archive are programs, not weights."""
     module = torch.nn.Sequential(torch.nn.Linear(2, 2))
     torch.save(module, tmp_path / "whole.pth")
     assert refused(tmp_path / "whole.pth")[0] == f"it names torch.nn.modules.container.Sequential, {EXECUTED}"

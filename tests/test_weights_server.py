@@ -1,4 +1,4 @@
-"""Weights of each source, built and served: the real server answers as torch does with them."""
+"""Weights of each publisher, built and served by the real server."""
 
 import json
 
@@ -30,7 +30,7 @@ CASES = {
 
 @pytest.fixture(scope="module", name="modules")
 def _modules():
-    """Each network with parameters that keep its scale, and its source's epsilon."""
+    """Return each network with calibrated random parameters and its publisher's epsilon."""
     modules = {}
     for name, (_, _, _, bn_eps, _) in CASES.items():
         (network,) = select([name])
@@ -41,7 +41,7 @@ def _modules():
 
 @pytest.fixture(scope="module", name="served")
 def _served(modules, tmp_path_factory):
-    """A folder of files, built as a user builds it, and the server."""
+    """Build from a folder of files, and serve."""
     folder = tmp_path_factory.mktemp("weights")
     (folder / "files").mkdir()
     for name, (file, container, source, _, _) in CASES.items():
@@ -57,8 +57,8 @@ def _served(modules, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_served_answer_is_torchs(served, modules, name):
-    """With the weights of a file, at batch 3; what the source is stands in the provenance."""
+def test_served_answers_match_torch(served, modules, name):
+    """At batch 3 the answers match torch's, and the provenance names the publisher."""
     file, _, source, bn_eps, preprocessing = CASES[name]
     images = samples.feeds((INPUT,), 3, preprocessing)["input"]
     with torch.no_grad():
@@ -76,8 +76,8 @@ def test_the_served_answer_is_torchs(served, modules, name):
     assert record["preprocessing"]["std"] == pytest.approx(preprocessing.std)
 
 
-def test_infer_normalises_as_the_source_does(served, modules):
-    """Timm's DPN68 takes MXNet's mean, and its labels are not called meaningless."""
+def test_infer_normalises_like_the_publisher(served, modules):
+    """`infer` uses MXNet's mean for timm's DPN68, and does not call the labels meaningless."""
     answer = run_program(
         "infer", image.PHOTOGRAPHS[1], "--model", "dpn68", "--url", served.url, "--json", cwd=served.repository
     )

@@ -1,4 +1,4 @@
-"""Networks that build in a second, and ones that misbehave: what worker processes are tried with."""
+"""Small networks that build in a second, and networks that misbehave, for tests of worker processes."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ FOUR = (TINY_DENSENET, TINY_DPN, SMALL_DENSENET, SMALL_DPN)
 
 
 def of(files, network):
-    """A model's, of the files of a repository."""
+    """Return the files of a network's model among a repository's files."""
     return {name: content for name, content in files.items() if name.startswith(f"{network.name}/")}
 
 
@@ -35,31 +35,31 @@ class Linear(nn.Module):
             self.layer.bias.zero_()
 
     def forward(self, x):
-        """One layer."""
+        """Apply the layer."""
         return self.layer(x)
 
 
 def good():
-    """A module."""
+    """Return a module."""
     print("a module is made")  # noqa: T201 (as users' code does)
     return Linear()
 
 
 def killed():
-    """As the kernel does to the largest process where memory is out."""
+    """Kill the process, like the kernel if memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refused():
-    """Code of the user's that fails."""
+    """Fail, like broken user code."""
     raise ValueError("there are no weights today")
 
 
 def slow():
-    """Longer than any test."""
+    """Sleep longer than any test."""
     time.sleep(600)
 
 
 def own(function):
-    """A network of one of the functions here, as another process finds it too."""
+    """Return a network from one of these functions, which another process can import."""
     return torch_network(f"tiny_networks:{function.__name__}", inputs=["4"])

@@ -1,4 +1,4 @@
-"""Weights as people have them: what each publisher calls the parameters, and every way to write them down."""
+"""Sample weights: each publisher's names for the parameters, in each file format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUMBERS = torch.randn(PERIOD + 4096, generator=torch.Generator().manual_seed(0))
 
 
 def state_dict(network):
-    """Seeded parameters for every name of the network, no two tensors alike."""
+    """Return seeded parameters for a network; no two tensors are equal."""
     state = {}
     for i, (name, meta) in enumerate(parameters(network).items()):
         if name.endswith("num_batches_tracked"):
@@ -40,12 +40,12 @@ def state_dict(network):
 
 @cache
 def parameters(network):
-    """Names and shapes, which take longer to make than the values of a tiny network."""
+    """Return the names and shapes, cached since they take longer than the values of a tiny network."""
     return network.module().state_dict()
 
 
 def paddle_names(network):
-    """Our name of each parameter and PaddleClas's, written out layer by layer as PaddleClas builds the networks."""
+    """Return PaddleClas's name for each of our names, layer by layer as PaddleClas builds the networks."""
     layers = (
         densenet_layers(network.definition)
         if isinstance(network.definition, DenseNetShape)
@@ -66,7 +66,7 @@ def paddle_names(network):
 
 
 def densenet_layers(shape):
-    """Our name, PaddleClas's and the kind of each layer of a DenseNet."""
+    """Yield our name, PaddleClas's name and the kind of each layer of a DenseNet."""
     yield "features.conv0", "conv1_func._conv", "conv"
     yield "features.norm0", "conv1_func._batch_norm", "norm"
     for i in range(4):
@@ -84,7 +84,7 @@ def densenet_layers(shape):
 
 
 def dpn_layers(shape):
-    """Our name, PaddleClas's and the kind of each layer of a DPN."""
+    """Yield our name, PaddleClas's name and the kind of each layer of a DPN."""
     yield "features.conv1_1.conv", "conv1_x_1_func._conv", "conv"
     yield "features.conv1_1.bn", "conv1_x_1_func._batch_norm", "norm"
     count = 0
@@ -101,7 +101,7 @@ def dpn_layers(shape):
 
 
 def as_paddle(network, state):
-    """The state under PaddleClas's names, the classifier as [in, out]."""
+    """Return the state under PaddleClas's names, the classifier as [in, out]."""
     named = {theirs: state[ours] for ours, theirs in paddle_names(network).items()}
     weight = named["out.weight"]
     named["out.weight"] = weight.reshape(weight.shape[:2]).t().contiguous()
@@ -109,7 +109,7 @@ def as_paddle(network, state):
 
 
 def as_old_torchvision(state):
-    """The state as torch 0.3 named it: `norm.1` for `norm1`, and no counters."""
+    """Return the state under torch 0.3's names: `norm.1` for `norm1`, and no counters."""
     parts = {f".{part}{n}.": f".{part}.{n}." for part in ("norm", "conv") for n in (1, 2)}
     named = {}
     for name, value in state.items():
@@ -123,14 +123,14 @@ def as_old_torchvision(state):
 
 
 def paddle_content(named, protocol):
-    """The bytes that `paddle.save` writes: numpy arrays, and Paddle's own names beside them."""
+    """Return the bytes that `paddle.save` writes: numpy arrays, and Paddle's second names."""
     arrays = {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in named.items()}
     table = {name: f"param_{i}" for i, name in enumerate(named)}
     return pickle.dumps({**arrays, "StructuredToParameterName@@": table}, protocol=protocol)
 
 
 def write(path: Path, named, container):
-    """Write tensors in one of the containers that `CONTAINERS` lists."""
+    """Write tensors in one of the formats of TORCH and PADDLE."""
     match container.split():
         case ["torch", "zip"]:
             torch.save(named, path)
@@ -148,19 +148,19 @@ PADDLE = ("Paddle pickle 2", "Paddle pickle 3", "Paddle pickle 4", "Paddle pickl
 
 
 class Call:
-    """Pickles as a call, which `pickle.loads` makes."""
+    """An object whose pickle is a call."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
 
     def __reduce__(self):
-        """The call."""
+        """Return the call."""
         return self.call
 
     def __call__(self):
-        """Makes it something to call in turn."""
+        """Make the object callable, so that its result can be called."""
 
 
 def big_endian(array):
-    """The same numbers, bytes the other way."""
+    """Return the array in big-endian byte order."""
     return array.astype(np.dtype(array.dtype).newbyteorder(">"))
