@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from generator.repository.s3.url import S3Url
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored
-    from perf.runs.types import Request
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def command(
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import artifacts, output
+    from perf import artifacts, output, progress
     from perf import request as asked
     from perf.runs import store
 
@@ -96,12 +95,14 @@ def command(
     if show is not None:
         runs = [store.read(store.find(results, show))]
     else:
-        wanted = requests(measured, exact="batch_sizes" in given)
+        wanted = asked.requests(**measured, exact="batch_sizes" in given)
         for request in wanted:
             asked.check(request, others)
         # Without a word on what is measured, the newest run of any kind goes on.
         fields = set(MEASURED.values()) if any(name in MEASURED for name in given) else set()
-        runs = measure(wanted, results, program, patience_s, time_limit_s, fields if resume else None)
+        runs = asked.measured(
+            wanted, results, program, patience_s, time_limit_s, fields if resume else None, progress.shown
+        )
     compared = [output.compared(run, before, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
     if charts:
@@ -130,65 +131,6 @@ def given_options(ctx: click.Context) -> dict[str, str]:
         if param.name in (*MEASURED, "resume", "program", "patience_s", "time_limit_s", "strict")
         and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
     }
-
-
-def requests(measured: dict[str, Any], *, exact: bool) -> list[Request]:
-    """What is asked for, a request a device."""
-    from generator.errors import BadValue
-    from perf.measure import device as devices
-    from perf.runs.types import Request
-
-    if not measured["models"]:
-        raise BadValue("models", "", "no model is named", "`models=all` selects every model")
-    measured["models"] = tuple(dict.fromkeys(name.lower() for name in measured["models"]))
-    measured |= {name: tuple(dict.fromkeys(measured[name])) for name in ("batch_sizes", "concurrencies")}
-    asked = [gpu.lower() for gpu in measured["gpus"]] or [devices.default_device()]
-    same = {name: value for name, value in measured.items() if name not in ("gpus", "precisions", "repository")}
-    return [
-        Request(
-            device=device,
-            precisions=devices.precisions_of(device, measured["precisions"]),
-            repository=str(measured["repository"]),
-            exact=exact,
-            **same,
-        )
-        for device in dict.fromkeys(asked)
-    ]
-
-
-def measure(
-    wanted: list[Request],
-    root: Path,
-    program: Path | None,
-    patience_s: float,
-    time_limit_s: float | None,
-    given: set[str] | None,
-) -> list[Stored]:
-    """Measure a run per request: a new one or, if fields are `given`, the newest that has the same in them."""
-    from perf import progress
-    from perf import request as asked
-    from perf.measure import servers
-    from perf.measure.analyzer import Analyzer, find
-    from perf.measure.sweep import Sweep
-
-    path, version = find(program)
-    before = [None if given is None else asked.newest_like(root, request, given) for request in wanted]
-    for request, run in zip(wanted, before, strict=True):
-        if run is None or run.due:
-            servers.check_servable(run.run.request if run else request)
-    runs = []
-    for request, run in zip(wanted, before, strict=True):
-        if given is not None:
-            logger.info("%s", asked.about(run))
-        if run is not None and not run.due:
-            runs.append(run)
-            continue
-        of = run.run.request if run else request
-        analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
-        with progress.shown() as on_step:
-            resumed = run.path if run else None
-            runs.append(Sweep(of, analyzer, root, resumed, time_limit_s, on_step).run())
-    return runs
 
 
 def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from generator.config import targets
 from generator.errors import BadValue, RunUnreadable, UsageError
 from perf.measure import device as devices
+from perf.measure import servers
+from perf.measure.analyzer import Analyzer, find
+from perf.measure.sweep import Sweep
 from perf.runs import published, store
+from perf.runs.types import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable
+    from contextlib import AbstractContextManager
 
+    from perf.measure.sweep import Step
     from perf.runs.store import Stored
-    from perf.runs.types import Request
+    from perf.runs.types import Profile, Protocol, SharedMemory
+
+logger = logging.getLogger(__name__)
 
 
 def check(request: Request, others: Iterable[str]) -> None:
@@ -102,3 +112,119 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple):
         return sorted(str(value).lower() for value in one) == sorted(str(value).lower() for value in other)
     return one == other
+
+
+def requests(
+    *,
+    gpus: Iterable[str],
+    models: Iterable[str],
+    precisions: Iterable[str],
+    batch_sizes: Iterable[int],
+    concurrencies: Iterable[int],
+    repository: str | Path,
+    **same: Any,  # noqa: ANN401 (further fields of Request)
+) -> list[Request]:
+    """Return a request per device: the given ones, else the device of this machine."""
+    names = tuple(dict.fromkeys(name.lower() for name in models))
+    if not names:
+        raise BadValue("models", "", "no model is named", "`models=all` selects every model")
+    return [
+        Request(
+            device=device,
+            precisions=devices.precisions_of(device, tuple(precisions)),
+            models=names,
+            batch_sizes=tuple(dict.fromkeys(batch_sizes)),
+            concurrencies=tuple(dict.fromkeys(concurrencies)),
+            repository=str(repository),
+            **same,
+        )
+        for device in dict.fromkeys([gpu.lower() for gpu in gpus] or [devices.default_device()])
+    ]
+
+
+def measured(
+    wanted: list[Request],
+    results: Path,
+    program: Path | None,
+    patience_s: float,
+    time_limit_s: float | None,
+    given: set[str] | None,
+    progress: Callable[[], AbstractContextManager[Callable[[Step], None]]],
+) -> list[Stored]:
+    """Measure a run per request: a new one or, if fields are `given`, the newest that has the same in them."""
+    path, version = find(program)
+    before = [None if given is None else newest_like(results, request, given) for request in wanted]
+    for request, run in zip(wanted, before, strict=True):
+        if run is None or run.due:
+            servers.check_servable(run.run.request if run else request)
+    runs = []
+    for request, run in zip(wanted, before, strict=True):
+        if given is not None:
+            logger.info("%s", about(run))
+        if run is not None and not run.due:
+            runs.append(run)
+            continue
+        of = run.run.request if run else request
+        analyzer = Analyzer(path, version, of.protocol, of.shared_memory, patience_s)
+        with progress() as on_step:
+            runs.append(Sweep(of, analyzer, results, run.path if run else None, time_limit_s, on_step).run())
+    return runs
+
+
+def measure(
+    models: str | Iterable[str] = "all",
+    *,
+    gpu: str | None = None,
+    precisions: Iterable[str] = (),
+    batch_sizes: Iterable[int] = (1, 4, 8),
+    concurrencies: Iterable[int] = (1,),
+    profile: Profile = "production",
+    measurement: str = "standard",
+    protocol: Protocol = "grpc",
+    shared_memory: SharedMemory = "none",
+    baseline: bool = False,
+    repository: str | Path = "model_repository",
+    url: str | None = None,
+    http_url: str | None = None,
+    image_tag: str | None = None,
+    results: str | Path = "perf/results",
+    time_limit_s: float | None = None,
+    patience_s: float = 300.0,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> Stored:
+    """Measure served models with perf_analyzer and return the stored run.
+
+    Args:
+        models: names, glob patterns or `all`, of the models that the server has.
+        gpu: the device that the server must run on: v100, t4 or cpu. Default: the GPU of this machine, else cpu.
+        precisions: fp16, fp32; by default those of the published table of the device.
+        batch_sizes: images per request.
+        concurrencies: requests that are sent at the same time.
+        profile: `production` measures the repository as it is, `published` as the published tables were measured.
+        measurement: the number of requests per round: quick, standard or published.
+        protocol: grpc or http.
+        shared_memory: how tensors reach a server on this host: none, system or cuda.
+        baseline: also measure each model in ONNX Runtime alone.
+        repository: the model repository to serve if no Triton runs.
+        url: `host:port` of a server's gRPC. Default: the server at localhost:8001, else one that is started.
+        http_url: `host:port` of that server's HTTP.
+        image_tag: the release of the tritonserver image that is started on a GPU.
+        results: the folder of the stored runs.
+        time_limit_s: every point is measured once; then measuring ends after this time.
+        patience_s: a perf_analyzer is stopped if the server has answered nothing for so long.
+        on_step: called before each round of a point.
+
+    Raises:
+        UsageError: options contradict each other or the device; nothing was measured.
+        WrongDevice: the server runs on another device.
+        TritongenError: there is no server to measure, or the run cannot be written.
+    """
+    (request,) = requests(
+        gpus=[gpu] if gpu else [], models=[models] if isinstance(models, str) else models, precisions=precisions,
+        batch_sizes=batch_sizes, concurrencies=concurrencies, repository=repository, profile=profile,
+        measurement=measurement, protocol=protocol, shared_memory=shared_memory, baseline=baseline, url=url,
+        http_url=http_url, image_tag=image_tag, exact=True,
+    )  # fmt: skip
+    check(request, ())
+    (run,) = measured([request], Path(results), None, patience_s, time_limit_s, None, lambda: nullcontext(on_step))
+    return run

@@ -39,25 +39,18 @@ def command(
       tritongen infer cat.jpg --model densenet121
     """
     from generator.commands import console
-    from generator.imagenet.images import load
-    from generator.server import client, probe
-    from generator.server.attach import connected
+    from generator.server.client import infer
 
-    for path in images:
-        load(path)  # a broken file is refused before a server is started
-    name = model.lower()
-    with connected(url, repository, models=[name]) as address:
-        served = probe.served_model(address, name)
-        answers = {path: client.classify(address, served, path, top) for path in images}
-    weights = served.parameters.get("tritongen.weights", "not stated")
+    classified = infer(images, model, top=top, url=url, repository=repository)
+    name, weights = classified.model, classified.weights
     if as_json:
-        labelled = [{"image": str(path), "classes": guesses} for path, guesses in answers.items()]
+        labelled = [{"image": str(path), "classes": guesses} for path, guesses in classified.images.items()]
         console.print_json({"model": name, "weights": weights, "images": labelled})
         return
     if weights.startswith("random"):
         hint = "`tritongen build --weights torchvision` (or timm, paddleclas) loads trained ones"
         logger.warning("%s has %s weights: its labels are meaningless; %s", name, weights, hint)
-    for path, guesses in answers.items():
+    for path, guesses in classified.images.items():
         console.print_text(path)
         rows = [(f"{guess.logit:9.4f}", f"{guess.index:5}", guess.label) for guess in guesses]
         console.print_table((" Logit", "Class", "Label"), rows, left=3)

@@ -41,7 +41,7 @@ INPUT_DIMS = (3, SIDE_PX, SIDE_PX)
 INPUT = TensorSpec("input", "TYPE_FP32", INPUT_DIMS)
 
 
-def available() -> tuple[Network, ...]:
+def networks() -> tuple[Network, ...]:
     """Return the networks of the table, then those of installed plugins under other names."""
     taken = {network.name for network in NETWORKS}
     return (*NETWORKS, *(network for name, network in sorted(plugins().items()) if name not in taken))
@@ -53,7 +53,7 @@ def select(patterns: Iterable[str]) -> tuple[Network, ...]:
     Raises:
         UnknownName: a pattern matches no network.
     """
-    known = {network.name: network for network in available()}
+    known = {network.name: network for network in networks()}
     chosen: set[str] = set()
     for pattern in patterns:
         matched = matching(pattern, known)

@@ -1,8 +1,9 @@
-"""One image to a served model: tensor out, labels back."""
+"""Images to a served model: tensors out, labels back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +11,30 @@ import tritonclient.grpc as triton
 
 from generator.errors import InferenceFailed, TritongenError
 from generator.graph.datatypes import numpy_type, wire_type
+from generator.imagenet.images import load
+from generator.repository.s3.url import location
+from generator.server import probe
+from generator.server.attach import connected
 from generator.types import Preprocessing
 from generator.verify import samples
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
+    from generator.repository.s3.url import S3Url
     from generator.server.served_model import ServedModel
     from generator.types import TensorSpec
 
 TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The classes that a model gives each image, best first, and the weights that the model says it has."""
+
+    model: str
+    weights: str
+    images: dict[Path, tuple[Guess, ...]]
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,39 @@ class Guess:
     logit: float
     index: int
     label: str
+
+
+def infer(
+    images: str | Path | Iterable[str | Path],
+    model: str,
+    *,
+    top: int = 5,
+    url: str | None = None,
+    repository: str | Path | S3Url = "model_repository",
+) -> Classified:
+    """Classify image files with a served model.
+
+    Args:
+        images: one or more image files.
+        model: the name of the model, in any letter case.
+        top: the number of classes per image.
+        url: `host:port` of a gRPC port. Default: the server at localhost:8001, else one that is started for the call.
+        repository: the model repository that a started server serves.
+
+    Raises:
+        ImageUnreadable: a file is no image; no server was asked.
+        ServerUnreachable: nothing answers at `url`.
+        ModelNotServed: the server does not have the model ready.
+        TritongenError: the model takes no image or does not answer with classes, or the server could not be started.
+    """
+    paths = [Path(path) for path in ([images] if isinstance(images, str | Path) else images)]
+    for path in paths:
+        load(path)  # a broken file is refused before a server is started
+    name = model.lower()
+    with connected(url, location(repository, "repository"), models=[name]) as address:
+        served = probe.served_model(address, name)
+        answers = {path: classify(address, served, path, top) for path in paths}
+    return Classified(name, served.parameters.get("tritongen.weights", "not stated"), answers)
 
 
 def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
