@@ -7,7 +7,7 @@ from verdict_cases import CASES, lay_out
 
 import tritongen
 from generator.checker.rules.line_numbers import line_at, lines_of
-from generator.checker.rules.onnxruntime_versions import onnx_runtime_of
+from generator.checker.rules.onnx_model import onnx_runtime_of
 from generator.errors import RepositoryNotFound
 from tritongen import check
 
@@ -41,7 +41,7 @@ HURTS = {
         .replace("[ 3,", "[ -1, 3,")
         .replace("[ 1000", "[ -1, 1000")
         .replace("preferred_batch_size: [ 4, 8 ]", ""),
-        "dynamic_batching does nothing where max_batch_size is 0",
+        "dynamic_batching does nothing if max_batch_size is 0",
     ),
     "listed-twice": (
         CONFIG + 'output { name: "output" data_type: TYPE_FP32 dims: [ 1000 ] }',
@@ -54,20 +54,20 @@ HURTS = {
     "random-warmup": (
         CONFIG + 'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 '
         "dims: [ 3, 224, 224 ] random_data: true } } }",
-        "random bytes, NaN among them",
+        "random bytes, some of which are NaN",
     ),
     "accelerators-hurt": (NO_PROFILE, "dynamic batching without profiles"),
 }
 VALUES = [
     ('"input:8x3x224x224" }\n} }', '"input:16x3x224x224" }\n} }', "ends at batch 16 and max_batch_size is 8"),
-    ('"input:1x3x224x224"', '"input:1x3x224x224,input:4x3x224x224"', "several profiles, of which"),
+    ('"input:1x3x224x224"', '"input:1x3x224x224,input:4x3x224x224"', "several profiles; TensorRT's provider"),
     ('"input:1x3x224x224"', '"data:1x3x224x224"', "has no shape for input 'input'"),
-    ('"trt_profile_min_shapes"', '"trt_timing_cache_enable"', "a profile wants its three shapes, and has no trt_profile_min_shapes"),
-    ('key: "precision_mode" value: "FP16"', 'key: "trt_engine_cache_path" value: "/a/b/c"', "made without its parents"),
-    ('key: "precision_mode" value: "FP16"', 'key: "trt_sparsity_enable" value: "on"', "is handed 'on'"),
-    ('"input:1x3x224x224"', '"input:1x3x224"', "trt_profile_min_shapes has another shape for 'input' than its dims"),
-    ('"input:1x3x224x224"', '"input=1,3"', "trt_profile_min_shapes has 'input=1', which is no shape"),
-    ('"trt_profile_min_shapes" value: "input:1x', '"trt_profile_min_shapes" value: "input:16x', "falls between min, opt and max"),
+    ('"trt_profile_min_shapes"', '"trt_timing_cache_enable"', "a profile needs its three shapes, and has no trt_profile_min_shapes"),
+    ('key: "precision_mode" value: "FP16"', 'key: "trt_engine_cache_path" value: "/a/b/c"', "created without its parents"),
+    ('key: "precision_mode" value: "FP16"', 'key: "trt_sparsity_enable" value: "on"', "ONNX Runtime gets 'on'"),
+    ('"input:1x3x224x224"', '"input:1x3x224"', "trt_profile_min_shapes has a shape for 'input' that does not fit its dims"),
+    ('"input:1x3x224x224"', '"input=1,3"', "trt_profile_min_shapes has 'input=1', which is not a shape"),
+    ('"trt_profile_min_shapes" value: "input:1x', '"trt_profile_min_shapes" value: "input:16x', "decreases from min to opt or max"),
     ('"FP16"', '"INT8"', "INT8 without a calibration table"),
     ('key: "precision_mode" value: "FP16"', 'key: "max_workspace_size_bytes" value: "1GB"', "'1GB' is read as 1"),
     ('"precision_mode"', '"precision_mod"', "would refuse it: unknown parameter 'precision_mod' is provided for TensorRT"),

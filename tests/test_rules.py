@@ -2,9 +2,9 @@
 
 import pytest
 
-from generator.checker.rules.outcomes import Refused
+from generator.checker.rules.outcomes import Refusal
 from generator.checker.rules.session_parameters import session_settings
-from generator.checker.rules.tensors_match import ModelTensor, check_io
+from generator.checker.rules.tensors import ModelTensor, check_io
 
 INPUT = ModelTensor("input", "TYPE_FP32", (-1, 3, 224, 224))
 OUTPUT = ModelTensor("output", "TYPE_FP32", (-1, 1000))
@@ -90,14 +90,14 @@ def test_what_fits(changes, inputs, outputs):
 )
 def test_what_does_not_fit(changes, sentence):
     """Each gets the C++ backend's sentence."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Refusal) as caught:
         check_io(config(**changes), [INPUT], [OUTPUT])
     assert str(caught.value) == sentence
 
 
 def test_a_fixed_batch():
     """max_batch_size needs a model with an open first dimension."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Refusal) as caught:
         check_io(config(), [ModelTensor("input", "TYPE_FP32", (1, 3, 224, 224))], [OUTPUT])
     assert str(caught.value) == (
         "model 'net', tensor 'input': for the model to support batching the shape should have at least 1 dimension and "
@@ -111,7 +111,7 @@ def test_sequence_controls_are_inputs():
         "control_input": [{"name": "START", "control": [{"kind": "CONTROL_SEQUENCE_START"}]}],
         "state": [{"input_name": "in", "output_name": "out"}],
     }
-    with pytest.raises(Refused, match="expects 3 inputs, model provides 1"):
+    with pytest.raises(Refusal, match="expects 3 inputs, model provides 1"):
         check_io(config(sequence_batching=batching), [INPUT], [OUTPUT])
 
 
@@ -155,7 +155,7 @@ def test_session_settings():
 )
 def test_settings_that_are_refused(wrong, sentence):
     """Each gets the C++ backend's sentence."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Refusal) as caught:
         session_settings(wrong)
     assert str(caught.value) == sentence
 

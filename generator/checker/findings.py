@@ -1,4 +1,4 @@
-"""What `check` finds, and for which server it looks."""
+"""Findings of `check`, and the server that a check assumes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ if TYPE_CHECKING:
     from generator.config.targets import Target
 
 Level = Literal["error", "warning"]
+ERROR: Level = "error"
+WARNING: Level = "warning"
+# The server's stages: it polls configs, chooses versions, loads them.
+POLL, VERSION, LOAD = "poll", "version", "load"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: an error is what the server refuses, in its own words.
+    """A problem in a repository: an error is what the server refuses, in its own words.
 
-    `file` is from the repository on; `stage` is where the server says no (poll, version, load), or empty.
+    `file` is relative to the repository; `rule` is the rule's id; `stage` is the stage in which the server refuses
+    (poll, version, load), or empty for a warning.
     """
 
     level: Level
@@ -29,13 +34,13 @@ class Finding:
 
     @property
     def default(self) -> bool:
-        """Whether it is about what is served without --model-config-name."""
+        """True if it is about what a server loads without --model-config-name."""
         return "/configs/" not in f"/{self.file}"
 
 
 @dataclass(frozen=True)
-class JudgedFor:
-    """The server that is judged for: a device and a release; a GPU is the only one of its host."""
+class AssumedServer:
+    """The server that a check assumes: a device and a release; the host has at most one GPU."""
 
     target: Target
     release: str
@@ -44,7 +49,3 @@ class JudgedFor:
     def gpus(self) -> tuple[int, ...]:
         """Ids of its GPUs."""
         return (0,) if self.target.gpu else ()
-
-    def __str__(self) -> str:
-        """`a V100 server of 24.09`."""
-        return f"a {self.target.title} server of {self.release}"

@@ -1,27 +1,25 @@
-"""One model and one of its configs before a server: the rules in the server's three stages."""
+"""One config of one model, checked in the server's three stages: poll, version, load."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from generator.checker.findings import Finding
-from generator.checker.rules import core_config, ensembles, general_warnings, io_blocks, sequences
-from generator.checker.rules.accelerators import accelerators_are_known, accelerators_hurt, on_gpu
-from generator.checker.rules.backend_completion import autocompleted
-from generator.checker.rules.backends import JUDGED, backend_is_there
-from generator.checker.rules.config_text import ConfigText, empty_config, filled, read_config
-from generator.checker.rules.core_defaults import filled_in
+from generator.checker.findings import ERROR, LOAD, POLL, VERSION, WARNING, Finding
+from generator.checker.rules import core_blocks, core_config, ensembles
+from generator.checker.rules.accelerators import accelerator_warnings, check_accelerators, on_gpu
+from generator.checker.rules.backends import CHECKED, check_backend, completed
+from generator.checker.rules.config_text import read_config, with_fields
 from generator.checker.rules.ensembles import Loadable
-from generator.checker.rules.instance_groups import groups_can_be_placed
-from generator.checker.rules.labels import labels_are_there, labels_fit, labels_outside
+from generator.checker.rules.general_warnings import general_warnings
+from generator.checker.rules.labels import check_labels, label_counts, labels_outside
 from generator.checker.rules.line_numbers import line_at
-from generator.checker.rules.onnx_model import data_elsewhere, header_of, model_file, tensors_of
-from generator.checker.rules.outcomes import Hurts, Refused
+from generator.checker.rules.onnx_model import checked_header, external_outside, model_file, model_tensors
+from generator.checker.rules.outcomes import Caution, Config, Place, Refusal
 from generator.checker.rules.paths import inside
-from generator.checker.rules.session_parameters import misspelt, session_settings
-from generator.checker.rules.tensors_match import check_io
-from generator.checker.rules.versions import versions_to_load
-from generator.checker.rules.warmup import data_outside, samples_can_be_asked
+from generator.checker.rules.session_parameters import misspelt_parameters, session_settings
+from generator.checker.rules.tensors import autocompleted, check_io
+from generator.checker.rules.versions import ignored_configs, skipped_folders, versions_to_load
+from generator.checker.rules.warmup import check_samples, data_outside
 from generator.config.targets import DEFAULT_TAG
 from generator.errors import printable
 
@@ -29,189 +27,170 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from generator.checker.findings import JudgedFor, Level
+    from generator.checker.findings import AssumedServer, Level
 
-    Config = dict[str, Any]
-    Run = Callable[[Path, Path, Config], Iterable[Hurts]]
+    Run = Callable[[Path, Path, Config], Iterable[Caution]]
 
 T = TypeVar("T")
-POLL, VERSION, LOAD = "poll", "version", "load"
 
 
 class Sheet:
-    """The findings of one config, and whether the server would have said no by now."""
+    """The findings on one config; `refused` is True once the server would have refused it."""
 
     def __init__(self, repository: Path, folder: Path, file: Path) -> None:
         self.repository = repository
         self.folder = folder
         self.file = file
-        self.lines: dict[tuple[str | int, ...], int] = {}
+        self.lines: dict[Place, int] = {}
         self.findings: list[Finding] = []
         self.refused = False
 
-    def hold(self, stage: str, rule: Callable[..., T], *arguments: object, about: Path | None = None) -> T | None:
-        """Apply a rule; what it gives, or None where it refused. `about` is the file, where it is not the config."""
+    def apply(
+        self, stage: str, rule: str, check: Callable[..., T], *arguments: object, about: Path | None = None
+    ) -> T | None:
+        """Apply a rule and return its result, or None if it refuses; `about` is the file if it is not the config."""
         try:
-            return rule(*arguments)
-        except Refused as refused:
+            return check(*arguments)
+        except Refusal as refusal:
             self.refused = True
-            # Triton names the kind of error where a model was being loaded.
-            sentence = f"{refused.status}: {refused}" if stage == LOAD and refused.status else str(refused)
-            line = None if about else refused.line or line_at(self.lines, refused.at)
-            self.add("error", rule.__name__, sentence, refused.fix, line, stage=stage, about=about)
+            # Triton names the kind of error of a failed load.
+            sentence = f"{refusal.status}: {refusal}" if stage == LOAD and refusal.status else str(refusal)
+            line = refusal.line or line_at(self.lines, refusal.at)
+            self.add(ERROR, rule, sentence, refusal.fix, line, stage, about)
             return None
 
-    def warn(self, rule: Callable[..., Iterable[Hurts]], *arguments: object, about: Path | None = None) -> None:
-        """Apply a rule that only warns."""
-        for hurt in rule(*arguments):
-            line = None if about else line_at(self.lines, hurt.at)
-            self.add("warning", rule.__name__, hurt.sentence, hurt.fix, line, about=about)
+    def warn(self, rule: str, cautions: Iterable[Caution], about: Path | None = None) -> None:
+        """Add the warnings of a rule."""
+        for caution in cautions:
+            self.add(WARNING, rule, caution.sentence, caution.fix, line_at(self.lines, caution.at), "", about)
 
     def add(
-        self,
-        level: Level,
-        rule: str,
-        sentence: str,
-        fix: str,
-        line: int | None,
-        *,
-        stage: str = "",
-        about: Path | None = None,
+        self, level: Level, rule: str, sentence: str, fix: str, line: int | None, stage: str, about: Path | None
     ) -> None:
-        """Write a finding down."""
+        """Add a finding; text from files is made printable."""
         file = (about or self.file).relative_to(self.repository).as_posix()
-        rule = rule.replace("_", "-")
         shown = printable(sentence), printable(fix)
-        self.findings.append(Finding(level, self.folder.name, file, line, rule, *shown, stage))
+        self.findings.append(Finding(level, self.folder.name, file, None if about else line, rule, *shown, stage))
 
 
-def judge(
-    repository: Path, folder: Path, file: Path, server: JudgedFor, run: Run | None
+def check_config(
+    repository: Path, folder: Path, file: Path, server: AssumedServer, run: Run | None
 ) -> tuple[list[Finding], Loadable | None]:
-    """The findings on one config of a model, and the model as the server has it, where it comes so far."""
+    """Return the findings on one config of a model, and the model as the server has it, or None if the poll fails."""
     sheet = Sheet(repository, folder, file)
-    config = polled(sheet, folder, file)
+    config = poll(sheet, folder, file)
     if config is None:
         return sheet.findings, None
     folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    versions = sheet.hold(VERSION, versions_to_load, config, folders) or ()
-    sheet.warn(general_warnings.folders_passed_over, folders)
-    sheet.warn(general_warnings.configs_not_read, folder)
+    versions = sheet.apply(VERSION, "versions-to-load", versions_to_load, config, folders) or ()
+    sheet.warn("folders-passed-over", skipped_folders(folders))
+    sheet.warn("configs-not-read", ignored_configs(folder))
     if "ensemble_scheduling" in config:
-        checked_blocks(sheet, config, server)
+        check_blocks(sheet, config, server)
     else:
         for version in versions:
-            config = loaded(sheet, config, version, server, run)
+            config = load(sheet, config, version, server, run)
     return sheet.findings, Loadable(config, () if sheet.refused else versions)
 
 
-def polled(sheet: Sheet, folder: Path, file: Path) -> Config | None:
-    """The config as core reads and completes it, or None where it says no."""
-    text = sheet.hold(POLL, read_config, file) if file.exists() else ConfigText(empty_config())
+def poll(sheet: Sheet, folder: Path, file: Path) -> Config | None:
+    """Return the config as core reads and completes it, or None if core refuses it."""
+    text = sheet.apply(POLL, "read-config", read_config, file)
     if text is None:
         return None
     sheet.lines = text.lines
-    config = sheet.hold(POLL, filled_in, text.config, folder)
+    config = sheet.apply(POLL, "filled-in", completed, text.config, folder)
     if config is None:
         return None
-    for rule in (*core_config.RULES, *sequences.RULES, *ensembles.RULES):
-        sheet.hold(POLL, rule, config, folder.name)
+    for rule, check in core_config.RULES:
+        sheet.apply(POLL, rule, check, config)
+    sheet.apply(POLL, "name-is-the-folders", core_config.check_name, config, folder.name)
+    for rule, check in ensembles.RULES:
+        sheet.apply(POLL, rule, check, config)
     return None if sheet.refused else config
 
 
-def loaded(sheet: Sheet, config: Config, version: str, server: JudgedFor, run: Run | None) -> Config:
-    """Load one version: the config against itself, against its files and against the model."""
-    folder = sheet.folder
-    before = len(sheet.findings)
-    sheet.hold(LOAD, backend_is_there, config, folder, version)
-    if config["backend"] != JUDGED:
+def load(sheet: Sheet, config: Config, version: str, server: AssumedServer, run: Run | None) -> Config:
+    """Check one version: the config on its own, with its files, and with the model; return the completed config."""
+    folder, before = sheet.folder, len(sheet.findings)
+    sheet.apply(LOAD, "backend-is-there", check_backend, config, folder, version)
+    if config["backend"] != CHECKED:
         if len(sheet.findings) == before:
-            sheet.warn(backend_is_not_judged, config)
-        checked_blocks(sheet, config, server)
+            sheet.warn("backend-is-not-judged", [unchecked_backend(config)])
+        check_blocks(sheet, config, server)
         return config
-    path = sheet.hold(LOAD, model_file, config, folder, version)
+    path = sheet.apply(LOAD, "model-file", model_file, config, folder, version)
     if path is None:
         return config
     if not inside(path, sheet.repository):
-        sheet.warn(file_is_elsewhere, path)
-        checked_blocks(sheet, config, server)
+        sheet.warn("file-is-elsewhere", [outside_file(path)])
+        check_blocks(sheet, config, server)
         return config
-    header = sheet.hold(LOAD, header_of, path, folder, server.release, about=path)
-    tensors = header and sheet.hold(LOAD, tensors_of, header, about=path)
+    header = sheet.apply(LOAD, "header-of", checked_header, path, folder, server.release, about=path)
+    tensors = header and sheet.apply(LOAD, "tensors-of", model_tensors, header, about=path)
     if not header or not tensors:
         return config
-    sheet.warn(data_elsewhere, path, folder, header, about=path)
-    fields = sheet.hold(LOAD, autocompleted, config, *tensors)
-    config = filled(config, fields or {})
-    if checked_blocks(sheet, config, server) and fields is not None:
-        sheet.hold(LOAD, check_io, config, *tensors)
-        sheet.hold(LOAD, session_settings, config)
-        check_accelerators(sheet, config, server)
-        sheet.hold(LOAD, samples_can_be_asked, config, folder)
-        sheet.warn(data_outside, config, folder)
-        sheet.warn(misspelt, config)
-        for rule in general_warnings.RULES:
-            sheet.warn(rule, config)
+    sheet.warn("data-elsewhere", external_outside(path, folder, header), about=path)
+    fields = sheet.apply(LOAD, "autocompleted", autocompleted, config, *tensors)
+    config = with_fields(config, fields or {})
+    if check_blocks(sheet, config, server) and fields is not None:
+        sheet.apply(LOAD, "check-io", check_io, config, *tensors)
+        sheet.apply(LOAD, "session-settings", session_settings, config)
+        check_gpu_accelerators(sheet, config, server)
+        sheet.apply(LOAD, "samples-can-be-asked", check_samples, config, folder)
+        sheet.warn("data-outside", data_outside(config, folder))
+        sheet.warn("misspelt", misspelt_parameters(config))
+        for rule, cautions in general_warnings(config):
+            sheet.warn(rule, cautions)
     if run and not sheet.refused:
-        sheet.hold(LOAD, warned(sheet, run), path, folder, config)
+        sheet.apply(LOAD, "run", lambda: sheet.warn("run", run(path, folder, config)))
     return config
 
 
-def checked_blocks(sheet: Sheet, config: Config, server: JudgedFor) -> bool:
-    """The rules of core for a config on its own; whether they let it pass."""
+def check_blocks(sheet: Sheet, config: Config, server: AssumedServer) -> bool:
+    """Apply core's rules for the blocks of a config and its labels; return True if they pass."""
     before = len(sheet.findings)
-    for rule in io_blocks.RULES:
-        sheet.hold(LOAD, rule, config)
-    sheet.hold(LOAD, groups_can_be_placed, config, server.gpus)
-    sheet.hold(LOAD, labels_are_there, config, sheet.folder)
+    for rule, check in core_blocks.RULES:
+        sheet.apply(LOAD, rule, check, config)
+    sheet.apply(LOAD, "groups-can-be-placed", core_blocks.check_instance_groups, config, server.gpus)
+    sheet.apply(LOAD, "labels-are-there", check_labels, config, sheet.folder)
     passed = len(sheet.findings) == before
     if passed:
-        sheet.warn(labels_outside, config, sheet.folder)
-        sheet.warn(labels_fit, config, sheet.folder)
+        sheet.warn("labels-outside", labels_outside(config, sheet.folder))
+        sheet.warn("labels-fit", label_counts(config, sheet.folder))
     return passed
 
 
-def check_accelerators(sheet: Sheet, config: Config, server: JudgedFor) -> None:
-    """A GPU server reads the block; a server on the CPU does not, and a typo waits there for the GPU."""
+def check_gpu_accelerators(sheet: Sheet, config: Config, server: AssumedServer) -> None:
+    """Check the accelerators for a GPU server; for a CPU server, which does not read them, warn of errors."""
     if on_gpu(config, server.gpus):
-        sheet.hold(LOAD, accelerators_are_known, config, server.release)
-        sheet.warn(accelerators_hurt, config, server.release)
+        sheet.apply(LOAD, "accelerators-are-known", check_accelerators, config, server.release)
+        sheet.warn("accelerators-hurt", accelerator_warnings(config, server.release))
     elif not server.gpus:
-        sheet.warn(gpu_server_would_refuse, config)
-        sheet.warn(accelerators_hurt, config, DEFAULT_TAG)
+        sheet.warn("gpu-server-would-refuse", gpu_refusals(config))
+        sheet.warn("accelerators-hurt", accelerator_warnings(config, DEFAULT_TAG))
 
 
-def gpu_server_would_refuse(config: Config) -> Iterable[Hurts]:
-    """What is not read on the CPU."""
+def gpu_refusals(config: Config) -> Iterable[Caution]:
+    """Warn of accelerators that a GPU server refuses."""
     try:
-        accelerators_are_known(config, DEFAULT_TAG)
-    except Refused as refused:
-        yield Hurts(f"a GPU server of {DEFAULT_TAG} would refuse it: {refused}", refused.fix, refused.at)
+        check_accelerators(config, DEFAULT_TAG)
+    except Refusal as refusal:
+        yield Caution(f"a GPU server of {DEFAULT_TAG} would refuse it: {refusal}", refusal.fix, refusal.at)
 
 
-def file_is_elsewhere(path: Path) -> Iterable[Hurts]:
-    """A link out of the repository is not followed."""
-    yield Hurts(
+def outside_file(path: Path) -> Caution:
+    """Return the warning about a link out of the repository."""
+    return Caution(
         f"{path.name} leads out of the repository, and was not read",
-        "a container sees the repository only: copy it in",
+        "copy it into the repository: a container sees nothing else",
     )
 
 
-def backend_is_not_judged(config: Config) -> Iterable[Hurts]:
-    """Only ONNX models are held against their configs."""
-    yield Hurts(
-        f"the backend '{config['backend']}' is not judged: only the config was",
-        "`check --server` asks a real server",
+def unchecked_backend(config: Config) -> Caution:
+    """Return the warning about a model that is not ONNX."""
+    return Caution(
+        f"the backend '{config['backend']}' is not supported: only the config was checked",
+        "ask a real server about the model",
         ("backend",),
     )
-
-
-def warned(sheet: Sheet, run: Run) -> Callable[[Path, Path, Config], None]:
-    """A run as a rule that refuses; what it only warns of goes on the sheet."""
-
-    def running(path: Path, folder: Path, config: Config) -> None:
-        for hurt in run(path, folder, config):
-            sheet.add("warning", "run", hurt.sentence, hurt.fix, line_at(sheet.lines, hurt.at))
-
-    running.__name__ = "run"
-    return running

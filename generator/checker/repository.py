@@ -1,4 +1,4 @@
-"""check(): what a server will say to a repository, without one."""
+"""Check a repository for the errors that Triton would report, without starting Triton."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.checker.findings import Finding, JudgedFor
-from generator.checker.model import LOAD, POLL, Sheet, file_is_elsewhere, judge
+from generator.checker.findings import ERROR, LOAD, POLL, WARNING, AssumedServer, Finding
+from generator.checker.model import Sheet, check_config, outside_file
+from generator.checker.rules import ensembles
 from generator.checker.rules.accelerators import gpu_accelerators
-from generator.checker.rules.ensembles import models_agree
 from generator.checker.rules.paths import inside
 from generator.config import targets
 from generator.repository.layout import CONFIG_FILE
@@ -29,7 +29,7 @@ DEVICE_PASSED_ON_SINCE = "25.04"
 
 @dataclass(frozen=True)
 class Checked:
-    """A repository with so many models, and what was found."""
+    """The number of models of a repository, and its findings."""
 
     models: int
     findings: tuple[Finding, ...]
@@ -42,40 +42,49 @@ def check(
     release: str | None = None,
     run: bool = False,
 ) -> tuple[Finding, ...]:
-    """Judge a repository as a Triton with the C++ onnxruntime backend would.
+    """Check a repository as a Triton with the C++ onnxruntime backend would.
 
     Nothing is executed without `run`, weights are not read, and nothing outside the repository is opened.
 
     Args:
-        repository: the model repository: a folder, or `s3://bucket/prefix`, of which the weights are not fetched
-            without `run`.
-        gpu: what the server runs on: a target's name.
-        release: of Triton, `yy.mm`; the target's default where none is given.
+        repository: the model repository: a folder, or `s3://bucket/prefix`; without `run` its weights are not fetched.
+        gpu: name of the target that the server runs on.
+        release: of Triton, `yy.mm`; by default the target's.
         run: load each model in ONNX Runtime on the CPU, and run its warm-up samples and its largest batch, 8 at most.
 
     Raises:
-        UsageError: an unknown GPU, or no release.
-        RepositoryNotFound: no such folder.
+        UsageError: the GPU or the release is unknown.
+        RepositoryNotFound: the folder does not exist, or holds no models.
         StorageFailed: S3 cannot be read.
     """
     return checked(location(repository, "repository"), gpu=gpu, release=release, run=run).findings
 
 
 def checked(named: Path | S3Url, *, gpu: str, release: str | None, run: bool) -> Checked:
-    """The same, with how many models there are."""
-    server = judged_for(gpu, release)
-    with looked_into(named, run=run) as folder:
+    """Check a repository, and count its models."""
+    target = targets.find(gpu)
+    if release is not None:
+        targets.check_release(release, "release")
+    server = AssumedServer(target, release or target.default_tag)
+    with local_folder(named, run=run) as folder:
         check_models(folder, named)
         models = sum(entry.is_dir() for entry in folder.iterdir())
-        findings = check_folder(folder, server, runs() if run else None)
+        findings = check_folder(folder, server, model_runner() if run else None)
     if isinstance(named, S3Url):
-        findings = tuple(replace(found, message=found.message.replace(str(folder), str(named))) for found in findings)
+        findings = tuple(replace(entry, message=entry.message.replace(str(folder), str(named))) for entry in findings)
     return Checked(models, findings)
 
 
+def model_runner() -> Run:
+    """Return what loads and runs a model; it imports ONNX Runtime."""
+    from generator.checker.run_model import run_model
+
+    return run_model
+
+
 @contextmanager
-def looked_into(named: Path | S3Url, *, run: bool) -> Iterator[Path]:
-    """The folder of a repository; one in S3 for as long as it is looked into."""
+def local_folder(named: Path | S3Url, *, run: bool) -> Iterator[Path]:
+    """Yield the folder of a repository; for S3, a temporary mirror."""
     if isinstance(named, Path):
         yield named
         return
@@ -85,9 +94,9 @@ def looked_into(named: Path | S3Url, *, run: bool) -> Iterator[Path]:
         yield folder
 
 
-def check_folder(repository: Path, server: JudgedFor, runner: Run | None) -> tuple[Finding, ...]:
-    """The findings on a folder."""
-    findings = [*image_is_outside(server)]
+def check_folder(repository: Path, server: AssumedServer, runner: Run | None) -> tuple[Finding, ...]:
+    """Return the findings on a folder."""
+    findings = [*image_outside_window(server)]
     models: dict[str, Loadable] = {}
     for entry in sorted(repository.iterdir()):
         findings += check_entry(repository, entry, server, runner, models)
@@ -95,121 +104,82 @@ def check_folder(repository: Path, server: JudgedFor, runner: Run | None) -> tup
         findings += first_gpu_only(server)
     for name, model in models.items():
         sheet = Sheet(repository, repository / name, repository / name / CONFIG_FILE)
-        sheet.hold(LOAD, models_agree, model.config, models)
+        sheet.apply(LOAD, "models-agree", ensembles.check_models, model.config, models)
         findings += sheet.findings
     return tuple(dict.fromkeys(findings))
 
 
 def check_entry(
-    repository: Path, entry: Path, server: JudgedFor, run: Run | None, models: dict[str, Loadable]
+    repository: Path, entry: Path, server: AssumedServer, run: Run | None, models: dict[str, Loadable]
 ) -> list[Finding]:
-    """The findings on one name in the repository: Triton takes every folder for a model, and stops at a broken link."""
-    if entry.is_symlink() and not entry.exists():
-        return [broken_link(repository, entry)]
-    if not entry.is_dir():
+    """Return the findings on one entry: every folder is a model for Triton, and a broken link stops it."""
+    if not entry.is_dir() and not entry.is_symlink():
         return []
-    if not inside(entry, repository):
-        return [elsewhere(repository, entry)]
+    if finding := link_finding(repository, entry):
+        return [finding]
     try:
-        return list(check_model(repository, entry, server, run, models))
+        return list(check_model(repository, entry, server, run, models)) if entry.is_dir() else []
     except OSError as error:
-        return [unreadable(entry, error)]
+        why = f"{error.filename or entry}: {(error.strerror or str(error)).lower()}"
+        return [Finding(ERROR, entry.name, entry.name, None, "unreadable", why, "make it readable", POLL)]
+
+
+def link_finding(repository: Path, path: Path) -> Finding | None:
+    """Return the finding on a link that is broken or leads out of the repository."""
+    file = path.relative_to(repository)
+    if path.is_symlink() and not path.exists():
+        message = f"failed to stat file {path}"
+        return Finding(ERROR, file.parts[0], file.as_posix(), None, "broken-link", message, "remove the link", POLL)
+    if inside(path, repository):
+        return None
+    caution = outside_file(path)
+    return Finding(WARNING, file.parts[0], file.as_posix(), None, "file-is-elsewhere", caution.sentence, caution.fix)
 
 
 def check_model(
-    repository: Path, folder: Path, server: JudgedFor, run: Run | None, models: dict[str, Loadable]
+    repository: Path, folder: Path, server: AssumedServer, run: Run | None, models: dict[str, Loadable]
 ) -> Iterator[Finding]:
-    """The findings on `config.pbtxt`, and on each variant for its own GPU; only the first is run."""
-    for file in configs_of(folder):
-        default = file.parent == folder
-        if file.is_symlink() and not file.exists():
-            yield broken_link(repository, file)
-            continue
-        if not inside(file, repository):
-            yield elsewhere(repository, file)
-            continue
-        findings, model = judge(
-            repository, folder, file, server if default else variants_server(file, server), run if default else None
-        )
-        yield from findings
-        if default and model is not None:
-            models[folder.name] = model
-
-
-def configs_of(folder: Path) -> list[Path]:
-    """`config.pbtxt`, whether it is there or not, and the variants."""
+    """Yield the findings on `config.pbtxt`, which may not exist, and on each variant; only `config.pbtxt` is run."""
     variants = folder / VARIANTS
-    listed = sorted(variants.iterdir()) if variants.is_dir() else []
-    return [folder / CONFIG_FILE, *(path for path in listed if path.suffix == ".pbtxt")]
+    paths = sorted(path for path in variants.iterdir() if path.suffix == ".pbtxt") if variants.is_dir() else []
+    for file in (folder / CONFIG_FILE, *paths):
+        if finding := link_finding(repository, file):
+            yield finding
+        elif file.parent == folder:
+            findings, model = check_config(repository, folder, file, server, run)
+            yield from findings
+            if model is not None:
+                models[folder.name] = model
+        else:
+            yield from check_config(repository, folder, file, server_of_variant(file, server), None)[0]
 
 
-def judged_for(gpu: str, release: str | None) -> JudgedFor:
-    """The server of a target; its default image where no release is named."""
-    target = targets.find(gpu)
-    if release is not None:
-        targets.check_release(release, "release")
-    return JudgedFor(target, release or target.default_tag)
-
-
-def variants_server(file: Path, server: JudgedFor) -> JudgedFor:
-    """A variant named after a GPU is for that GPU and its default image; any other for the given server."""
+def server_of_variant(file: Path, server: AssumedServer) -> AssumedServer:
+    """Return a GPU's server with its default image for a variant named after the GPU, otherwise the given server."""
     for target in targets.GPUS:
         if file.name.startswith(f"{target.name}-"):
-            return JudgedFor(target, target.default_tag)
+            return AssumedServer(target, target.default_tag)
     return server
 
 
-def image_is_outside(server: JudgedFor) -> Iterator[Finding]:
-    """An image that cannot run any precision on the GPU; a CPU runs every image."""
-    windows = server.target.windows.values() if server.target.gpu else ()
-    if not windows:
+def image_outside_window(server: AssumedServer) -> Iterator[Finding]:
+    """Yield an error if the image runs no precision on the GPU; a CPU runs every image."""
+    windows = list(server.target.windows.values()) if server.target.gpu else []
+    if not windows or any(w.first <= server.release <= (w.last or server.release) for w in windows):
         return
-    for window in windows:
-        if window.first <= server.release <= (window.last or server.release):
-            return
-    window = next(iter(windows))
+    window = windows[0]
     early = server.release < window.first
-    yield Finding(
-        "error", "", "", None, "image-is-outside",
-        f"release {server.release} does not run on a {server.target.title}: "
-        f"{window.why_not_before if early else window.why_not_after}",
-        f"use {window.first if early else window.last}", POLL,
-    )  # fmt: skip
+    why = window.why_not_before if early else window.why_not_after
+    message = f"release {server.release} does not run on a {server.target.title}: {why}"
+    fix = f"use {window.first if early else window.last}"
+    yield Finding(ERROR, "", "", None, "image-is-outside", message, fix, POLL)
 
 
-def first_gpu_only(server: JudgedFor) -> Iterator[Finding]:
-    """TensorRT was not told its device before (onnxruntime_backend #299)."""
+def first_gpu_only(server: AssumedServer) -> Iterator[Finding]:
+    """Warn that older releases do not pass the device on to TensorRT (onnxruntime_backend #299)."""
     if server.target.gpu and server.release < DEVICE_PASSED_ON_SINCE:
         yield Finding(
-            "warning", "", "", None, "first-gpu-only",
+            WARNING, "", "", None, "first-gpu-only",
             f"before {DEVICE_PASSED_ON_SINCE} TensorRT runs on the host's first GPU, whatever the instance group says",
-            "where the host has several GPUs, one container a GPU, with --gpus device=N",
+            "if the host has several GPUs, start one container per GPU, with --gpus device=N",
         )  # fmt: skip
-
-
-def broken_link(repository: Path, path: Path) -> Finding:
-    """Triton stops at it."""
-    file = path.relative_to(repository)
-    return Finding(
-        "error", file.parts[0], file.as_posix(), None, "broken-link",
-        f"failed to stat file {path}", "remove the link", POLL,
-    )  # fmt: skip
-
-
-def unreadable(path: Path, error: OSError) -> Finding:
-    """A folder or file that this user may not read."""
-    what = f"{error.filename or path}: {(error.strerror or str(error)).lower()}"
-    return Finding("error", path.name, path.name, None, "unreadable", what, "make it readable", POLL)
-
-
-def elsewhere(repository: Path, path: Path) -> Finding:
-    """A model or a config that is linked from outside."""
-    file, (hurt,) = path.relative_to(repository), file_is_elsewhere(path)
-    return Finding("warning", file.parts[0], file.as_posix(), None, "file-is-elsewhere", hurt.sentence, hurt.fix)
-
-
-def runs() -> Run:
-    """What loads and runs a model; ONNX Runtime is imported for it only."""
-    from generator.checker.run_model import run_model
-
-    return run_model

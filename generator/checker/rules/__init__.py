@@ -1,1 +1,1 @@
-"""What a server accepts, one small function a rule, with the words of the server."""
+"""The rules of Triton core and the ONNX Runtime backend, with the server's sentences."""

@@ -1,4 +1,4 @@
-"""The text of a config: read, parsed by Triton's own schema, and as the JSON form that Triton hands to backends.
+"""The text of a config: read, parsed by Triton's own schema, and converted to the JSON that Triton hands to backends.
 
 Source: core, `ReadTextProto` (src/filesystem/api.cc): an unknown field or value is fatal.
 """
@@ -7,117 +7,108 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
 from generator.checker.rules.line_numbers import lines_of, tokens
-from generator.checker.rules.outcomes import Refused
+from generator.checker.rules.outcomes import Config, Place, Refusal
 from generator.checker.rules.paths import ABORTS_ON_A_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from generator.checker.rules.outcomes import Place
-
-LARGEST_BYTES = 4 << 20  # beyond it a file is no config
-NO_FIELD = re.compile(r'has no field named "(?P<name>[^"]*)"')
+LARGEST_BYTES = 4 << 20  # a larger file is not a config
 PYTHONS_NUMBER = re.compile(r"\+|\d[\d_]*_|-?0[bBoO]")
-NO_VALUE = re.compile(r'Enum type "[^"]*" has no value named "?(?P<name>\w*)')
-FIELDS = sorted(
-    {name for message in model_config_pb2.DESCRIPTOR.message_types_by_name.values() for name in message.fields_by_name}
+MESSAGES = model_config_pb2.DESCRIPTOR.message_types_by_name.values()
+ENUMS = (
+    model_config_pb2.DESCRIPTOR.enum_types_by_name["DataType"],
+    *(enum for message in MESSAGES for enum in message.enum_types),
 )
-VALUES = sorted(
-    {*model_config_pb2.DESCRIPTOR.enum_types_by_name["DataType"].values_by_name}
-    | {
-        name
-        for message in model_config_pb2.DESCRIPTOR.message_types_by_name.values()
-        for enum in message.enum_types
-        for name in enum.values_by_name
-    }
+# The parser's messages about unknown names, each with the names that it knows.
+UNKNOWN_NAMES = (
+    (re.compile(r'has no field named "(?P<name>[^"]*)"'), sorted({n for m in MESSAGES for n in m.fields_by_name})),
+    (
+        re.compile(r'Enum type "[^"]*" has no value named "?(?P<name>\w*)'),
+        sorted({n for e in ENUMS for n in e.values_by_name}),
+    ),
 )
-Config = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class ConfigText:
-    """A config with the line of each of its fields; a model without one has an empty one."""
+class ConfigText(NamedTuple):
+    """A config with the line of each of its fields."""
 
     config: Config
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[Place, int]
 
 
 def as_json(message: Any) -> Config:  # noqa: ANN401 (a protobuf message)
-    """The form that Triton hands to backends: every plain field is there, with the names of the schema."""
+    """Return the JSON that Triton hands to backends: every plain field, with the names of the schema."""
     made: Config = json_format.MessageToDict(
         message, including_default_value_fields=True, preserving_proto_field_name=True
     )
     return made
 
 
-def filled(config: Config, fields: Config) -> Config:
-    """A config with fields that were filled in, in the same form."""
+def with_fields(config: Config, fields: Config) -> Config:
+    """Return a config with added fields, in the same form."""
     return as_json(json_format.ParseDict({**config, **fields}, model_config_pb2.ModelConfig())) if fields else config
 
 
-def empty_config() -> Config:
-    """The config of a model that has none."""
-    return as_json(model_config_pb2.ModelConfig())
-
-
 def read_config(path: Path) -> ConfigText:
-    """Read a config.
+    """Read a config; a model without one has an empty config.
 
     Raises:
-        Refused: Triton does not read it; the parser's reason has line and column.
+        Refusal: Triton does not read it; the parser's reason has line and column.
     """
+    if not path.exists():
+        return ConfigText(as_json(model_config_pb2.ModelConfig()), {})
     sentence = f"failed to read text proto from {path}"
     try:
         if path.stat().st_size > LARGEST_BYTES:
             why = f"it has more than {LARGEST_BYTES >> 20} MiB and was not read"
-            raise Refused(f"{sentence} ({why})", "it is no config: write one")
+            raise Refusal(f"{sentence} ({why})", "replace it with a config")
         if path.is_dir():
-            raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; make it a file")
+            raise Refusal(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; make it a file")
         if not path.is_file():
-            raise Refused(f"{sentence} (it is no regular file)", "make it a file")
-        text = path.read_bytes().decode("utf-8", "surrogateescape")  # in a comment Triton takes any byte
+            raise Refusal(f"{sentence} (it is no regular file)", "make it a file")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")  # Triton takes any byte in a comment
         if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-            raise Refused(f"{sentence} (it is UTF-16)", "write it in UTF-8")
+            raise Refusal(f"{sentence} (it is UTF-16)", "write it in UTF-8")
         check_characters(text, sentence)
         return ConfigText(as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text))
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise Refused(f"{sentence} ({why})", "make it a file that can be read") from error
+        raise Refusal(f"{sentence} ({why})", "make it a file that can be read") from error
     except text_format.ParseError as error:
         why = " ".join(str(error).split())
-        raise Refused(f"{sentence} ({why})", meant(str(error)), line=error.GetLine()) from error
+        raise Refusal(f"{sentence} ({why})", parse_hint(str(error)), line=error.GetLine()) from error
     except UnicodeError as error:
-        raise Refused(f"{sentence} (a string in it is not UTF-8)", "write it in UTF-8") from error
+        raise Refusal(f"{sentence} (a string in it is not UTF-8)", "write it in UTF-8") from error
     except (RecursionError, ValueError) as error:
-        raise Refused(f"{sentence} (it is not a text of the schema)", "it is no config: write one") from error
+        raise Refusal(f"{sentence} (it is not a text of the schema)", "replace it with a config") from error
 
 
 def check_characters(text: str, sentence: str) -> None:
-    """What Python's parser lets pass and protobuf's does not: NUL, and numbers in Python's own notation.
+    """Check for what Python's parser accepts and protobuf's does not: NUL, and Python's own number notation.
 
     Raises:
-        Refused: there is one.
+        Refusal: there is one.
     """
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
-        raise Refused(f"{sentence} (Invalid control characters encountered in text.)", "remove the NUL", line=line)
+        raise Refusal(f"{sentence} (Invalid control characters encountered in text.)", "remove the NUL", line=line)
     for token, line, is_text in tokens(text):
         if not is_text and PYTHONS_NUMBER.match(token):
-            raise Refused(f"{sentence} ({line}: Expected integer, got: {token})", "write a plain number", line=line)
+            raise Refusal(f"{sentence} ({line}: Expected integer, got: {token})", "write a plain number", line=line)
 
 
-def meant(reason: str) -> str:
-    """What a misspelt field or value may have been meant for."""
-    for pattern, known in ((NO_FIELD, FIELDS), (NO_VALUE, VALUES)):
-        if found := pattern.search(reason):
-            near = [name for name in known if name.endswith(f"_{found['name']}")]
-            near = near or difflib.get_close_matches(found["name"], known, n=1, cutoff=0.7)
+def parse_hint(reason: str) -> str:
+    """Return the known name that is closest to a misspelt field or value."""
+    for pattern, known in UNKNOWN_NAMES:
+        if match := pattern.search(reason):
+            near = [name for name in known if name.endswith(f"_{match['name']}")]
+            near = near or difflib.get_close_matches(match["name"], known, n=1, cutoff=0.7)
             return f"did you mean {near[0]}?" if near else "the schema of Triton 24.10 has no such name"
-    return "mend the text there"
+    return "correct the text there"

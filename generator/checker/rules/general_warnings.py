@@ -1,88 +1,57 @@
-"""What loads, and then hurts; the sentences are ours."""
+"""Settings that load and then misbehave; the sentences are ours."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from generator.checker.rules.outcomes import Hurts
-from generator.checker.rules.versions import passed_over
+from generator.checker.rules.outcomes import Config, Row, cautions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    Config = Mapping[str, Any]
+    from generator.checker.rules.outcomes import Caution
 
-# HTTP does not decode the path: /v2/models/<name> is taken as it is written (tried on 2.51.0).
+# HTTP does not decode the path: Triton takes /v2/models/<name> as it is written (tried on 2.51.0).
 REACHABLE = re.compile(r"[A-Za-z0-9._~!$&'()*=@-]+", re.ASCII)
+FLOATS = ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64")
 
 
-def listed_twice(config: Config) -> Iterator[Hurts]:
-    """The second of one name then fails every request."""
-    for kind in ("input", "output"):
-        counts = Counter(block["name"] for block in config[kind])
-        for name, count in counts.items():
-            if count > 1:
-                yield Hurts(f"{kind} '{name}' is listed {count} times", "list it once", (kind, 1))
+def general_warnings(config: Config) -> Iterator[tuple[str, list[Caution]]]:
+    """Yield the warnings of each rule that needs only the config, by the rule's id."""
+    for rule, rows in rows_of(config).items():
+        yield rule, cautions(*rows)
 
 
-def name_out_of_reach(config: Config) -> Iterator[Hurts]:
-    """HTTP clients write the name into a path."""
-    if not REACHABLE.fullmatch(config["name"]):
-        yield Hurts(
-            f"the name {config['name']!r} cannot be reached over HTTP", "letters, digits, dots, - and _", ("name",)
-        )
-
-
-def batching_without_batches(config: Config) -> Iterator[Hurts]:
-    """The dynamic batcher has nothing to do."""
-    if "dynamic_batching" in config and config["max_batch_size"] == 0:
-        yield Hurts(
-            "dynamic_batching does nothing where max_batch_size is 0",
-            "leave it out, or set max_batch_size",
-            ("dynamic_batching",),
-        )
-
-
-def policies_without_levels(config: Config) -> Iterator[Hurts]:
-    """Core does not look at them."""
-    batching = config.get("dynamic_batching", {})
-    if batching.get("priority_queue_policy") and not int(batching.get("priority_levels", 0)):
-        yield Hurts(
-            "priority_queue_policy does nothing without priority_levels",
-            "set priority_levels",
-            ("dynamic_batching", 0, "priority_queue_policy"),
-        )
-
-
-def random_warmup(config: Config) -> Iterator[Hurts]:
-    """Random data are random bytes, and as floats some of them are NaN."""
-    for place, sample in enumerate(config["model_warmup"]):
-        for entry in sample["inputs"].values():
-            if entry.get("random_data") and entry["data_type"] in ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64"):
-                yield Hurts(
-                    f"warm-up '{sample['name']}' is of random bytes, NaN among them",
-                    "zero_data: true",
-                    ("model_warmup", place),
-                )
-                break
-
-
-RULES = (listed_twice, name_out_of_reach, batching_without_batches, policies_without_levels, random_warmup)
-
-
-def configs_not_read(folder: Path) -> Iterator[Hurts]:
-    """A config under a name that Triton does not look for, where there is none under the one it does."""
-    if (folder / "config.pbtxt").exists():
-        return
-    for path in sorted([*folder.iterdir(), *folder.glob("*/config.pbtxt")]):
-        if path.name.lower().startswith("config.") and path.is_file():
-            yield Hurts(f"{path.relative_to(folder)} is not read", "its name must be config.pbtxt, beside the versions")
-
-
-def folders_passed_over(folders: Sequence[str]) -> Iterator[Hurts]:
-    """Triton takes them for versions whose name it cannot read."""
-    for name in passed_over(folders):
-        yield Hurts(f"the folder {name!r} is no version, and is passed over", "versions are numbers such as 1")
+def rows_of(config: Config) -> dict[str, list[Row]]:
+    """Return the rows of each rule."""
+    name, batching = config["name"], config.get("dynamic_batching", {})
+    return {
+        # The second block of one name fails every request.
+        "listed-twice": [
+            (count > 1, f"{kind} '{block}' is listed {count} times", "list it once", (kind, 1))
+            for kind in ("input", "output")
+            for block, count in Counter(block["name"] for block in config[kind]).items()
+        ],
+        "name-out-of-reach": [
+            (not REACHABLE.fullmatch(name), f"the name {name!r} cannot be reached over HTTP",
+             "letters, digits, dots, - and _", ("name",)),
+        ],
+        "batching-without-batches": [
+            ("dynamic_batching" in config and config["max_batch_size"] == 0,
+             "dynamic_batching does nothing if max_batch_size is 0", "leave it out, or set max_batch_size",
+             ("dynamic_batching",)),
+        ],
+        "policies-without-levels": [
+            (batching.get("priority_queue_policy") and not int(batching.get("priority_levels", 0)),
+             "priority_queue_policy does nothing without priority_levels", "set priority_levels",
+             ("dynamic_batching", 0, "priority_queue_policy")),
+        ],
+        "random-warmup": [
+            (any(e.get("random_data") and e["data_type"] in FLOATS for e in sample["inputs"].values()),
+             f"warm-up '{sample['name']}' uses random bytes, some of which are NaN", "zero_data: true",
+             ("model_warmup", index))
+            for index, sample in enumerate(config["model_warmup"])
+        ],
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""On which line of a config a field stands; the parser of the text format does not tell."""
+"""The line of each field of a config; the parser of the text format does not report it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENDS = {"{": "}", "<": ">"}
 
 
 def tokens(text: str) -> Iterator[tuple[str, int, bool]]:
-    """Each token, its line, and whether it is a string; comments and separators are passed over."""
+    """Yield each token, its line, and True for a string; comments and separators are skipped."""
     line = 1
     for match in TOKEN.finditer(text):
         if not match["skipped"]:
@@ -28,65 +28,55 @@ def tokens(text: str) -> Iterator[tuple[str, int, bool]]:
 
 
 def lines_of(text: str) -> dict[Place, int]:
-    """The line of each field, from 1, by names and the place among fields of one name: `("input", 1, "dims", 0)`.
-
-    The text is one that has been parsed: nothing is checked here.
-    """
+    """Return the line of each field, from 1, by place: `("input", 1, "dims", 0)`; the text must have been parsed."""
     return Reader(text).lines
 
 
 class Reader:
-    """Walks the tokens once."""
+    """One pass over the tokens of a config."""
 
     def __init__(self, text: str) -> None:
         self.lines: dict[Place, int] = {}
         self.tokens = list(tokens(text))
         self.next = 0
-        self.fields((), None)
+        self.read_message((), None)
 
-    def fields(self, prefix: Place, end: str | None) -> None:
-        """The fields of one message, to its closing brace."""
+    def read_message(self, prefix: Place, end: str | None) -> None:
+        """Read the fields of one message, up to its closing brace."""
         counts: Counter[str] = Counter()
         while self.next < len(self.tokens):
-            name, line, _ = self.take()
+            name, line, _ = self.tokens[self.next]
+            self.next += 1
             if name == end:
                 return
             self.skip(":")
-            if self.skip("["):
-                self.lines.setdefault((*prefix, name, counts[name]), line)
-                while self.next < len(self.tokens) and not self.skip("]"):
-                    self.value((*prefix, name, counts[name]))
-                    counts[name] += 1
-            else:
-                self.lines[(*prefix, name, counts[name])] = line
-                self.value((*prefix, name, counts[name]))
+            in_list, place = self.skip("["), (*prefix, name, counts[name])
+            self.lines[place] = self.lines.get(place, line) if in_list else line
+            while self.next < len(self.tokens) and not (in_list and self.skip("]")):
+                self.read_value((*prefix, name, counts[name]))
                 counts[name] += 1
+                if not in_list:
+                    break
 
-    def value(self, place: Place) -> None:
-        """A message, a word, or strings in a row."""
-        token, line, is_text = self.take()
+    def read_value(self, place: Place) -> None:
+        """Read a message, a word, or adjacent strings."""
+        token, line, is_text = self.tokens[self.next]
+        self.next += 1
         self.lines.setdefault(place, line)
         if token in ENDS:
-            self.fields(place, ENDS[token])
+            self.read_message(place, ENDS[token])
         while is_text and self.next < len(self.tokens) and self.tokens[self.next][2]:
             self.next += 1
 
-    def take(self) -> tuple[str, int, bool]:
-        """The next token, its line, and whether it is a string; an empty one at the end."""
-        if self.next == len(self.tokens):
-            return "", 0, False
-        self.next += 1
-        return self.tokens[self.next - 1]
-
     def skip(self, token: str) -> bool:
-        """Pass over a token where it is the next one."""
-        there = self.next < len(self.tokens) and self.tokens[self.next][:1] == (token,)
-        self.next += there
-        return there
+        """Skip the next token if it is this one."""
+        skipped = self.next < len(self.tokens) and self.tokens[self.next][0] == token
+        self.next += skipped
+        return skipped
 
 
 def line_at(lines: dict[Place, int], place: Place) -> int | None:
-    """The line of a place, or of the nearest around it that stands in the text."""
+    """Return the line of a place, or of the nearest enclosing place in the text."""
     while place:
         for candidate in (place, (*place, 0)):
             if candidate in lines:

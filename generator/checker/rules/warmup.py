@@ -1,28 +1,24 @@
-"""Warm-up samples: each becomes requests before the model is READY, and one that fails ends the load.
+"""Warm-up samples: the server sends each as requests before the model is READY; one that fails ends the load.
 
-Source: core, `WarmUpData` in src/backend_model_instance.cc and `InferenceRequest::Normalize` (src/infer_request.cc);
-the size of a batch: onnxruntime_backend, `ProcessRequests` (src/onnxruntime.cc).
+Source: core, `WarmUpData` (src/backend_model_instance.cc) and `InferenceRequest::Normalize` (src/infer_request.cc);
+for the size of a batch, onnxruntime_backend, `ProcessRequests` (src/onnxruntime.cc).
 """
 
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from generator.checker.rules.outcomes import DIES, Hurts, Refused
-from generator.checker.rules.paths import ABORTS_ON_A_FOLDER, inside, unreadable
-from generator.checker.rules.tensors_match import shape_text
+from generator.checker.rules.outcomes import Caution, Config, Place, refuse
+from generator.checker.rules.paths import check_text_file, inside
+from generator.checker.rules.shapes import VARIABLE, fits, shape_text, sizes
 from generator.graph.datatypes import TYPES, numpy_type, wire_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-
-    from generator.checker.rules.outcomes import Place
-
-    Config = Mapping[str, Any]
 
 FOLDER = "warmup"
 UNNAMED = "[request id: <id_unknown>] "
@@ -31,160 +27,127 @@ NOTE = (
     "input shape. If you want to specify the full shape including the batch dim in your input dims config, try setting "
     "max_batch_size to zero. See the model configuration docs for more info on max_batch_size."
 )
-VARIABLE = -1
-LARGEST_SAID = 64
+MAX_REPEATS = 64  # of one sentence in a message
 DATA = ("zero_data", "random_data", "input_data_file")
 
 
-def samples_can_be_asked(config: Config, folder: Path) -> None:
-    """Each sample is a request that the model takes."""
-    for place, sample in enumerate(config["model_warmup"]):
+def check_samples(config: Config, folder: Path) -> None:
+    """Check that the model takes each sample as a request."""
+    for index, sample in enumerate(config["model_warmup"]):
         if sample["batch_size"]:
-            check_data(sample, folder, ("model_warmup", place))
-            check_request(config, sample, ("model_warmup", place))
-            check_batch(config, sample, ("model_warmup", place))
+            at = ("model_warmup", index)
+            check_data(sample, folder, at)
+            check_request(config, sample, at)
+            check_batch(config, sample, (*at, "batch_size"))
+
+
+def data_path(folder: Path, filename: str) -> Path:
+    """Return the path of a data file; core joins an absolute path to the folder as well."""
+    return folder / FOLDER / filename.lstrip("/")
 
 
 def check_data(sample: Config, folder: Path, at: Place) -> None:
-    """The data that are said can be made, or read.
+    """Check that the server can make or read the data of a sample.
 
     Source: core, src/backend_model_instance.cc:382 and :491.
     """
     for name, entry in sorted(sample["inputs"].items()):
-        dims = [int(dim) for dim in entry["dims"]]
-        if VARIABLE in dims:
-            raise Refused(
-                f"warmup setting expects all variable-size dimensions are specified for input '{name}'",
-                "give every dimension of the sample",
-                (*at, "inputs"),
-            )
-        if not any(kind in entry for kind in DATA):
-            raise Refused(
-                f"{UNNAMED}warmup setting expects input '{name}' to have input_data_type set",
-                "zero_data: true",
-                (*at, "inputs"),
-            )
+        dims = sizes(entry["dims"])
+        refuse(
+            (VARIABLE in dims,
+             f"warmup setting expects all variable-size dimensions are specified for input '{name}'",
+             "write every dimension of the sample", (*at, "inputs")),
+            (not any(kind in entry for kind in DATA),
+             f"{UNNAMED}warmup setting expects input '{name}' to have input_data_type set",
+             "zero_data: true", (*at, "inputs")),
+        )  # fmt: skip
         if "input_data_file" in entry:
             check_file(entry, dims, folder, at)
 
 
 def check_file(entry: Config, dims: Sequence[int], folder: Path, at: Place) -> None:
-    """A file in `warmup/` with the bytes of one request; one outside is not looked at.
+    """Check that a data file has the bytes of one request; a file outside the model is not read.
 
     Source: core, src/backend_model_instance.cc:478.
     """
-    path = folder / FOLDER / entry["input_data_file"].lstrip("/")
+    path = data_path(folder, entry["input_data_file"])
     if not inside(path, folder):
         return
-    if path.is_dir():
-        raise Refused(ABORTS_ON_A_FOLDER, f"{path.name} is a folder: the whole server aborts; name a file", at, DIES)
-    if why := unreadable(path):
-        raise Refused(
-            f"failed to open text file for read {path}: {why}",
-            f"put the file into {FOLDER}/",
-            (*at, "inputs"),
-            "Internal",
-        )
-    wanted = bytes_of(entry["data_type"]) * prod(dims)
+    check_text_file(path, f"put the file into {FOLDER}/", (*at, "inputs"), at)
+    datatype = np.dtype(numpy_type(entry["data_type"])) if entry["data_type"] in TYPES else np.dtype(np.object_)
+    wanted = 0 if datatype == np.object_ else datatype.itemsize * prod(dims)  # strings differ in length
     size = path.stat().st_size
-    if size < wanted:  # the blank before "only" is missing in core
-        raise Refused(
-            f"{UNNAMED}warmup setting expects {wanted} bytes, but the data provided from "
-            f"{entry['input_data_file']}only has {size} bytes",
-            "the raw data of one request, without the batch",
-            (*at, "inputs"),
-        )
+    refuse(
+        (size < wanted,  # the missing blank before "only" is core's
+         (f"{UNNAMED}warmup setting expects {wanted} bytes, but the data provided from {entry['input_data_file']}only "
+          f"has {size} bytes"), "write the raw data of one request, without the batch", (*at, "inputs")),
+    )  # fmt: skip
 
 
-def bytes_of(datatype: str) -> int:
-    """Of one element; none where they differ in length, or the type is not served."""
-    known = np.dtype(numpy_type(datatype)) if datatype in TYPES else None
-    return 0 if known is None or known == np.object_ else known.itemsize
-
-
-def data_outside(config: Config, folder: Path) -> Iterator[Hurts]:
-    """Triton reads them all the same."""
-    for place, sample in enumerate(config["model_warmup"]):
+def data_outside(config: Config, folder: Path) -> Iterator[Caution]:
+    """Warn of data files outside the model, which Triton reads."""
+    for index, sample in enumerate(config["model_warmup"]):
         for entry in sample["inputs"].values():
             name = entry.get("input_data_file")
-            if name is not None and not inside(folder / FOLDER / name.lstrip("/"), folder):
-                yield Hurts(
+            if name is not None and not inside(data_path(folder, name), folder):
+                yield Caution(
                     f"the warm-up data '{name}' are outside model directory, and were not read",
                     f"put the file into {FOLDER}/",
-                    ("model_warmup", place, "inputs"),
+                    ("model_warmup", index, "inputs"),
                 )
 
 
 def check_request(config: Config, sample: Config, at: Place) -> None:
-    """The model's inputs are there, with its types and shapes; others are passed over.
+    """Check that a sample has the model's inputs, with their types and shapes; the server skips others.
 
     Source: core, src/infer_request.cc, Normalize.
     """
-    name = config["name"]
-    given = {
-        block["name"]: sample["inputs"][block["name"]] for block in config["input"] if block["name"] in sample["inputs"]
-    }
-    missing = [block["name"] for block in config["input"] if not block["optional"] and block["name"] not in given]
-    if missing:
-        raise Refused(
-            f"{UNNAMED}expected {len(config['input'])} inputs but got {len(given)} inputs for model '{name}'. Got "
-            f"input(s) [{quoted(given)}], but missing required input(s) [{quoted(missing)}]. Please provide all "
-            "required input(s).",
-            f"give the sample the input '{missing[0]}'",
-            at,
-        )
-    for block in config["input"]:
-        if block["name"] in given:
-            check_input(config, block, given[block["name"]], at)
-
-
-def check_input(config: Config, block: Config, entry: Config, at: Place) -> None:
-    """One input's type and shape.
-
-    Source: core, src/infer_request.cc, Normalize.
-    """
-    name, asked = config["name"], block["name"]
-    if entry["data_type"] != block["data_type"]:
-        raise Refused(
-            f"{UNNAMED}inference input '{asked}' data-type is '{plain(entry['data_type'])}', but model '{name}' "
-            f"expects '{plain(block['data_type'])}'",
-            f"data_type: {block['data_type']}",
-            (*at, "inputs"),
-        )
-    got, want = [int(dim) for dim in entry["dims"]], [int(dim) for dim in block["dims"]]
-    if len(got) == len(want) and all(w in (VARIABLE, g) for g, w in zip(got, want, strict=True)):
-        return
-    batch = config["max_batch_size"] > 0
-    raise Refused(
-        f"{UNNAMED}unexpected shape for input '{asked}' for model '{name}'. Expected "
-        f"{shape_text([VARIABLE] * batch + want)}, got {shape_text([1] * batch + got)}.{NOTE if batch else ''}",
-        f"dims: {shape_text(want)}",
-        (*at, "inputs"),
-    )
+    model, blocks, batched = config["name"], config["input"], config["max_batch_size"] > 0
+    names = [block["name"] for block in blocks]
+    given = {name: sample["inputs"][name] for name in names if name in sample["inputs"]}
+    missing = [block["name"] for block in blocks if not block["optional"] and block["name"] not in given]
+    refuse(
+        (missing,
+         (f"{UNNAMED}expected {len(blocks)} inputs but got {len(given)} inputs for model '{model}'. Got input(s) "
+          f"[{listed(given)}], but missing required input(s) [{listed(missing)}]. Please provide all "
+          "required input(s)."),
+         f"add the input '{next(iter(missing), '')}' to the sample", at),
+    )  # fmt: skip
+    for block in blocks:
+        name = block["name"]
+        if name not in given:
+            continue
+        datatypes = [
+            "<invalid>" if kind == "TYPE_INVALID" else wire_type(str(kind))
+            for kind in (given[name]["data_type"], block["data_type"])
+        ]
+        shape, dims = sizes(given[name]["dims"]), sizes(block["dims"])
+        refuse(
+            (datatypes[0] != datatypes[1],
+             (f"{UNNAMED}inference input '{name}' data-type is '{datatypes[0]}', but model '{model}' expects "
+              f"'{datatypes[1]}'"), f"data_type: {block['data_type']}", (*at, "inputs")),
+            (not fits(shape, dims),
+             (f"{UNNAMED}unexpected shape for input '{name}' for model '{model}'. Expected "
+              f"{shape_text([VARIABLE] * batched + dims)}, got {shape_text([1] * batched + shape)}."
+              f"{NOTE if batched else ''}"), f"dims: {shape_text(dims)}", (*at, "inputs")),
+        )  # fmt: skip
 
 
 def check_batch(config: Config, sample: Config, at: Place) -> None:
-    """The requests of a sample run as one batch; each that fails says so.
+    """Check that the requests of a sample fit one batch; each request that fails repeats the sentence.
 
     Source: onnxruntime_backend, src/onnxruntime.cc, ProcessRequests.
     """
     size, largest = sample["batch_size"], config["max_batch_size"]
-    if size != 1 and size > largest:
-        groups = [entry["name"] or f"{config['name']}_0" for entry in config["instance_group"]]
-        group = groups[0] if groups else config["name"]
-        why = f"batch size {size} for '{group}_0', max allowed is {largest};"
-        raise Refused(
-            f"failed to run warmup sample '{sample['name']}': {' '.join([why] * min(size, LARGEST_SAID))}",
-            f"batch_size: {largest or 1}",
-            (*at, "batch_size"),
-        )
+    groups = [entry["name"] or f"{config['name']}_0" for entry in config["instance_group"]] or [config["name"]]
+    why = f"batch size {size} for '{groups[0]}_0', max allowed is {largest};"
+    refuse(
+        (size > max(1, largest),
+         f"failed to run warmup sample '{sample['name']}': {' '.join([why] * min(size, MAX_REPEATS))}",
+         f"batch_size: {largest or 1}", at),
+    )  # fmt: skip
 
 
-def plain(datatype: str) -> str:
-    """Return the protocol's name for a type of the config."""
-    return "<invalid>" if datatype == "TYPE_INVALID" else wire_type(datatype)
-
-
-def quoted(names: Iterable[str]) -> str:
-    """As Triton lists them."""
+def listed(names: Iterable[str]) -> str:
+    """Return names in quotes, as Triton lists them."""
     return ",".join(f"'{name}'" for name in names)

@@ -20,10 +20,9 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from generator.checker.rules.backend_completion import autocompleted, is_complete
-from generator.checker.rules.outcomes import Refused
+from generator.checker.rules.outcomes import Refusal
 from generator.checker.rules.session_parameters import session_settings
-from generator.checker.rules.tensors_match import ModelTensor, check_io
+from generator.checker.rules.tensors import ModelTensor, autocompleted, check_io, is_complete
 from generator.graph.datatypes import OF_ONNXRUNTIME
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class TritonPythonModel:
         session = open_session(model_path(config), config)
         try:
             filled = autocompleted(config, tensors(session.get_inputs()), tensors(session.get_outputs()))
-        except Refused as refusal:
+        except Refusal as refusal:
             raise pb_utils.TritonModelException(str(refusal)) from refusal
         if "max_batch_size" in filled:
             auto_complete_model_config.set_max_batch_size(filled["max_batch_size"])
@@ -69,7 +68,7 @@ class TritonPythonModel:
         inputs = tensors(self.session.get_inputs())
         try:
             check_io(config, inputs, tensors(self.session.get_outputs()))
-        except Refused as refusal:
+        except Refusal as refusal:
             raise pb_utils.TritonModelException(str(refusal)) from refusal
         self.shapes = {tensor.name: tensor.shape for tensor in inputs}
         self.outputs = list(dict.fromkeys(entry["name"] for entry in config["output"]))
@@ -175,7 +174,7 @@ def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
         options.enable_mem_pattern = settings.mem_pattern
         options.log_severity_level = 3  # errors only
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Refused as refusal:
+    except Refusal as refusal:
         raise pb_utils.TritonModelException(str(refusal)) from refusal
     except Exception as error:
         raise pb_utils.TritonModelException(backend_words(error)) from error
