@@ -302,7 +302,7 @@ def test_the_command(tritongen, tmp_path):
         (("check", "--gpu", "h100"), "there is no GPU named 'h100'"),
         (("check", "--triton", "new"), "--triton new: not a release of Triton"),
         (("check", "--json", "--github"), "--json and --github cannot be combined"),
-        (("check", "--server", "--gpu", "t4"), "--server given: the embedded server is one on the CPU"),
+        (("check", "--server", "--gpu", "t4"), "the embedded server runs on the CPU only"),
     ):
         ran = tritongen(*call)
         assert (ran.status, sentence in ran.stderr) == (1 if call[1] == "none" else 2, True)
