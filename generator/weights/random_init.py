@@ -1,8 +1,8 @@
-"""Seeded random parameters, calibrated so that activations keep a trained net's scale, equal on every processor.
+"""Seeded random parameters, calibrated to a trained network's scale and equal on every processor.
 
-Processors add in different orders, and some round once where others round twice, so that a sum of floats differs
-between them in its last bits. No result here depends on that: numbers are drawn as integers, every sum is of integers
-that are small enough to be exact, and every other operation is a single one, which IEEE 754 rounds in one way.
+Processors add in different orders, and some round fewer times, so the last bits of a sum of floats differ between
+them. No result here depends on that: numbers are drawn as integers, every sum is exact since its integers are small,
+and IEEE 754 rounds every other operation in only one way.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from generator.networks import INPUT_DIMS
+from generator.networks.types import BN_EPS
 from generator.system.native import torch_threads
 from generator.types import RANDOM_METHOD, Weights
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from generator.networks.types import Network
 
-BN_EPS = 1e-5
 CALIBRATION_BATCH = 4
 CALIBRATION_SIDES_PX = (7, 14, 28, 56, 112, 224)
 FLOAT32_BITS = 24  # it holds every integer up to 2**24
@@ -34,31 +34,31 @@ UNIFORM_STD = 1 / math.sqrt(12)  # of numbers between -1/2 and 1/2
 
 
 def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
-    """The network with random parameters: the same bytes for the same seed, whatever the processor.
+    """Return the network with random parameters: equal bytes for equal seeds, on every processor.
 
-    He initialisation (He et al. 2015, arXiv:1502.01852) keeps the scale through convolutions only as long as
-    batch norm really normalises. PyTorch's own defaults give logits that hardly depend on the image, and
-    random running statistics explode in the deepest nets; so the running statistics are measured.
+    He initialisation (He et al. 2015, arXiv:1502.01852) keeps the scale through convolutions only if batch norm
+    normalises. PyTorch's defaults give logits that hardly depend on the image, and random running statistics explode
+    in the deepest networks. So the running statistics are measured.
     """
     # Each network has a stream of its own.
     generator = np.random.Generator(np.random.PCG64([zlib.crc32(network.name.encode()), seed]))
     module = network.module(bn_eps=BN_EPS).to_empty(device="cpu")
-    with torch.no_grad(), torch_threads(1):  # several wait for each other where builds run side by side
+    with torch.no_grad(), torch_threads(1):  # threads of concurrent builds would wait for each other
         initialise(module, generator)
         calibrate(module.get_submodule("features"), pink_noise(CALIBRATION_BATCH, generator))
     return module, Weights("random", seed=seed, method=RANDOM_METHOD, bn_eps=BN_EPS)
 
 
 def uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> torch.Tensor:
-    """Float32 numbers of mean zero; normal ones would need logarithms, which every library rounds in its own way."""
+    """Draw float32 numbers of mean zero; normal ones need logarithms, which libraries round differently."""
     centred = generator.random(shape, dtype=np.float32) - np.float32(0.5)
     return torch.from_numpy(centred * np.float32(std / UNIFORM_STD))
 
 
 def pink_noise(batch_size: int, generator: np.random.Generator) -> torch.Tensor:
-    """[N,3,224,224] of unit variance with as much structure at every scale, as photographs have.
+    """Draw [N,3,224,224] of unit variance, with equal structure at every scale, like photographs.
 
-    White noise alone would calibrate the nets for images that nobody sends: photographs then leave the scale.
+    A network that is calibrated with white noise leaves the scale when it sees photographs.
     """
     channels, height, width = INPUT_DIMS
     noise = torch.zeros(batch_size, channels, height, width)
@@ -69,10 +69,10 @@ def pink_noise(batch_size: int, generator: np.random.Generator) -> torch.Tensor:
 
 
 def initialise(module: nn.Module, generator: np.random.Generator) -> None:
-    """He uniform convolutions, a classifier that keeps unit scale, batch norms that scale by 1 or nearly so.
+    """Draw He uniform convolutions, a classifier of unit scale, and batch norms that scale by about 1.
 
-    Two batch norms that read the same tensor must differ, as trained ones do: of equal ones a simplifier leaves one,
-    and the random network would be faster than a trained one.
+    Batch norms that read the same tensor must differ, as in trained networks: a simplifier merges equal ones, and the
+    random network would be faster than a trained one.
     """
     for layer in module.modules():
         match layer:
@@ -89,7 +89,7 @@ def initialise(module: nn.Module, generator: np.random.Generator) -> None:
 
 
 def calibrate(features: nn.Module, noise: torch.Tensor) -> None:
-    """Set every batch norm's running statistics to those of one batch, [N,3,H,W]."""
+    """Set the running statistics of every batch norm to those of one batch, [N,3,H,W]."""
     with ExactSums():
         features(noise)
 
@@ -104,7 +104,7 @@ class ExactSums(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> torch.Tensor:
-        """Call torch's function, or ours in its place."""
+        """Replace convolutions and batch norms by the exact ones."""
         kwargs = kwargs or {}
         if func is functional.conv2d:
             return convolve(*args)
@@ -115,7 +115,7 @@ class ExactSums(TorchFunctionMode):
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: None, *geometry: Any) -> torch.Tensor:  # noqa: ANN401
-    """A convolution without a bias, of integers that are so small that float32 holds every sum of their products."""
+    """Convolve integers without a bias; they are so small that float32 holds every sum of their products."""
     bits = FLOAT32_BITS - weight[0].numel().bit_length()
     x, unit = integers(x, bits - bits // 2)
     weight, weight_unit = integers(weight, bits // 2)
@@ -130,7 +130,7 @@ def normalise(
     bias: torch.Tensor,
     eps: float,
 ) -> torch.Tensor:
-    """Batch norm by the statistics of [N,C,H,W] itself, which become the running ones."""
+    """Normalise [N,C,H,W] by its own statistics, which become the running ones."""
     values, unit = integers(x, (FLOAT32_BITS - x.shape[3].bit_length()) // 2)  # float32 holds a row's squares
     count = values.numel() / x.shape[1]
     means, squares = (row.sum(3).double().sum((0, 2)).numpy() / count for row in (values, values.square()))
@@ -142,7 +142,7 @@ def normalise(
 
 
 def integers(values: torch.Tensor, bits: int) -> tuple[torch.Tensor, float]:
-    """The values in units, rounded to integers from -2**bits to 2**bits, and the unit, a power of two."""
+    """Return the values rounded to integers from -2**bits to 2**bits, and the unit, a power of two."""
     low, high = torch.aminmax(values)
     _, exponent = math.frexp(max(-float(low), float(high)))
     return values.mul(2.0 ** (bits - exponent)).round_(), 2.0 ** (exponent - bits)
