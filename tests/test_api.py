@@ -45,7 +45,7 @@ def test_networks():
 def test_infer_reads_the_images_first(tmp_path):
     """A broken image is refused before a server is started."""
     (tmp_path / "text.jpg").write_text("text")
-    with pytest.raises(ImageUnreadable, match="text.jpg is not a readable image"):
+    with pytest.raises(ImageUnreadable, match=r"text\.jpg is not a readable image"):
         tritongen.infer(tmp_path / "text.jpg", "densenet121", repository=tmp_path / "none")
     with pytest.raises(BadValue, match="repository"):
         tritongen.infer([], "densenet121", repository="")
