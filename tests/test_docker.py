@@ -231,7 +231,7 @@ def test_no_docker_engine(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match="no Docker engine answers") as caught:
         engine.check_engine()
-    assert "--print" in caught.value.hint
+    assert "`print_only`" in caught.value.hint
 
 
 def fake_nvidia_smi(folder, *names):

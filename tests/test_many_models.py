@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import onnx_model, run_program, serving
 
-from generator.server import probe
+from generator.server.probe import TritonClient
 
 MANY = 100
 
@@ -26,7 +26,7 @@ def test_a_folder_of_many(tmp_path):
     assert (checked.status, checked.stdout) == (0, "")
     assert checked.stderr == f"{MANY} models in model_repository: 0 errors, 0 warnings\n"
     with serving(tmp_path / "model_repository") as server:
-        assert len(probe.ready_models(server.url)) == MANY
+        assert len(TritonClient(server.url).ready_models()) == MANY
         assert "READY: net000, net001, net002, " in "".join(server.said)
         assert np.array_equal(answer(server.url, f"net{MANY - 1:03}"), [[MANY - 1.0] * 4])
 

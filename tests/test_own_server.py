@@ -16,7 +16,7 @@ import tritongen
 from generator.graph import load
 from generator.graph.datatypes import wire_type
 from generator.imagenet import images
-from generator.server import probe
+from generator.server.probe import TritonClient
 from generator.types import Preprocessing
 from generator.verify import samples
 
@@ -124,7 +124,7 @@ def test_the_server_answers_as_onnxruntime_does(served, name):
     """On the file as it was given, row by row where its batch was fixed."""
     path = FOREIGN.get(name) or served.repository.parent / f"{name}.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    model = probe.served_model(served.url, name)
+    model = TritonClient(served.url).served_model(name)
     fixed = session.get_inputs()[0].shape[0]
     rows = fixed if isinstance(fixed, int) else None
     for count in (rows or 1, 2 * (rows or 1)) if model.max_batch_size else (None,):
@@ -147,7 +147,7 @@ def test_the_server_answers_as_onnxruntime_does(served, name):
 
 def test_which_are_batched(served):
     """A batch of one is opened; a constant of three rows, a scalar beside a matrix, and rows that mix leave none."""
-    sizes = {name: probe.served_model(served.url, name).max_batch_size for name in [*FOREIGN, *own_graphs()]}
+    sizes = {name: TritonClient(served.url).served_model(name).max_batch_size for name in [*FOREIGN, *own_graphs()]}
     assert [name for name, size in sizes.items() if size == 0] == ["mul_1", "scalar", "alone", "centred"]
 
 
@@ -246,7 +246,7 @@ def test_more_than_protobuf_holds(tmp_path):
         assert (made["unsimplified"], made["unbatched"]) == ("its data are too large for onnxsim", None)
         assert made["size_bytes"] > LARGE_BYTES - 4 * WIDTH
         with serving(folder / "model_repository") as running:
-            served = probe.served_model(running.url, "large")
+            served = TritonClient(running.url).served_model("large")
             assert (served.max_batch_size, served.inputs[0].dims) == (8, (2,))
             ids = np.array([[0, count - 1], [1, 0], [2, count - 2]])
             answer = ask(running.url, served, {"ids": ids})["rows"]

@@ -9,8 +9,8 @@ import tritonclient.grpc as triton
 from helpers import processes_of
 from perf_calls import QUICK, cells, figures, kept, run_perf
 
-from generator.server import probe
 from generator.server.attach import DEFAULT_URL
+from generator.server.probe import TritonClient
 from perf.measure.analyzer import Analyzer, find, measure
 from perf.measure.plans import PLANS
 from perf.runs import store
@@ -67,7 +67,7 @@ def test_a_point_is_reconciled(server):
     # Without requests to warm up, which the server counts and perf_analyzer does not.
     point = PerfPoint("dpn68", "fp32", 4)
     plan = dataclasses.replace(PLANS["production", "quick"], warmup_requests=0)
-    model = probe.served_model(server.url, point.model)
+    model = TritonClient(server.url).served_model(point.model)
 
     def statistics():
         with triton.InferenceServerClient(server.url) as client:
@@ -91,7 +91,7 @@ def test_a_point_is_reconciled(server):
 
 def test_a_server_of_its_own(small, tmp_path):
     """Where no Triton runs one is started, said so, and stopped; JSON keeps every part, and what made it."""
-    assert not probe.answers(DEFAULT_URL), f"this test wants no Triton at {DEFAULT_URL}"
+    assert not TritonClient(DEFAULT_URL).answers(), f"this test wants no Triton at {DEFAULT_URL}"
     ran = run_perf(*QUICK, "-m", "one", "-b", "1,8", "--json", "--repository", small, cwd=tmp_path)
     assert f"starting a Triton of {small} (embedded engine) for this run" in ran.stderr
     (record,) = ran.json

@@ -11,8 +11,8 @@ from s3_server import LOCK
 
 import tritongen
 from generator.imagenet import CLASS_NAMES, images
-from generator.server import probe
 from generator.server.ports import free_ports
+from generator.server.probe import TritonClient
 
 pytestmark = pytest.mark.server
 
@@ -91,7 +91,11 @@ def test_a_polling_server(s3, tmp_path):
         subprocess.Popen(f"exec {line} --model-control-mode=poll --repository-poll-secs=1", shell=True, stderr=sink) as process,
     ):  # fmt: skip
         try:
-            assert eventually(lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("net",))
+            assert eventually(
+                lambda: (
+                    TritonClient(ports.grpc_url).answers() and TritonClient(ports.grpc_url).ready_models() == ("net",)
+                )
+            )
             before = ask(ports.grpc_url, "net", IMAGES)
             other = small_onnx()
             other.graph.initializer[0].raw_data = np.ones((3, 1000), np.float32).tobytes()

@@ -18,8 +18,8 @@ import tritongen
 from generator.errors import PortInUse, ServerFailed
 from generator.imagenet import images as image
 from generator.networks import INPUT, NETWORKS, select
-from generator.server import probe
 from generator.server.ports import free_ports
+from generator.server.probe import TritonClient
 from generator.types import Preprocessing
 from generator.verify import samples
 from generator.verify.compare import TOLERANCE
@@ -34,7 +34,7 @@ NAMES = [network.name for network in NETWORKS]
 
 def test_all_ten_are_ready(server):
     """`build --models all`, `serve`: ten models READY in the real server."""
-    assert list(probe.ready_models(server.url)) == sorted(NAMES)
+    assert list(TritonClient(server.url).ready_models()) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -234,7 +234,9 @@ def test_the_printed_command_runs(tmp_path):
     with subprocess.Popen(f"exec {line}", shell=True, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         try:
             assert eventually(
-                lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("small",)
+                lambda: (
+                    TritonClient(ports.grpc_url).answers() and TritonClient(ports.grpc_url).ready_models() == ("small",)
+                )
             )
         finally:
             process.send_signal(signal.SIGINT)
@@ -272,7 +274,7 @@ def test_the_api(tmp_path):
     write_model(tmp_path / "repo", "other")
     ports = free_ports()
     with tritongen.serve(tmp_path / "repo", models=["small"], ports=ports) as server:
-        assert probe.ready_models(server.grpc_url) == ("small",)
+        assert TritonClient(server.grpc_url).ready_models() == ("small",)
         with pytest.raises(PortInUse), tritongen.serve(tmp_path / "repo", ports=ports):
             pytest.fail("the port is taken")
         with urllib.request.urlopen(f"http://{ports.http_url}/v2/models/small/config") as answer:
@@ -335,7 +337,9 @@ def test_a_running_server_never_sees_half_a_model(tmp_path):
     ):
         try:
             assert eventually(
-                lambda: probe.answers(ports.grpc_url) and probe.ready_models(ports.grpc_url) == ("dpn68",)
+                lambda: (
+                    TritonClient(ports.grpc_url).answers() and TritonClient(ports.grpc_url).ready_models() == ("dpn68",)
+                )
             )
             for seed in (1, 2):
                 tritongen.build(["dpn68"], output=tmp_path / "repo", seed=seed)

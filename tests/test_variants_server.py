@@ -10,7 +10,7 @@ from helpers import run_program, serving, small_onnx, write_model
 
 from generator.config.targets import GPUS
 from generator.networks import NETWORKS
-from generator.server import probe
+from generator.server.probe import TritonClient
 from generator.types import PRECISIONS
 
 pytestmark = pytest.mark.server
@@ -29,7 +29,7 @@ def accelerator(client, name):
 def test_every_target_config_loads(all_models, variant):
     """Ten models READY with `--model-config-name`, each with that file's precision and cache."""
     with serving(all_models, "--engine", "embedded", "--model-config-name", variant) as server:
-        assert list(probe.ready_models(server.url)) == NAMES
+        assert list(TritonClient(server.url).ready_models()) == NAMES
         with triton.InferenceServerClient(server.url) as client:
             for name in NAMES:
                 parameters = accelerator(client, name)

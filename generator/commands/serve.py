@@ -245,9 +245,11 @@ def docker_server(source: Source, ports: Ports, options: DockerOptions) -> Abstr
 def follow(server: Server) -> int:
     """Tell what is served, then wait for the server's end or Ctrl-C."""
     from generator.errors import ServerFailed
-    from generator.server import log, probe
+    from generator.server import log
+    from generator.server.probe import TritonClient
 
-    names = probe.ready_models(server.grpc_url)
+    with TritonClient(server.grpc_url) as client:
+        names = client.ready_models()
     logger.info("READY: %s", ", ".join(names))
     ports = server.ports
     urls = (ports.http_url, ports.grpc_url, ports.metrics_url)

@@ -6,8 +6,10 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from generator.server import engine_choice, probe
+from generator.errors import ServerUnreachable
+from generator.server import engine_choice
 from generator.server.ports import free_ports
+from generator.server.probe import TritonClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,16 +23,18 @@ logger = logging.getLogger(__name__)
 DEFAULT_URL = "localhost:8001"
 
 
-def running_server(url: str | None) -> str | None:
-    """The server to attach to: the one named, else the one at localhost:8001 where it answers.
+@contextmanager
+def running_server(url: str | None) -> Iterator[TritonClient | None]:
+    """Connect to the server at `url`, else to the one at localhost:8001, or yield None if none runs there.
 
     Raises:
         ServerUnreachable: nothing answers at the `url` that was given.
     """
-    if url is not None:
-        probe.check_answers(url)
-        return url
-    return DEFAULT_URL if probe.answers(DEFAULT_URL) else None
+    with TritonClient(url or DEFAULT_URL) as client:
+        answers = client.answers()
+        if url is not None and not answers:
+            raise ServerUnreachable(url)
+        yield client if answers else None
 
 
 @contextmanager
@@ -40,20 +44,23 @@ def connected(
     *,
     models: Sequence[str],
     options: DockerOptions | None = None,
-) -> Iterator[str]:
-    """`host:port` of the server at `url`, of the one at localhost:8001, or of one started for the context.
+) -> Iterator[TritonClient]:
+    """Connect to the server at `url`, to the one at localhost:8001, or to one that is started for the context.
 
     Raises:
         ServerUnreachable: nothing answers at the `url` that was given.
         TritongenError: a server had to be started and did not start.
     """
-    there = running_server(url)
-    if there is not None:
-        logger.info("attached to the Triton at %s", there)
-        yield there
-    else:
-        engine = engine_choice.choose("auto")
-        ports = free_ports()
-        logger.info("no Triton at %s: starting one of %s (%s engine)", DEFAULT_URL, repository, engine)
-        with engine_choice.start(engine, repository, ports=ports, models=models, options=options) as server:
-            yield server.grpc_url
+    with running_server(url) as running:
+        if running is not None:
+            logger.info("attached to the Triton at %s", running.url)
+            yield running
+            return
+    engine = engine_choice.choose("auto")
+    ports = free_ports()
+    logger.info("no Triton at %s: starting one of %s (%s engine)", DEFAULT_URL, repository, engine)
+    with (
+        engine_choice.start(engine, repository, ports=ports, models=models, options=options) as server,
+        TritonClient(server.grpc_url) as client,
+    ):
+        yield client

@@ -13,7 +13,6 @@ from generator.errors import InferenceFailed, TritongenError
 from generator.graph.datatypes import numpy_type, wire_type
 from generator.imagenet.images import load
 from generator.repository.s3.url import location
-from generator.server import probe
 from generator.server.attach import connected
 from generator.types import Preprocessing
 from generator.verify import samples
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from generator.repository.s3.url import S3Url
+    from generator.server.probe import TritonClient
     from generator.server.served_model import ServedModel
     from generator.types import TensorSpec
 
@@ -73,13 +73,13 @@ def infer(
     for path in paths:
         load(path)  # a broken file is refused before a server is started
     name = model.lower()
-    with connected(url, location(repository, "repository"), models=[name]) as address:
-        served = probe.served_model(address, name)
-        answers = {path: classify(address, served, path, top) for path in paths}
+    with connected(url, location(repository, "repository"), models=[name]) as server:
+        served = server.served_model(name)
+        answers = {path: classify(server, served, path, top) for path in paths}
     return Classified(name, served.parameters.get("tritongen.weights", "not stated"), answers)
 
 
-def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
+def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
     """The `top` classes of an image, by Triton's classification extension; the labels are the server's.
 
     Raises:
@@ -94,8 +94,7 @@ def classify(url: str, model: ServedModel, path: Path, top: int) -> tuple[Guess,
     output = class_output(model)
     wanted = triton.InferRequestedOutput(output, class_count=top)
     try:
-        with triton.InferenceServerClient(url) as client:
-            answer = client.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
+        answer = server.grpc.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
     except triton.InferenceServerException as error:
         raise InferenceFailed(model.name, error.message()) from error
     return tuple(parse(row) for row in np.ravel(answer.as_numpy(output)))

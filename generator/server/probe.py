@@ -1,4 +1,4 @@
-"""What a running Triton says of itself: is it there, which models, on what, in which precision."""
+"""What a running Triton says of itself: its models, their device and precision, its GPUs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import http.client
 import json
 import re
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType
@@ -18,6 +18,8 @@ from generator.server.served_model import ServedModel
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from generator.types import Precision
 
 TIMEOUT_S = 5.0
@@ -25,62 +27,92 @@ TIMEOUT_S = 5.0
 NO_HTTP = (OSError, http.client.HTTPException, ValueError)
 
 
-def answers(url: str) -> bool:
-    """Whether a live Triton is at `host:port`."""
-    try:
-        with triton.InferenceServerClient(url) as client:
-            return bool(client.is_server_live(client_timeout=TIMEOUT_S))
-    except triton.InferenceServerException:
-        return False
+class TritonClient:
+    """The Triton at `host:port`: one gRPC connection for all questions."""
 
+    def __init__(self, url: str) -> None:
+        """Take the address; the first question connects."""
+        self.url = url
+        self.grpc = triton.InferenceServerClient(url)
 
-def check_answers(url: str) -> None:
-    """Raise ServerUnreachable unless a live Triton is at `host:port`."""
-    if not answers(url):
-        raise ServerUnreachable(url)
+    def __enter__(self) -> Self:
+        """Use the connection until the end of the context."""
+        return self
 
+    def __exit__(self, *_error: object) -> None:
+        """Close the connection."""
+        self.grpc.close()
 
-def ready_models(url: str) -> tuple[str, ...]:
-    """Names of the models that are READY, sorted.
+    def answers(self) -> bool:
+        """Return True if a live Triton answers."""
+        try:
+            return bool(self.grpc.is_server_live(client_timeout=TIMEOUT_S))
+        except triton.InferenceServerException:
+            return False
 
-    Raises:
-        ServerUnreachable: the server does not answer, or not this question.
-    """
-    try:
-        with triton.InferenceServerClient(url) as client:
-            index = client.get_model_repository_index(client_timeout=TIMEOUT_S)
-    except triton.InferenceServerException as error:
-        raise ServerUnreachable(url, error.message()) from error
-    return tuple(sorted({entry.name for entry in index.models if entry.state == "READY"}))
+    def ready_models(self) -> tuple[str, ...]:
+        """Return the names of the models that are READY, sorted.
 
+        Raises:
+            ServerUnreachable: the server does not answer.
+        """
+        index = self.ask(self.grpc.get_model_repository_index)
+        return tuple(sorted({entry.name for entry in index.models if entry.state == "READY"}))
 
-def served_model(url: str, name: str) -> ServedModel:
-    """How the server runs a model.
+    def served_model(self, name: str) -> ServedModel:
+        """Return how the server runs a model.
 
-    Raises:
-        ModelNotServed: it has no such model ready.
-    """
-    try:
-        with triton.InferenceServerClient(url) as client:
-            config = client.get_model_config(name, client_timeout=TIMEOUT_S).config
-            metadata = client.get_model_metadata(name, client_timeout=TIMEOUT_S)
-    except triton.InferenceServerException as error:
-        raise ModelNotServed(name, url, ready_models(url)) from error
-    # Core has resolved KIND_AUTO by now: 1 is KIND_GPU (model_config.proto).
-    on_gpu = any(group.kind == 1 for group in config.instance_group)
-    return ServedModel(
-        name=name,
-        version=max(metadata.versions, key=int),
-        max_batch_size=config.max_batch_size,
-        device="gpu" if on_gpu else "cpu",
-        precision=served_precision(config) if on_gpu else "fp32",
-        inputs=tuple(map(tensor, config.input)),
-        outputs=tuple(map(tensor, config.output)),
-        parameters={key: value.string_value for key, value in config.parameters.items()},
-        instances=sum(group.count for group in config.instance_group) or 1,
-        static_batch=static_batch(config, on_gpu=on_gpu),
-        config_sha256=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
-    )
+        Raises:
+            ModelNotServed: the server has no such model ready.
+        """
+        try:
+            config = self.grpc.get_model_config(name, client_timeout=TIMEOUT_S).config
+            metadata = self.grpc.get_model_metadata(name, client_timeout=TIMEOUT_S)
+        except triton.InferenceServerException as error:
+            raise ModelNotServed(name, self.url, self.ready_models()) from error
+        # Core has resolved KIND_AUTO by now: 1 is KIND_GPU (model_config.proto).
+        on_gpu = any(group.kind == 1 for group in config.instance_group)
+        return ServedModel(
+            name=name,
+            version=max(metadata.versions, key=int),
+            max_batch_size=config.max_batch_size,
+            device="gpu" if on_gpu else "cpu",
+            precision=served_precision(config) if on_gpu else "fp32",
+            inputs=tuple(map(tensor, config.input)),
+            outputs=tuple(map(tensor, config.output)),
+            parameters={key: value.string_value for key, value in config.parameters.items()},
+            instances=sum(group.count for group in config.instance_group) or 1,
+            static_batch=static_batch(config, on_gpu=on_gpu),
+            config_sha256=hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
+        )
+
+    def server_version(self) -> str:
+        """Return the version of Triton, such as 2.51.0.
+
+        Raises:
+            ServerUnreachable: the server does not answer.
+        """
+        return str(self.ask(self.grpc.get_server_metadata).version)
+
+    def requests_answered(self, name: str) -> int:
+        """Return how many requests of a model the server has answered, with a result or an error.
+
+        Raises:
+            ServerUnreachable: the server does not answer.
+        """
+        counts = [version.inference_stats for version in self.ask(self.grpc.get_inference_statistics, name).model_stats]
+        return sum(count.success.count + count.fail.count for count in counts)
+
+    def ask(self, question: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401 (a protobuf message)
+        """Return the answer to a question.
+
+        Raises:
+            ServerUnreachable: the server does not answer.
+        """
+        try:
+            return question(*arguments, client_timeout=TIMEOUT_S)
+        except triton.InferenceServerException as error:
+            raise ServerUnreachable(self.url, error.message()) from error
 
 
 def tensor(entry: Any) -> TensorSpec:  # noqa: ANN401 (a protobuf message)
@@ -101,35 +133,6 @@ def static_batch(config: Any, *, on_gpu: bool) -> int | None:  # noqa: ANN401 (a
         if any(len(ends) != 1 for ends in shapes):
             return None
     return max(1, int(config.max_batch_size))
-
-
-def server_version(url: str) -> str:
-    """Triton's own version (`2.51.0`).
-
-    Raises:
-        ServerUnreachable: the server does not answer.
-    """
-    try:
-        with triton.InferenceServerClient(url) as client:
-            return str(client.get_server_metadata(client_timeout=TIMEOUT_S).version)
-    except triton.InferenceServerException as error:
-        raise ServerUnreachable(url, error.message()) from error
-
-
-def requests_answered(url: str, name: str) -> int:
-    """How many requests of a model the server has answered since it began, well or with an error.
-
-    Raises:
-        ServerUnreachable: the server does not answer.
-    """
-    try:
-        with triton.InferenceServerClient(url) as client:
-            statistics = client.get_inference_statistics(name, client_timeout=TIMEOUT_S)
-    except triton.InferenceServerException as error:
-        raise ServerUnreachable(url, error.message()) from error
-    return sum(
-        version.inference_stats.success.count + version.inference_stats.fail.count for version in statistics.model_stats
-    )
 
 
 def http_answers(url: str) -> bool:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from generator import networks
 from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
 from generator.repository.source import of_folder
-from generator.server import engine_choice, log, probe
+from generator.server import engine_choice, log
 from generator.server.attach import running_server
 from generator.server.docker.container import docker_options
 from generator.server.ports import free_ports
+from generator.server.probe import TritonClient, http_answers
 from generator.system.files import digest_of_folder
 from generator.system.text import matching
 from perf.measure import device as devices
@@ -57,7 +58,7 @@ class Serving:
     """
 
     label: str
-    url: str
+    client: TritonClient
     analyzer_url: str
     models: tuple[ServedModel, ...]
     largest: dict[str, int]
@@ -68,6 +69,11 @@ class Serving:
     own: Server | None = None
     model_digest: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def url(self) -> str:
+        """The address of its gRPC."""
+        return self.client.url
+
     def model(self, name: str) -> ServedModel | None:
         """One of the models."""
         return next((model for model in self.models if model.name == name), None)
@@ -75,7 +81,7 @@ class Serving:
     def death(self) -> str | None:
         """What became of the server, if it is no more."""
         if self.own is None:
-            return None if probe.answers(self.url) else f"no Triton at {self.url} any more"
+            return None if self.client.answers() else f"no Triton at {self.url} any more"
         status = self.own.child.status()
         if status is None:
             return None
@@ -84,7 +90,7 @@ class Serving:
 
     def answered(self, name: str) -> int:
         """How many requests of a model were answered so far."""
-        return probe.requests_answered(self.url, name)
+        return self.client.requests_answered(name)
 
     def origin(self, model: ServedModel, analyzer: str) -> Origin:
         """What makes a measurement on it."""
@@ -114,10 +120,12 @@ def variants(request: Request) -> tuple[Variant, ...]:
 
 def check_servable(request: Request) -> None:
     """Raise TritongenError where it is known, before any server is started, that none can be measured."""
-    if running_server(request.url) is None:
-        devices.check_startable(request.device)
-        of_folder(Path(request.repository)).check()
-        models_of(request)
+    with running_server(request.url) as running:
+        if running is not None:
+            return
+    devices.check_startable(request.device)
+    of_folder(Path(request.repository)).check()
+    models_of(request)
 
 
 @contextmanager
@@ -128,19 +136,20 @@ def serving(request: Request, variant: Variant) -> Iterator[Serving]:
         WrongDevice: it runs, or would run, on something else than asked.
         TritongenError: there is no server to measure.
     """
-    url = running_server(request.url)
-    if url is not None and (attached := attach(request, variant, url)):
-        yield attached
-        return
+    with running_server(request.url) as running:
+        if running is not None and (attached := attach(request, variant, running)):
+            yield attached
+            return
     devices.check_startable(request.device)
     with started(request, variant) as own:
         yield own
 
 
-def attach(request: Request, variant: Variant, url: str) -> Serving | None:
+def attach(request: Request, variant: Variant, client: TritonClient) -> Serving | None:
     """The server that runs already; None where it serves another variant and was not named by the user."""
-    names = choose(request.models, probe.ready_models(url), f"the server at {url}")
-    models = tuple(probe.served_model(url, name) for name in names)
+    url = client.url
+    names = choose(request.models, client.ready_models(), f"the server at {url}")
+    models = tuple(map(client.served_model, names))
     device = devices.describe_served(request.device, models[0], url, metrics_of(url))
     if wrong := next((model for model in models if not serves(model, variant)), None):
         if request.url is None:
@@ -155,12 +164,12 @@ def attach(request: Request, variant: Variant, url: str) -> Serving | None:
     logger.info("attached to the Triton at %s", url)
     return Serving(
         label=f"the Triton at {url}",
-        url=url,
+        client=client,
         analyzer_url=url if request.protocol == "grpc" else http_of(request, url),
         models=models,
         largest={model.name: max(1, model.max_batch_size) for model in models},
         device=device,
-        triton=probe.server_version(url),
+        triton=client.server_version(),
     )
 
 
@@ -190,16 +199,17 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
     with (
         repository_of(request, variant, names, options.variant if options else None) as served,
         engine_choice.start(engine, served, ports=ports, models=names, options=options) as server,
+        TritonClient(server.grpc_url) as client,
     ):
-        models = tuple(probe.served_model(server.grpc_url, name) for name in names)
+        models = tuple(map(client.served_model, names))
         yield Serving(
             label=f"a Triton started for this ({engine} engine)",
-            url=server.grpc_url,
+            client=client,
             analyzer_url=server.grpc_url if request.protocol == "grpc" else server.ports.http_url,
             models=models,
             largest=largest or {model.name: max(1, model.max_batch_size) for model in models},
             device=devices.describe_served(request.device, models[0], server.grpc_url, server.ports.metrics_url),
-            triton=probe.server_version(server.grpc_url),
+            triton=client.server_version(),
             engine=engine,
             image_tag=options.tag if options else None,
             own=server,
@@ -274,7 +284,7 @@ def http_of(request: Request, url: str) -> str:
     """
     host, _, port = url.rpartition(":")
     http_url = request.http_url or f"{host}:{int(port) - 1}"
-    if not probe.http_answers(http_url):
+    if not http_answers(http_url):
         raise ServerUnreachable(http_url, "nothing there answers Triton's HTTP", "`http_url` names its HTTP address")
     return http_url
 

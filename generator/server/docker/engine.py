@@ -140,7 +140,7 @@ def check_gpu(options: DockerOptions) -> None:
     if name is None:
         raise BadValue("device", options.device, f"this machine has no such GPU: {', '.join(names)}")
     if options.target and options.target != targets.of_gpu(name):
-        hint = "leave `gpu` out; for another machine, print the command or write a compose file"
+        hint = "leave `gpu` out; `print_only` and `compose` write for another machine"
         raise BadValue("gpu", options.target.name, f"GPU {options.device} of this machine is {name}", hint)
 
 
@@ -150,7 +150,7 @@ def check_mountable(of: Container) -> None:
         if ":" in mount.source:
             raise TritongenError(
                 f"docker cannot mount {mount.source}: it has a colon",
-                "move it, or write a compose file",
+                "move it; `compose` accepts such a path",
             )
 
 
@@ -195,5 +195,5 @@ def check_engine() -> None:
         raise EngineMissing(
             "docker",
             "no Docker engine answers",
-            "use the embedded engine, or print the command and run it where there is Docker",
+            "`engine=embedded` needs no Docker; `print_only` shows the command for a machine that has it",
         )
