@@ -107,7 +107,7 @@ def command(
     check_distinct(ports)
     ports = choose_ports(ports)
     chosen = engine_choice.choose(engine.lower())
-    refuse_other_engine(chosen, gpu, precision)
+    check_engine_options(chosen, gpu, precision)
     serving: AbstractContextManager[Server]
     with opened(repository) as source:
         if chosen == "embedded":
@@ -116,25 +116,25 @@ def command(
                 return 0
             serving = embedded.serve(source, ports=ports, model_config_name=model_config_name)
         else:
-            options = docker_call(source, gpu, precision, image_tag, device, address, client_shm=client_shm)
+            options = make_docker_options(source, gpu, precision, image_tag, device, address, client_shm=client_shm)
             if print_only or compose:
                 return write_container(source, ports, options, compose)
             serving = docker_server(source, ports, options)
-        tell_start(source, chosen, model_config_name)
+        log_start(source, chosen, model_config_name)
         with serving as server:
             return follow(server)
 
 
-def tell_start(source: Source, engine: str, variant: str | None) -> None:
-    """Which engine serves what."""
+def log_start(source: Source, engine: str, variant: str | None) -> None:
+    """Log the engine, the repository, and the models that are served with `config.pbtxt`."""
     if source.folder.is_dir():
         logger.info("starting Triton (%s engine) on %s", engine, source.named)
-    if variant and (others := others_served(source, variant)):
-        logger.info("without configs/%s.pbtxt, so by config.pbtxt: %s", variant, ", ".join(others))
+    if variant and (others := models_without(source, variant)):
+        logger.info("served with config.pbtxt, without configs/%s.pbtxt: %s", variant, ", ".join(others))
 
 
-def refuse_other_engine(engine: str, gpu: str | None, precision: str | None) -> None:
-    """Raise BadValue for an option of the engine that is not used; for the embedded engine the CPU may be named."""
+def check_engine_options(engine: str, gpu: str | None, precision: str | None) -> None:
+    """Raise BadValue if an option belongs to the other engine; the embedded engine accepts `--gpu cpu`."""
     from generator.config import targets
     from generator.errors import BadValue
 
@@ -152,8 +152,8 @@ def refuse_other_engine(engine: str, gpu: str | None, precision: str | None) -> 
             raise BadValue(name, ctx.params[name], f"needs the {other} engine", f"add --engine {other}")
 
 
-def others_served(source: Source, variant: str) -> list[str]:
-    """The models that have no such variant, where others have it."""
+def models_without(source: Source, variant: str) -> list[str]:
+    """Return the models without a variant, if other models have it."""
     from generator.server.served_configs import served_configs, without_variant
 
     configs = served_configs(source.folder, variant) if source.folder.is_dir() else ()
@@ -162,7 +162,7 @@ def others_served(source: Source, variant: str) -> list[str]:
 
 
 def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
-    """The line of the embedded engine, as a shell takes it."""
+    """Return the command of the embedded engine for a shell."""
     from generator.server.embedded import engine as embedded
     from generator.server.embedded.runtime import runtime
     from generator.server.served_configs import check_variant
@@ -174,7 +174,7 @@ def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -
     return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
 
 
-def docker_call(
+def make_docker_options(
     source: Source,
     gpu: str | None,
     precision: str | None,
@@ -184,7 +184,7 @@ def docker_call(
     *,
     client_shm: bool,
 ) -> DockerOptions:
-    """The docker engine's options: those of the call, else of this machine's GPU."""
+    """Return the options of the docker engine: those of the call, else those of this machine's GPU."""
     from generator.config import targets
     from generator.errors import BadValue
     from generator.server.docker.container import docker_options
@@ -195,36 +195,34 @@ def docker_call(
     if precision and not gpu:
         raise BadValue("precision", precision, "needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
     if device is not None and gpu is not None and not targets.find(gpu).gpu:
-        raise BadValue("device", device, "a server on the CPU uses no GPU", "leave it out")
+        raise BadValue("device", device, "a server on the CPU uses no GPU", "leave `device` out")
     address = LOOPBACK if address is None else address
     return docker_options(gpu, precision, tag, device=device, address=address, client_shm=client_shm)
 
 
 def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
-    """Print the docker line, or write the compose file."""
-    from generator.server.docker import container, engine, engine_cache
+    """Print the docker command, or write the compose file."""
+    from generator.server.docker import container, engine
 
-    of, configs = engine.planned(source, ports, options)
-    cache = engine_cache.folder(options)
-    missing = engine_cache.missing_engines(cache, configs) if cache else []
+    plan = engine.plan(source, ports, options)
     if compose is None:
-        engine.check_mountable(of)
-        click.echo(shlex.join(container.docker_run(of)))
+        engine.check_mountable(plan.container)
+        click.echo(shlex.join(container.docker_run(plan.container)))
     elif str(compose) == "-":
-        click.echo(container.compose(of), nl=False)
+        click.echo(container.compose(plan.container), nl=False)
     else:
-        write_compose(compose, container.compose(of))
+        write_compose(compose, container.compose(plan.container))
         logger.info("written: %s; `docker compose -f %s up` starts it", compose, shlex.quote(str(compose)))
-    for word in engine.notes(of, options, configs, cache, missing):
-        logger.info(word)
-    if cache:
-        folder = shlex.quote(str(cache))
+    for note in plan.notes:
+        logger.info(note)
+    if plan.cache:
+        folder = shlex.quote(str(plan.cache))
         logger.info("on another machine, first: mkdir -p %s && chmod 777 %s", folder, folder)
     return 0
 
 
 def write_compose(path: Path, text: str) -> None:
-    """Write the file, but not over another one: it may have been edited."""
+    """Write the compose file, unless a different file exists, which the user may have edited."""
     from generator.errors import BadValue
     from generator.system.files import write_whole
 
@@ -234,7 +232,7 @@ def write_compose(path: Path, text: str) -> None:
 
 
 def docker_server(source: Source, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
-    """The docker engine, which shows the container's log."""
+    """Return the docker engine, which logs the container's log at level INFO."""
     from generator.server.docker import engine
 
     engine.check_engine()

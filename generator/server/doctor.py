@@ -1,4 +1,4 @@
-"""What this machine can do, found by trying: each check is a function that returns one row."""
+"""Checks of this machine: each check is a function that returns one row."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,21 +18,21 @@ from generator.server.docker import engine
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.server.gpus import gpu_names
 from generator.server.ports import Ports, check_free
-from generator.system.processes import Finished, run
+from generator.system.processes import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 30
 BUILD_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "numpy")
-LOADER_FAILED = 127  # the dynamic loader's exit status when a shared library is missing
-SHM_MB_A_MODEL = 24  # two batches of 8 images and their answers, with room
+LOADER_FAILED = 127  # the dynamic loader's exit status if a shared library is missing
+SHM_MB_PER_MODEL = 24  # two batches of 8 images and their answers, and a reserve
 TEN_MODELS_MB = 2000
 
 
 @dataclass(frozen=True)
 class Row:
-    """One finding: `needed` is what the tool cannot do without."""
+    """The result of one check; without a `needed` part, the tool cannot build, serve or measure."""
 
     subject: str
     ok: bool
@@ -41,132 +42,109 @@ class Row:
 
 
 def examine() -> tuple[Row, ...]:
-    """All rows, in the order in which a user needs the parts."""
+    """Return the rows of all checks, in the order in which a user needs the parts."""
     return (
         python(), packages(), embedded_engine(), shared_memory(), perf_analyzer(), docker_engine(), gpus(),
         default_ports(), disk(), processor(),
     )  # fmt: skip
 
 
+def row(subject: str, ok: bool, detail: str, hint: str = "", *, needed: bool = True) -> Row:  # noqa: FBT001
+    """Return a row, with the hint only if the check failed."""
+    return Row(subject, ok, needed, detail, "" if ok else hint)
+
+
 def python() -> Row:
-    """The version, of those that tritongen is for."""
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    return Row("python", fits, needed=True, detail=platform.python_version(), hint="" if fits else "use Python 3.11")
+    """Check the version of Python."""
+    return row("python", (3, 11) <= sys.version_info[:2] <= (3, 12), platform.python_version(), "use Python 3.11")
 
 
 def packages() -> Row:
-    """What `build` imports."""
-    found = {name: installed(name) for name in BUILD_PACKAGES}
-    missing = [name for name, there in found.items() if there is None]
-    detail = ", ".join(f"{name} {there or 'missing'}" for name, there in found.items())
-    return Row(
-        "build",
-        not missing,
-        needed=True,
-        detail=detail,
-        hint=f"pip install {' '.join(missing)}" if missing else "",
-    )
+    """Check the packages that `build` imports, without importing them."""
+    versions: dict[str, str | None] = dict.fromkeys(BUILD_PACKAGES)
+    for name in BUILD_PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    missing = [name for name, number in versions.items() if number is None]
+    detail = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
+    return row("build", not missing, detail, f"pip install {' '.join(missing)}")
 
 
 def embedded_engine() -> Row:
-    """Whether tritonserver and its Python stub find all their libraries."""
+    """Check that tritonserver and its Python stub find all their libraries."""
+    subject = "serve, embedded"
     try:
         parts = runtime()
     except EngineMissing as error:
-        return Row("serve, embedded", ok=False, needed=True, detail=str(error), hint=error.hint or "")
+        return row(subject, ok=False, detail=str(error), hint=error.hint or "")
     stub = parts.backends / "python" / "triton_python_backend_stub"
     for program in ([str(parts.tritonserver), "--help"], [str(stub)]):
-        done = attempt(program, parts.env)
-        if done is None or done.status == LOADER_FAILED:
-            return Row(
-                "serve, embedded", ok=False, needed=True, detail=last_line(done),
-                hint="the stub needs Python's shared library: apt install libpython3.11, or a Python that has one",
-            )  # fmt: skip
-    return Row("serve, embedded", ok=True, needed=True, detail="tritonserver 2.51.0 (24.10), CPU, 127.0.0.1 only")
+        status, last_line = attempt(program, parts.env)
+        if status in (None, LOADER_FAILED):
+            hint = "the stub needs Python's shared library: apt install libpython3.11, or a Python that has one"
+            return row(subject, ok=False, detail=last_line, hint=hint)
+    return row(subject, ok=True, detail="tritonserver 2.51.0 (24.10), CPU, 127.0.0.1 only")
 
 
 def shared_memory() -> Row:
-    """Room in /dev/shm for the tensors of ten models."""
+    """Check that /dev/shm has room for the tensors of ten models."""
     path = Path("/dev/shm")  # noqa: S108
     free_mb = shutil.disk_usage(path).free // 2**20 if path.is_dir() else 0
-    fits = free_mb >= 10 * SHM_MB_A_MODEL
-    return Row(
-        str(path), fits, needed=free_mb < SHM_MB_A_MODEL, detail=f"{free_mb} MB free",
-        hint="" if fits else "ten models want 240 MB; in a container, --shm-size=1g",
-    )  # fmt: skip
+    hint = "ten models need 240 MB; start a container with --shm-size=1g"
+    needed = free_mb < SHM_MB_PER_MODEL
+    return row(str(path), free_mb >= 10 * SHM_MB_PER_MODEL, f"{free_mb} MB free", hint, needed=needed)
 
 
 def perf_analyzer() -> Row:
-    """Whether the one in tritonclient's wheel runs."""
+    """Check that the perf_analyzer of tritonclient's wheel runs."""
     try:
-        done = attempt([str(PERF_ANALYZER), "--version"], runtime().env)
+        status, last_line = attempt([str(PERF_ANALYZER), "--version"], runtime().env)
     except EngineMissing as error:
-        return Row("perf", ok=False, needed=True, detail=str(error), hint=error.hint or "")
-    works = done is not None and done.status == 0
-    return Row(
-        "perf", works, needed=True, detail=last_line(done),
-        hint="" if works else "pip install 'tritonclient[grpc]==2.51.0'",
-    )  # fmt: skip
+        return row("perf", ok=False, detail=str(error), hint=error.hint or "")
+    return row("perf", status == 0, last_line, "pip install 'tritonclient[grpc]==2.51.0'")
 
 
 def docker_engine() -> Row:
-    """Whether a Docker engine answers."""
-    found = engine.engine_version()
-    detail = f"engine {found}" if found else "no Docker engine answers"
-    return Row("serve, docker", found is not None, needed=False, detail=detail)
+    """Check that a Docker engine answers."""
+    number = engine.engine_version()
+    detail = f"engine {number}" if number else "no Docker engine answers"
+    return row("serve, docker", number is not None, detail, needed=False)
 
 
 def gpus() -> Row:
-    """What nvidia-smi names."""
+    """Check for GPUs with nvidia-smi."""
     names = gpu_names()
-    return Row("NVIDIA GPU", bool(names), needed=False, detail=", ".join(names) or "none: what needs one is not run")
+    return row("NVIDIA GPU", bool(names), ", ".join(names) or "none: nothing runs on a GPU", needed=False)
 
 
 def default_ports() -> Row:
-    """Whether `serve` may have its ports."""
+    """Check that the default ports of `serve` are free."""
     try:
         check_free(Ports())
     except PortInUse as error:
-        return Row("ports", ok=False, needed=False, detail=str(error), hint=error.hint or "")
-    return Row("ports", ok=True, needed=False, detail="8000, 8001 and 8002 are free")
+        return row("ports", ok=False, detail=str(error), hint=error.hint or "", needed=False)
+    return row("ports", ok=True, detail="8000, 8001 and 8002 are free", needed=False)
 
 
 def disk() -> Row:
-    """Room for ten models in the working directory."""
+    """Check that the working directory has room for ten models."""
     free_mb = shutil.disk_usage(Path.cwd()).free // 10**6
-    fits = free_mb >= TEN_MODELS_MB
-    return Row(
-        "disk", fits, needed=False, detail=f"{free_mb / 1000:.1f} GB free here",
-        hint="" if fits else "ten models take about 1.6 GB",
-    )  # fmt: skip
+    detail, hint = f"{free_mb / 1000:.1f} GB free here", "ten models take about 1.6 GB"
+    return row("disk", free_mb >= TEN_MODELS_MB, detail, hint, needed=False)
 
 
 def processor() -> Row:
-    """Processors and memory that this process may use."""
+    """Report the processors and the memory that this process may use."""
     cores = len(os.sched_getaffinity(0))
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return Row("machine", ok=True, needed=False, detail=f"{cores} processors, {memory_gb:.0f} GB of memory")
+    return row("machine", ok=True, detail=f"{cores} processors, {memory_gb:.0f} GB of memory", needed=False)
 
 
-def installed(package: str) -> str | None:
-    """Its version, without importing it."""
+def attempt(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
+    """Run a program and return its exit status, None if it cannot be run, and the last line of its output."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def attempt(command: Sequence[str], env: Mapping[str, str]) -> Finished | None:
-    """Run a program for its own word; None where it cannot be run."""
-    try:
-        return run(command, env=env, timeout_s=TIMEOUT_S)
+        done = run(command, env=env, timeout_s=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
-        return None
-
-
-def last_line(done: Finished | None) -> str:
-    """The last thing a program said."""
-    if done is None:
-        return "it cannot be run"
+        return None, "it cannot be run"
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[-1] if lines else f"it ended with status {done.status}"
+    return done.status, lines[-1] if lines else f"it ended with status {done.status}"

@@ -1,16 +1,17 @@
-"""Which engine serves: docker where Docker answers and an NVIDIA GPU is there, else embedded."""
+"""The engine that serves: docker if Docker runs and there is an NVIDIA GPU, else embedded."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from generator.config import targets
 from generator.errors import UnknownName
 from generator.repository.source import opened
 from generator.server.docker import engine as docker
 from generator.server.docker.container import docker_options
 from generator.server.embedded import engine as embedded
-from generator.server.gpus import gpu_names, this_gpu
+from generator.server.gpus import gpu_name, gpu_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,29 +25,21 @@ if TYPE_CHECKING:
     from generator.server.ports import Ports
 
 Engine = Literal["embedded", "docker"]
-ENGINES = ("auto", "embedded", "docker")
 
 
 def choose(engine: str) -> Engine:
-    """What `auto` is on this machine; the other names are themselves."""
+    """Return the engine for `auto`, `embedded` or `docker`."""
     if engine == "auto":
         return "docker" if gpu_names() and docker.engine_version() else "embedded"
     return "docker" if engine == "docker" else "embedded"
 
 
 def gpu_to_serve(repository: Path, precision: str | None = None, device: str = "0") -> str | None:
-    """This machine's GPU where it is a target that the repository has configs for; else `config.pbtxt` is served."""
-    gpu = this_gpu(device)
-    there = gpu and any(repository.glob(f"*/configs/{gpu}-{precision or 'fp16'}.pbtxt"))
-    return gpu if there else None
-
-
-def check_there(folder: Path, models: Sequence[str]) -> None:
-    """Raise UnknownName for a model that the folder has not: Triton would say that it cannot start."""
-    there = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
-    for name in models:
-        if there and name not in there:
-            raise UnknownName("model", name, there)
+    """Return the target of a GPU of this machine if the repository has configs for it, else None."""
+    name = gpu_name(device)
+    target = targets.of_gpu(name) if name else None
+    has_configs = target and any(repository.glob(f"*/configs/{target.name}-{precision or 'fp16'}.pbtxt"))
+    return target.name if target and has_configs else None
 
 
 @contextmanager
@@ -58,12 +51,20 @@ def start(
     models: Sequence[str] = (),
     options: DockerOptions | None = None,
 ) -> Iterator[Server]:
-    """A server of that engine, for as long as the context lasts."""
+    """Start a server with an engine, and stop it when the context ends.
+
+    Raises:
+        UnknownName: the repository does not have a model.
+        TritongenError: the server does not start.
+    """
     with opened(repository) as source:
-        check_there(source.folder, models)
+        folder = source.folder
+        known = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        if known and (unknown := [name for name in models if name not in known]):
+            raise UnknownName("model", unknown[0], known)
         serving: AbstractContextManager[Server]
         if engine == "docker":
-            options = options or docker_options(gpu_to_serve(source.folder))
+            options = options or docker_options(gpu_to_serve(folder))
             serving = docker.serve(source, ports=ports, models=models, options=options)
         else:
             serving = embedded.serve(source, ports=ports, models=models)

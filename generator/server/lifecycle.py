@@ -1,4 +1,4 @@
-"""A server from its start to its end: wait until it is ready, and leave nothing of it behind."""
+"""Start a server, wait until it is ready, and stop it without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POLL_S = 0.1
 
 
 class Log:
-    """A server's log file, whose lines are logged as they come."""
+    """The log file of a server, whose new lines are logged on demand."""
 
     def __init__(self, path: Path, level: int) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Log:
         self._logged = 0
 
     def update(self) -> None:
-        """Log the lines that have come since the last call."""
+        """Log the complete lines that were written since the last call."""
         if not logger.isEnabledFor(self._level):
             return
         with self.path.open("rb") as file:
@@ -46,13 +46,13 @@ class Log:
             logger.log(self._level, "%s", line)
 
     def text(self) -> str:
-        """All of it."""
+        """Return the whole log."""
         return self.path.read_text(errors="replace")
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running Triton of ours; every model is READY."""
+    """A running Triton that this program started; every model is READY."""
 
     engine: str
     ports: Ports
@@ -61,7 +61,7 @@ class Server:
 
     @property
     def grpc_url(self) -> str:
-        """`host:port` for gRPC clients."""
+        """Return the `host:port` for gRPC clients."""
         return self.ports.grpc_url
 
 
@@ -73,35 +73,30 @@ def running(
     env: Mapping[str, str] | None = None,
     log_level: int = logging.DEBUG,
 ) -> Iterator[Server]:
-    """Start a server, wait until every model is READY, stop it when the context ends; its log is logged.
+    """Start a server, wait until every model is READY, and stop it when the context ends; log its log.
 
     Raises:
-        ServerFailed: it ended before it was ready; the models that it refused are named, with its reasons.
+        ServerFailed: the server ended before it was ready; the error has the refused models and the reasons.
     """
     with tempfile.TemporaryDirectory(prefix="tritongen-") as folder:
-        written = Log(Path(folder) / "triton.log", log_level)
-        with written.path.open("wb") as sink:
+        server_log = Log(Path(folder) / "triton.log", log_level)
+        with server_log.path.open("wb") as sink:
             child = Child(command, env=env, log=sink)
         try:
-            wait_until_ready(child, ports, written)
-            yield Server(engine, ports, written, child)
+            while not ready(ports):
+                server_log.update()
+                if child.status() is not None:
+                    text = server_log.text()
+                    raise ServerFailed(f"Triton did not start: {log.last_error(text)}", log.refusals(text))
+                time.sleep(POLL_S)
+            yield Server(engine, ports, server_log, child)
         finally:
             child.stop()
-            written.update()
-
-
-def wait_until_ready(child: Child, ports: Ports, written: Log) -> None:
-    """Return when every model is READY, raise ServerFailed when the server ends first."""
-    while not ready(ports):
-        written.update()
-        if child.status() is not None:
-            text = written.text()
-            raise ServerFailed(f"Triton did not start: {log.last_error(text)}", log.refusals(text))
-        time.sleep(POLL_S)
+            server_log.update()
 
 
 def ready(ports: Ports) -> bool:
-    """Whether Triton says that it and all its models are ready."""
+    """Return True if Triton and all its models are ready."""
     try:
         with urllib.request.urlopen(f"http://{ports.http_url}/v2/health/ready", timeout=5):
             return True

@@ -1,4 +1,4 @@
-"""Ports of this host: are they free, and which are; and the address that they are on."""
+"""Ports of this host: which are free, and the address to reach them at."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """The three ports of a Triton on this host, and the address that they are reached at: loopback."""
+    """The three ports of a Triton on this host, and the address to reach them at."""
 
     http: int = 8000
     grpc: int = 8001
     metrics: int = 8002
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
 
     @property
     def http_url(self) -> str:
-        """`host:port` of the HTTP service."""
+        """Return the `host:port` of the HTTP service."""
         return self.url(self.http)
 
     @property
     def grpc_url(self) -> str:
-        """`host:port` of the gRPC service."""
+        """Return the `host:port` of the gRPC service."""
         return self.url(self.grpc)
 
     @property
     def metrics_url(self) -> str:
-        """`host:port` of the metrics."""
+        """Return the `host:port` of the metrics."""
         return self.url(self.metrics)
 
     def url(self, port: int) -> str:
-        """`host:port`; an IPv6 address in brackets."""
+        """Return `host:port`, with an IPv6 address in brackets."""
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 def check_distinct(ports: Ports) -> None:
-    """Raise BadValue where two services were given one port."""
+    """Raise BadValue if two services have one port."""
     given = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
     for parameter, port in given.items():
         other = next((name for name, number in given.items() if number == port and name != parameter), None)
@@ -51,43 +51,40 @@ def check_distinct(ports: Ports) -> None:
 
 
 def check_free(ports: Ports) -> None:
-    """Raise PortInUse for the first port that somebody listens on, or that this user may not have."""
+    """Raise PortInUse if a program listens on a port, and BadValue if this user may not open a port."""
     for service in ("http", "grpc", "metrics"):
         port = getattr(ports, service)
-        family = socket.AF_INET6 if ":" in ports.host else socket.AF_INET
-        with socket.socket(family) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in ports.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((ports.host, port))
             except PermissionError as error:
-                raise BadValue(
-                    f"{service}_port", port, "this user may not open it", "choose a port above 1023"
-                ) from error
+                hint = "choose a port above 1023"
+                raise BadValue(f"{service}_port", port, "this user may not open it", hint) from error
             except OSError as error:
                 raise PortInUse(port, f"{service}_port", ports.host) from error
 
 
 def on_address(ports: Ports, address: str) -> Ports:
-    """The ports as clients on this host reach them when they are published on an address.
+    """Return ports that are published on an address as clients on this host reach them.
 
     Raises:
-        BadValue: it is no IP address.
+        BadValue: the address is not an IP address.
     """
     try:
         ip = ipaddress.ip_address(address)
     except ValueError as error:
-        raise BadValue(
-            "address", repr(address), "not an IP address", "0.0.0.0 is every address of this host"
-        ) from error
+        hint = "give an address of this host; 0.0.0.0 is all of them"
+        raise BadValue("address", repr(address), "not an IP address", hint) from error
     if getattr(ip, "scope_id", None):
-        raise BadValue("address", repr(address), "Docker accepts no zone", "leave out what follows the %")
+        raise BadValue("address", repr(address), "Docker accepts no zone", "leave out the % and what follows it")
     if ip.is_unspecified:
         return replace(ports, host="::1" if ip.version == 6 else LOOPBACK)  # noqa: PLR2004 (IPv6)
     return replace(ports, host=str(ip))
 
 
 def choose_ports(ports: Ports) -> Ports:
-    """Replace each port 0 by one that nobody listens on now."""
+    """Replace each port 0 by a free port."""
     given = {name: getattr(ports, name) for name in ("http", "grpc", "metrics")}
     with ExitStack() as open_together:
         for name in (name for name, port in given.items() if port == 0):
@@ -98,5 +95,5 @@ def choose_ports(ports: Ports) -> Ports:
 
 
 def free_ports() -> Ports:
-    """Return three ports that nobody listens on now."""
+    """Return three free ports."""
     return choose_ports(Ports(0, 0, 0))

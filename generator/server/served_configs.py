@@ -1,4 +1,4 @@
-"""The configs that a server would read of a repository: which file, and what it says of engines and caches."""
+"""The configs that a server would read from a repository, and the caches that they ask for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
     from generator.repository.source import Source
 
-
 RESPONSE_CACHE_BYTES = 64 << 20
 RESPONSE_CACHE_FLAG = f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"
 
 
 @dataclass(frozen=True)
 class ServedConfig:
-    """A model's config as Triton's schema reads it; None where it is missing or not readable, which Triton will say."""
+    """The config of a model in Triton's schema; `message` is None if the file is missing or invalid."""
 
     model: str
     path: Path
@@ -31,12 +30,12 @@ class ServedConfig:
 
     @property
     def response_cache(self) -> bool:
-        """Whether it asks for the response cache."""
+        """Return True if the config asks for the response cache."""
         return self.message is not None and self.message.response_cache.enable
 
     @property
     def tensorrt(self) -> dict[str, str] | None:
-        """The parameters of its `tensorrt` accelerator."""
+        """Return the parameters of the TensorRT accelerator, or None without one."""
         if self.message is None:
             return None
         accelerators = self.message.optimization.execution_accelerators.gpu_execution_accelerator
@@ -44,20 +43,20 @@ class ServedConfig:
 
 
 def served_configs(repository: Path, variant: str | None, models: Sequence[str] = ()) -> tuple[ServedConfig, ...]:
-    """Each model's config: `configs/<variant>.pbtxt` where it is, else `config.pbtxt`, as Triton chooses."""
+    """Read the config of each model: `configs/<variant>.pbtxt` if that file exists, else `config.pbtxt`."""
     folders = sorted(entry for entry in repository.iterdir() if entry.is_dir())
-    return tuple(read(folder, variant) for folder in folders if not models or folder.name in models)
+    return tuple(read_config(folder, variant) for folder in folders if not models or folder.name in models)
 
 
-def read(folder: Path, variant: str | None) -> ServedConfig:
-    """One model's."""
+def read_config(folder: Path, variant: str | None) -> ServedConfig:
+    """Read the config of one model."""
     from tritonclient.grpc import model_config_pb2
 
     path = folder / "configs" / f"{variant}.pbtxt"
     if variant is None or not path.is_file():
         path = folder / CONFIG_FILE
     try:
-        text = path.read_text() if path.is_file() else ""  # to open a pipe would wait for ever
+        text = path.read_text() if path.is_file() else ""  # opening a pipe would block
         message = text_format.Parse(text, model_config_pb2.ModelConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError):
         message = None
@@ -65,15 +64,15 @@ def read(folder: Path, variant: str | None) -> ServedConfig:
 
 
 def check_variant(source: Source, variant: str | None, parameter: str) -> None:
-    """Raise BadValue where no model has the variant: Triton would serve every default without a word."""
+    """Raise BadValue if no model has the variant: Triton would silently serve every default config."""
     if variant is None:
         return
-    there = sorted({path.stem for path in source.folder.glob("*/configs/*.pbtxt")})
-    if variant not in there:
-        known = f"there: {', '.join(there)}" if there else "`tritongen build --gpu` writes them"
-        raise BadValue(parameter, variant, f"no model in {source.named} has configs/{variant}.pbtxt", known)
+    variants = sorted({path.stem for path in source.folder.glob("*/configs/*.pbtxt")})
+    if variant not in variants:
+        hint = f"variants: {', '.join(variants)}" if variants else "`tritongen build --gpu` writes configs for a GPU"
+        raise BadValue(parameter, variant, f"no model in {source.named} has configs/{variant}.pbtxt", hint)
 
 
 def without_variant(configs: Iterable[ServedConfig]) -> list[str]:
-    """The models that are served by `config.pbtxt`."""
+    """Return the models that are served with `config.pbtxt`."""
     return [config.model for config in configs if config.path.name == CONFIG_FILE]

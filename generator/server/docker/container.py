@@ -1,4 +1,4 @@
-"""The container that serves a repository, decided once; its `docker run` line and its compose file. Pure."""
+"""The container that serves a repository, as a `docker run` command and as a compose file."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ IMAGE = "nvcr.io/nvidia/tritonserver"
 COMPOSE_TEMPLATE = "compose.yaml.j2"
 # The image's user `triton-server` (server, docs/customization_guide/deploy.md: run with the least privilege).
 USER_ID = 1000
-# Whose values Triton signs its requests to S3 with: core, src/filesystem/implementations/s3.h.
+# The variables that Triton reads its S3 credentials from: core, src/filesystem/implementations/s3.h.
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION")
 MODELS, CACHE = "/models", "/cache"
-# Clients' shared memory is off by default since 26.04, and older servers end at the flag (server #8721).
+# Shared memory of clients is off by default since 26.04; older servers do not know the flag (server #8721).
 CLIENT_SHM_FLAG_SINCE = "26.04"
 DEVICE = r"\d+|GPU-[0-9a-fA-F-]+|MIG-[0-9a-fA-F-]+"
 
 
 @dataclass(frozen=True)
 class DockerOptions:
-    """What decides a container. Without a target it serves `config.pbtxt` on the GPU `device`.
+    """The options of a container; without a target it serves `config.pbtxt` on the GPU `device`.
 
-    `address` is the host's that the ports are published on; `client_shm` lets clients on the host pass tensors by
-    shared memory.
+    The ports are published on `address` of the host. `client_shm` lets clients on the host pass tensors in shared
+    memory.
     """
 
     target: Target | None = None
@@ -48,18 +48,18 @@ class DockerOptions:
 
     @property
     def gpu(self) -> bool:
-        """Whether it is given one."""
+        """Return True if the container gets a GPU."""
         return self.target is None or self.target.gpu
 
     @property
     def variant(self) -> str | None:
-        """The file of `configs/` that is served, without `.pbtxt`; the CPU's is `config.pbtxt`."""
+        """Return the served file of `configs/` without `.pbtxt`, or None if `config.pbtxt` is served."""
         return f"{self.target.name}-{self.precision}" if self.target and self.target.gpu else None
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A folder of the host, and where the container sees it."""
+    """A folder of the host, and its path in the container."""
 
     source: str
     target: str
@@ -68,9 +68,9 @@ class Mount:
 
 @dataclass(frozen=True)
 class Container:
-    """Everything that the line and the compose file say; `device` is None for a server on the CPU.
+    """The content of the command and the compose file; `device` is None for a server on the CPU.
 
-    `variables` are passed on by their names, those of them that are set: no secret is written down.
+    `variables` are names: docker passes on the values of those that are set, and no secret is written down.
     """
 
     repository: str
@@ -96,15 +96,14 @@ def docker_options(
     address: str = LOOPBACK,
     client_shm: bool = False,
 ) -> DockerOptions:
-    """The options of a call, its image tag held to the target's window.
+    """Check and complete the options of a container.
 
     Raises:
-        UsageError: an unknown target, or an image or a device that cannot run this precision on it.
+        UsageError: an unknown target, or an image or a device that cannot run this precision on the target.
     """
     if device is not None and not re.fullmatch(DEVICE, device):
-        raise BadValue(
-            "device", device, "does not name one GPU", "give an index, such as 0, or a UUID of `nvidia-smi -L`"
-        )
+        hint = "give an index, such as 0, or a UUID from `nvidia-smi -L`"
+        raise BadValue("device", device, "does not name one GPU", hint)
     device = device or "0"
     on_address(Ports(), address)
     if gpu is None:
@@ -118,7 +117,7 @@ def docker_options(
     return DockerOptions(target, chosen, tag, device, address, client_shm)
 
 
-def container(
+def make_container(
     repository: Path | str,
     cache: Path | None,
     ports: Ports,
@@ -127,15 +126,15 @@ def container(
     models: Sequence[str] = (),
     response_cache: bool = False,
 ) -> Container:
-    """The container of a repository.
+    """Make the container of a repository.
 
     Args:
-        repository: the model repository: a folder, absolute, or how Triton is told of one in S3.
-        cache: where engines are kept, absolute; None where there are none.
-        ports: those of the host.
+        repository: the absolute path of the model repository, or its URL in S3 as Triton takes it.
+        cache: the absolute path of the folder for engines, if they are kept.
+        ports: the ports on the host.
         options: the target and the image.
-        models: which models to load; all where none is named.
-        response_cache: whether a config asks for Triton's response cache.
+        models: the models to load; all by default.
+        response_cache: true if a config asks for Triton's response cache.
     """
     remote = isinstance(repository, str)
     mounts = [] if remote else [Mount(str(repository), MODELS, read_only=True)]
@@ -152,47 +151,38 @@ def container(
     if models:
         command += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
     published = ((ports.http, 8000), (ports.grpc, 8001), (ports.metrics, 8002))
+    address = f"[{options.address}]" if ":" in options.address else options.address
     return Container(
         repository=str(repository),
-        name=container_name(ports),
+        name=f"tritongen-{ports.grpc}",
         image=f"{IMAGE}:{options.tag}-py3",
         user=f"{USER_ID}:{USER_ID}",
         device=options.device if options.gpu else None,
         host_ipc=options.client_shm,
-        ports=tuple(f"{bracketed(options.address)}:{host}:{inside}" for host, inside in published),
+        ports=tuple(f"{address}:{host}:{inside}" for host, inside in published),
         mounts=tuple(mounts),
         variables=S3_VARIABLES if remote else (),
         command=tuple(command),
     )
 
 
-def bracketed(address: str) -> str:
-    """An IPv6 address as docker's -p takes it."""
-    return f"[{address}]" if ":" in address else address
-
-
-def container_name(ports: Ports) -> str:
-    """One a port: two cannot run."""
-    return f"tritongen-{ports.grpc}"
-
-
-def docker_run(of: Container) -> list[str]:
-    """The whole `docker run` line."""
-    line = ["docker", "run", "--rm", "--init", f"--name={of.name}", f"--user={of.user}"]
-    if of.device is not None:
-        # One GPU a container: before 25.04 TensorRT runs on device 0, whatever the instance group says.
-        line += ["--gpus", f'"device={of.device}"']
-    line.append("--ipc=host" if of.host_ipc else f"--shm-size={of.shm_size}")
-    line += ["--ulimit", "memlock=-1", "--ulimit", f"stack={of.stack_bytes}"]
-    for port in of.ports:
+def docker_run(container: Container) -> list[str]:
+    """Return the words of the `docker run` command."""
+    line = ["docker", "run", "--rm", "--init", f"--name={container.name}", f"--user={container.user}"]
+    if container.device is not None:
+        # One GPU per container: before 25.04, TensorRT runs on device 0 whatever the instance group is.
+        line += ["--gpus", f'"device={container.device}"']
+    line.append("--ipc=host" if container.host_ipc else f"--shm-size={container.shm_size}")
+    line += ["--ulimit", "memlock=-1", "--ulimit", f"stack={container.stack_bytes}"]
+    for port in container.ports:
         line += ["-p", port]
-    for variable in of.variables:
+    for variable in container.variables:
         line += ["-e", variable]
-    for mount in of.mounts:
+    for mount in container.mounts:
         line += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
-    return [*line, of.image, *of.command]
+    return [*line, container.image, *container.command]
 
 
-def compose(of: Container) -> str:
-    """The text of a compose file with this container as its one service."""
-    return render(COMPOSE_TEMPLATE, container=of)
+def compose(container: Container) -> str:
+    """Return a compose file with the container as its only service."""
+    return render(COMPOSE_TEMPLATE, container=container)

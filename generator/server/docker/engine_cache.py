@@ -1,9 +1,9 @@
-"""TensorRT's engines between starts: the folder that a container keeps them in, and how long a start took.
+"""TensorRT engines that are kept between starts, and the duration of the last start.
 
-<cache>/tritongen/tensorrt/         ours alone: other users of the host do not pass
-24.09-v100/                       mounted at /cache, and writable for the container's user
-densenet121-fp32/               made by ONNX Runtime: engines and a timing cache
-24.09-v100.json                   how long the last start took
+<cache>/tritongen/tensorrt/         of this user alone: other users of the host cannot enter
+  24.09-v100/                       mounted at /cache, and writable for the container's user
+    densenet121-fp32/               engines and a timing cache, written by ONNX Runtime
+  24.09-v100.json                   duration of the last start
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from generator.server.docker.container import DockerOptions
     from generator.server.served_configs import ServedConfig
 
-OURS_ALONE = 0o700
-EVERYBODYS = 0o777  # inside a folder that is ours alone: for the container's user, whatever that is on the host
+ONLY_THIS_USER = 0o700
+EVERY_USER = 0o777  # in a folder of this user alone: the container's user has another number on the host
 
 
-def folder(options: DockerOptions) -> Path | None:
-    """Where engines of this image and GPU are kept: an engine is valid for one TensorRT and one kind of GPU.
+def cache_folder(options: DockerOptions) -> Path | None:
+    """Return the folder for engines of an image and GPU: an engine is valid for one TensorRT and one kind of GPU.
 
-    None on the CPU, and for a GPU that is no target: its `config.pbtxt` keeps them in the container's /tmp.
+    Return None on the CPU and for a GPU that is no target: its `config.pbtxt` keeps engines in the container's /tmp.
     """
     if options.variant is None or options.target is None:
         return None
@@ -37,73 +37,60 @@ def folder(options: DockerOptions) -> Path | None:
 
 
 def prepare(cache: Path) -> None:
-    """Make the folder, writable for the container's user; where Docker has to make it, it is root's.
+    """Make the folder, writable for the container's user; a folder that Docker makes belongs to root.
 
     Raises:
-        OutputFailed: it cannot be made.
+        OutputFailed: the folder cannot be made.
     """
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.parent.chmod(OURS_ALONE)
+        cache.parent.chmod(ONLY_THIS_USER)
         cache.mkdir(exist_ok=True)
-        cache.chmod(EVERYBODYS)
+        cache.chmod(EVERY_USER)
     except OSError as error:
         raise OutputFailed(cache, error) from error
 
 
 def missing_engines(cache: Path, configs: Iterable[ServedConfig]) -> list[str]:
-    """The models whose engine the next start builds: none in the folder has their prefix."""
-    return [config.model for config in configs if config.tensorrt is not None and not has_engine(cache, config)]
+    """Return the models whose engine the next start builds: no file in the cache has the prefix of the engine."""
+    return [config.model for config in configs if config.tensorrt is not None and not has_engine(cache, config.tensorrt)]
 
 
-def has_engine(cache: Path, config: ServedConfig) -> bool:
-    """Whether an engine of this config is there; one whose folder cannot be read is taken for missing."""
-    parameters = config.tensorrt or {}
-    inside = PurePosixPath(parameters.get("trt_engine_cache_path", ""))
-    if not inside.is_relative_to(CACHE) or ".." in inside.parts:
+def has_engine(cache: Path, parameters: dict[str, str]) -> bool:
+    """Return True if the cache has the engine of TensorRT parameters, False also if it cannot be read."""
+    folder = PurePosixPath(parameters.get("trt_engine_cache_path", ""))
+    if not folder.is_relative_to(CACHE) or ".." in folder.parts:
         return False
     prefix = parameters.get("trt_engine_cache_prefix", "")
     try:
-        names = [path.name for path in (cache / inside.relative_to(CACHE)).iterdir()]
+        names = [path.name for path in (cache / folder.relative_to(CACHE)).iterdir()]
     except OSError:
         return False
     return any(name.startswith(prefix) and name.endswith(".engine") for name in names)
 
 
-def last_start(cache: Path) -> tuple[float, int] | None:
-    """Seconds that the last start took until READY, and how many engines it built; None before the first."""
-    try:
-        record = json.loads(record_of(cache).read_text())
-        return float(record["seconds"]), int(record["engines_built"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def remember_start(cache: Path, seconds: float, engines_built: int) -> None:
-    """Keep what a start took, for the word at the next."""
-    write_whole(record_of(cache), json.dumps({"seconds": round(seconds, 1), "engines_built": engines_built}))
-
-
-def record_of(cache: Path) -> Path:
-    """Beside the folder, where no container writes."""
+def start_record(cache: Path) -> Path:
+    """Return the file with the duration of the last start, which no container can write."""
     return cache.parent / f"{cache.name}.json"
 
 
-def expectation(cache: Path, missing: list[str]) -> str:
-    """What the start will do, and how long the last one took."""
+def remember_start(cache: Path, seconds: float, engines_built: int) -> None:
+    """Write the duration of a start and the number of engines that it built."""
+    write_whole(start_record(cache), json.dumps({"seconds": round(seconds, 1), "engines_built": engines_built}))
+
+
+def expected_start(cache: Path, missing: list[str]) -> str:
+    """Describe which engines a start will build, and how long the last start took."""
     if missing:
         engines = "a TensorRT engine" if len(missing) == 1 else f"{len(missing)} TensorRT engines"
         text = f"{engines} will be built, which takes minutes: {', '.join(missing)}"
     else:
         text = "every TensorRT engine is in the cache"
-    before = last_start(cache)
-    if before is None:
+    try:
+        record = json.loads(start_record(cache).read_text())
+        minutes, seconds = divmod(round(float(record["seconds"])), 60)
+        built = int(record["engines_built"])
+    except (OSError, ValueError, KeyError, TypeError):  # before the first start
         return text
-    seconds, built = before
-    return f"{text}; the last start took {duration(seconds)} with {built} engine{'s' * (built != 1)} to build"
-
-
-def duration(seconds: float) -> str:
-    """`12 min 3 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    duration = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return f"{text}; the last start took {duration} with {built} engine{'s' * (built != 1)} to build"

@@ -1,25 +1,27 @@
-"""The embedded engine: the pip-installed tritonserver on this machine's CPU, reachable from loopback only."""
+"""The embedded engine: the pip-installed tritonserver on the CPU of this machine, reachable from loopback only."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.repository.source import opened
-from generator.server.embedded.python_stub import own_region
-from generator.server.embedded.runtime import runtime
+from generator.server.embedded.runtime import REGION, runtime
 from generator.server.lifecycle import running
 from generator.server.ports import LOOPBACK, Ports, check_free
 from generator.server.served_configs import RESPONSE_CACHE_FLAG, check_variant, served_configs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.embedded.runtime import Runtime
     from generator.server.lifecycle import Server
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the Python backend's stubs keep their tensors there)
 
 
 @contextmanager
@@ -30,22 +32,22 @@ def serve(
     ports: Ports | None = None,
     model_config_name: str | None = None,
 ) -> Iterator[Server]:
-    """Run Triton on a repository for as long as the context lasts; every model is READY when it begins.
+    """Run Triton on a repository until the context ends; every model is READY when the context begins.
 
     Triton's log is logged at level DEBUG.
 
     Args:
-        repository: the model repository: a folder, or `s3://bucket/prefix`, which Triton fetches by itself.
-        models: which models to load; all where none is named.
-        ports: 8000, 8001 and 8002 where none are given.
-        model_config_name: the variant in `configs/` that is served, without `.pbtxt`.
+        repository: the model repository: a folder, or `s3://bucket/prefix`, which Triton reads itself.
+        models: the models to load; all by default.
+        ports: 8000, 8001 and 8002 by default.
+        model_config_name: the variant in `configs/` to serve, without `.pbtxt`.
 
     Raises:
-        RepositoryNotFound: no such folder, or no model in it.
+        RepositoryNotFound: the folder does not exist or has no model.
         StorageFailed: S3 cannot be read.
         PortInUse: another program listens on one of the ports.
         EngineMissing: Triton is not installed, or not for this Python.
-        ServerFailed: Triton ended; the models that it refused are named, with its reasons.
+        ServerFailed: Triton ended; the error has the refused models and the reasons.
     """
     ports = ports or Ports()
     with opened(repository) as source:
@@ -54,11 +56,22 @@ def serve(
         check_free(ports)
         parts = runtime()
         line = command(parts, source, ports, models=models, model_config_name=model_config_name)
-        with (
-            own_region(ports) as (flag, region),
-            running("embedded", [*line, flag], ports, {**parts.env, **source.env, **region}) as server,
-        ):
+        with started(parts, source, ports, line) as server:
             yield server
+
+
+@contextmanager
+def started(parts: Runtime, source: Source, ports: Ports, line: Sequence[str]) -> Iterator[Server]:
+    """Start a command of tritonserver and stop it when the context ends; its shared memory is removed."""
+    region = f"tritongen_{os.getpid()}_{ports.grpc}_"
+    line = [*line, f"--backend-config=python,shm-region-prefix-name={region}"]
+    try:
+        with running("embedded", line, ports, {**parts.env, **source.env, REGION: region}) as server:
+            yield server
+    finally:
+        for leftover in SHARED_MEMORY.glob(f"{region}*"):
+            with suppress(OSError):
+                leftover.unlink()
 
 
 def command(
@@ -69,7 +82,7 @@ def command(
     models: Sequence[str] = (),
     model_config_name: str | None = None,
 ) -> list[str]:
-    """The line that starts tritonserver."""
+    """Return the command that starts tritonserver."""
     line = [
         str(parts.tritonserver),
         f"--model-repository={source.address}",

@@ -1,7 +1,7 @@
-"""What pip installed of Triton 2.51, laid out so that it starts.
+"""The parts of Triton 2.51 that pip installed, laid out so that they start.
 
-The tritonserver of nvidia-pytriton and the perf_analyzer of tritonclient find neither their shared libraries nor
-their backends by themselves; a private folder of copies, made once an environment, gives them both.
+The tritonserver of nvidia-pytriton and the perf_analyzer of tritonclient do not find their shared libraries and
+backends by themselves. A private folder of copies per environment provides both.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -17,19 +18,27 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from generator.errors import EngineMissing
-from generator.server.embedded.python_stub import script
 from generator.system.files import cache_home, write_whole
 
-# Libraries that perf_analyzer asks for by their plain names; pip's copies have a hash in theirs.
+# perf_analyzer loads these libraries by their plain names; the names of pip's copies have a hash.
 PLAIN_NAMES = ("libb64.so.0d", "libcudart.so.12")
 # tritonclient's wheel installs it beside the interpreter.
 PERF_ANALYZER = Path(sys.executable).parent / "perf_analyzer"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+REGION = "TRITONGEN_SHM_REGION"  # the prefix of shared memory regions, if it is not the backend's default
+# The Python backend runs `bash -c " exec STUB MODEL …"` without quotes: a blank in a path makes a load hang, and `$(…)`
+# is executed. Bash first sources the file in BASH_ENV. This file splits the line into the intended words.
+STUB_SCRIPT = r"""
+unset BASH_ENV
+lib=LIB n='([0-9]+)' line=$BASH_EXECUTION_STRING region=${REGION:-triton_[^ ]*_backend_shm_region_}
+[[ $line =~ ^" exec "("$lib/triton_python_backend_stub")" "(.*)" "($region[^ ]*)" "$n" "$n" "$n" "("$lib")" "$n" "([^/]*)" "(/.*)$ ]] &&
+    exec "${BASH_REMATCH[@]:1}"
+"""  # noqa: E501 (bash allows no line break there)
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where the parts are."""
+    """The paths of Triton's parts."""
 
     tritonserver: Path
     backends: Path
@@ -40,7 +49,7 @@ class Runtime:
 
     @property
     def env(self) -> dict[str, str]:
-        """Variables that tritonserver, its Python stub and perf_analyzer need."""
+        """Return the variables that tritonserver, its Python stub and perf_analyzer need."""
         own = [self.libraries, self.plain_libraries, Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
         inherited = os.environ.get("LD_LIBRARY_PATH", "").split(":")
         return {
@@ -52,10 +61,10 @@ class Runtime:
 
 
 def runtime() -> Runtime:
-    """Find the parts and lay them out.
+    """Find Triton's parts and lay them out.
 
     Raises:
-        EngineMissing: a part is not there, or this Python has no stub in the package.
+        EngineMissing: a part is missing, or the package has no stub for this Python.
     """
     package = installed_package()
     server = package / "tritonserver"
@@ -65,38 +74,29 @@ def runtime() -> Runtime:
         if not part.exists():
             raise EngineMissing("embedded", f"nvidia-pytriton has no {part.name} for Python {PYTHON}")
     home = home_folder(package)
-    python_backend = server / "backends" / "python"
-    # Copies: core takes a library behind a symbolic link for one that escapes the backend directory.
-    place(home / "backends/python/libtriton_python.so", python_backend / "libtriton_python.so")
-    place(
-        home / "backends/python/triton_python_backend_utils.py",
-        python_backend / "triton_python_backend_utils.py",
-    )
-    place(home / "backends/python/triton_python_backend_stub", stub, executable=True)
-    place(home / "backends/onnxruntime/model.py", Path(__file__).parent / "backends/onnxruntime/model.py")
-    write_whole(home / "stub.bash", script(home / "backends"))
+    # Copies, no links: core rejects a library behind a symbolic link that leaves the backend directory.
+    backends = home / "backends"
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        place(backends / "python" / name, server / "backends" / "python" / name)
+    place(backends / "python" / stub.name, stub, executable=True)
+    place(backends / "onnxruntime/model.py", Path(__file__).parent / "backends/onnxruntime/model.py")
+    script = STUB_SCRIPT.replace("LIB", shlex.quote(str(backends / "python"))).replace("REGION", REGION)
+    write_whole(home / "stub.bash", script)
     for name in PLAIN_NAMES:
         stem, _, version = name.partition(".so")
-        found = next(libraries.glob(f"{stem}-*.so{version}*"), None)
-        if found is None:
+        library = next(libraries.glob(f"{stem}-*.so{version}*"), None)
+        if library is None:
             raise EngineMissing("embedded", f"nvidia-pytriton has no {name}")
-        place(home / "lib" / name, found)
+        place(home / "lib" / name, library)
     tritonserver = server / "bin" / "tritonserver"
     if not os.access(tritonserver, os.X_OK):
         place(home / "bin" / "tritonserver", tritonserver, executable=True)
         tritonserver = home / "bin" / "tritonserver"
-    return Runtime(
-        tritonserver=tritonserver,
-        backends=home / "backends",
-        caches=server / "caches",
-        libraries=libraries,
-        plain_libraries=home / "lib",
-        stub_script=home / "stub.bash",
-    )
+    return Runtime(tritonserver, backends, server / "caches", libraries, home / "lib", home / "stub.bash")
 
 
 def installed_package() -> Path:
-    """The folder of nvidia-pytriton, without importing it."""
+    """Return the folder of nvidia-pytriton, without importing the package."""
     spec = find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise EngineMissing("embedded", "nvidia-pytriton is not installed", "pip install nvidia-pytriton==0.7.0")
@@ -104,22 +104,19 @@ def installed_package() -> Path:
 
 
 def home_folder(package: Path) -> Path:
-    """A folder of this user's for this environment; two environments do not share one."""
+    """Make the folder for this user and environment."""
     key = hashlib.sha256(f"{package}\0{Path(__file__)}\0{PYTHON}".encode()).hexdigest()[:12]
     home = cache_home() / f"triton-{key}"
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EngineMissing(
-            "embedded",
-            f"{home} cannot be made: {error.strerror}",
-            "set XDG_CACHE_HOME to a folder you may write to",
-        ) from error
+        hint = "set XDG_CACHE_HOME to a folder you may write to"
+        raise EngineMissing("embedded", f"{home} cannot be created: {error.strerror}", hint) from error
     return home
 
 
 def place(copy: Path, source: Path, *, executable: bool = False) -> None:
-    """Copy a file where it is missing or differs; another process may be doing the same."""
+    """Copy a file if the copy is missing or differs; another process may do the same at this time."""
     if copy.exists() and filecmp.cmp(source, copy, shallow=False):
         return
     copy.parent.mkdir(parents=True, exist_ok=True)
