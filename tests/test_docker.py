@@ -1,4 +1,4 @@
-"""The docker engine. No Docker runs here: a program named docker stands in for it."""
+"""The docker engine, with a fake program named docker: no Docker runs here."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ optimization { execution_accelerators { gpu_execution_accelerator {
 
 
 def with_variants(repository, *names, variant="t4-fp16"):
-    """Models that have a config for a GPU."""
+    """Write models that have a config for a GPU."""
     for name in names:
         folder = write_model(repository, name)
         (folder / "configs").mkdir()
@@ -38,80 +38,76 @@ def with_variants(repository, *names, variant="t4-fp16"):
 
 @pytest.fixture(name="cache_home")
 def _cache_home(tmp_path, monkeypatch):
-    """A cache of the test's own."""
+    """Use an own cache for the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "tritongen" / "tensorrt"
 
 
-def planned(repository, options):
-    """The container of a folder, and its configs."""
-    return engine.planned(of_folder(repository), Ports(), options)
+def plan(repository, options):
+    """Plan the container of a folder."""
+    return engine.plan(of_folder(repository), Ports(), options)
 
 
-def test_the_folder_for_engines(tmp_path, cache_home):
-    """Made before Docker makes it as root's: writable for any user, in a folder that other users cannot enter."""
+def test_engine_folder_is_prepared(tmp_path, cache_home):
+    """Every user may write to the folder, which lies in a folder that other users cannot enter."""
     with_variants(tmp_path / "repository", "net")
-    planned(tmp_path / "repository", docker_options("t4", "fp16"))
+    plan(tmp_path / "repository", docker_options("t4", "fp16"))
     assert (cache_home / "24.09-t4").stat().st_mode & 0o777 == 0o777
     assert cache_home.stat().st_mode & 0o777 == 0o700
-    planned(tmp_path / "repository", docker_options("cpu"))
+    plan(tmp_path / "repository", docker_options("cpu"))
     assert [path.name for path in cache_home.iterdir()] == ["24.09-t4"]
 
 
 @pytest.mark.usefixtures("cache_home")
-def test_which_engines_will_be_built(tmp_path):
-    """Those whose prefix no file in the folder has; a changed model has another prefix."""
+def test_missing_engines_are_noted(tmp_path):
+    """An engine is missing if no file in the folder has its prefix; a changed model has a different prefix."""
     repository = with_variants(tmp_path / "repository", "one", "two", "three")
     write_model(repository, "plain")
     options = docker_options("t4", "fp16")
-    of, configs = planned(repository, options)
-    cache = engine_cache.folder(options)
+    cache = plan(repository, options).cache
     for name, file in (("one", "one-0123_99_0_fp16_sm75.engine"), ("two", "two-4567_99_0_fp16_sm75.engine")):
         (cache / f"{name}-fp16").mkdir()
         (cache / f"{name}-fp16" / file).touch()
-    missing = engine_cache.missing_engines(cache, configs)
-    assert missing == ["three", "two"]
-    assert list(engine.notes(of, options, configs, cache, missing)) == [
-        "without configs/t4-fp16.pbtxt, so by config.pbtxt: plain",
+    planned = plan(repository, options)
+    assert planned.missing_engines == ["three", "two"]
+    assert planned.notes == (
+        "served with config.pbtxt, without configs/t4-fp16.pbtxt: plain",
         f"2 TensorRT engines will be built, which takes minutes: three, two ({cache})",
-    ]
-    engine_cache.remember_start(cache, 723.4, 3)
-    assert engine_cache.expectation(cache, []) == (
-        "every TensorRT engine is in the cache; the last start took 12 min 3 s with 3 engines to build"
     )
-    engine_cache.record_of(cache).write_text("{}")
-    assert engine_cache.last_start(cache) is None
+    engine_cache.remember_start(cache, 723.4, 3)
+    text = "every TensorRT engine is in the cache"
+    assert engine_cache.expected_start(cache, []) == f"{text}; the last start took 12 min 3 s with 3 engines to build"
+    engine_cache.start_record(cache).write_text("{}")
+    assert engine_cache.expected_start(cache, []) == text
 
 
-def test_a_config_cannot_have_other_folders_read(tmp_path, cache_home):
-    """A cache path that leaves /cache is one without engines."""
+def test_engine_path_cannot_leave_the_cache(tmp_path, cache_home):
+    """A config whose engine path leaves /cache counts as one without an engine."""
     repository = with_variants(tmp_path / "repository", "net")
     config = repository / "net" / "configs" / "t4-fp16.pbtxt"
     (cache_home / "other").mkdir(parents=True)
     (cache_home / "other" / "net-0123.engine").touch()
     config.write_text(config.read_text().replace("/cache/net-fp16", "/cache/../other"))
-    options = docker_options("t4", "fp16")
-    _, configs = planned(repository, options)
-    assert engine_cache.missing_engines(engine_cache.folder(options), configs) == ["net"]
+    assert plan(repository, docker_options("t4", "fp16")).missing_engines == ["net"]
 
 
 @pytest.mark.usefixtures("cache_home")
 def test_repositories_that_a_container_cannot_serve(tmp_path):
-    """No such variant, files its user cannot read, a colon in the path: said before Docker is asked."""
+    """A missing variant, unreadable files, a link to the outside, a colon in the path."""
     repository = with_variants(tmp_path / "repository", "net")
     with pytest.raises(BadValue, match=r"no model in .* has configs/v100-fp32.pbtxt") as caught:
-        planned(repository, docker_options("v100", "fp32"))
-    assert caught.value.hint == "there: t4-fp16"
-    of, _ = planned(with_variants(tmp_path / "a:b", "net"), docker_options("t4", "fp16"))
-    with pytest.raises(TritongenError, match=r"docker cannot mount .*a:b: it has a colon"):
-        engine.check_mountable(of)
+        plan(repository, docker_options("v100", "fp32"))
+    assert caught.value.hint == "variants: t4-fp16"
+    planned = plan(with_variants(tmp_path / "a:b", "net"), docker_options("t4", "fp16"))
+    with pytest.raises(TritongenError, match=r"docker cannot mount .*a:b: the path has a colon"):
+        engine.check_mountable(planned.container)
     (repository / "linked").symlink_to(tmp_path / "a:b" / "net")
-    with pytest.raises(RepositoryNotFound, match=r"linked leads out of it, and the container sees no other folder"):
-        planned(repository, docker_options("t4", "fp16"))
+    with pytest.raises(RepositoryNotFound, match=r"linked is a link to a place outside it"):
+        plan(repository, docker_options("t4", "fp16"))
     (repository / "linked").unlink()
     (repository / "net" / "1" / "model.onnx").chmod(0o600)
     with pytest.raises(RepositoryNotFound, match=r"user 1000 cannot read .*model.onnx") as caught:
-        planned(repository, docker_options("t4", "fp16"))
+        plan(repository, docker_options("t4", "fp16"))
     assert caught.value.hint == f"chmod -R o+rX {repository}"
 
 
@@ -127,8 +123,8 @@ esac
 
 
 @pytest.fixture(name="fake_docker")
-def _fake_docker(tmp_path, monkeypatch, cache_home):  # noqa: ARG001 (no engine of a test is kept)
-    """A program named docker, which is not Docker: it notes its calls, and `run` does what the test says."""
+def _fake_docker(tmp_path, monkeypatch, cache_home):  # noqa: ARG001 (engines are kept in the cache of the test)
+    """Install a fake program named docker that records its calls; the test gives the code of `docker run`."""
 
     def install(run, ps="true", stop="true"):
         program = tmp_path / "bin" / "docker"
@@ -141,8 +137,8 @@ def _fake_docker(tmp_path, monkeypatch, cache_home):  # noqa: ARG001 (no engine 
     return install
 
 
-def test_a_container_that_refuses_a_model(fake_docker, tmp_path, cache_home):
-    """(Fake docker.) The container's log is read as the embedded server's is; it is stopped; no start is remembered."""
+def test_container_refuses_a_model(fake_docker, tmp_path, cache_home):
+    """(Fake docker.) The error has the reason from the container's log; the container is stopped."""
     calls = fake_docker(
         """echo "E1124 05:17:43.3 1 x.cc:1] \\"failed to load 'net' version 1: Internal: no engine\\""; exit 1"""
     )
@@ -155,8 +151,8 @@ def test_a_container_that_refuses_a_model(fake_docker, tmp_path, cache_home):
     assert [path.name for path in cache_home.iterdir()] == ["24.09-t4"]
 
 
-def test_docker_itself_fails(fake_docker, tmp_path):
-    """(Fake docker.) Its own word is the reason."""
+def test_docker_fails(fake_docker, tmp_path):
+    """(Fake docker.) The error has docker's own message."""
     fake_docker("echo 'docker: Error response from daemon: could not select device driver' >&2; exit 125")
     write_model(tmp_path / "repository", "net")
     serving = engine.serve(tmp_path / "repository", options=docker_options("cpu"), ports=free_ports())
@@ -164,17 +160,17 @@ def test_docker_itself_fails(fake_docker, tmp_path):
         pytest.fail("it is not ready")
 
 
-def test_a_container_that_was_left(fake_docker, tmp_path):
-    """(Fake docker.) A `serve` that was killed leaves its container: said, with what stops it."""
+def test_container_of_a_killed_serve_is_reported(fake_docker, tmp_path):
+    """(Fake docker.) The error names the container, and the hint the command that removes it."""
     fake_docker("exit 1", ps="echo 0123456789ab")
     write_model(tmp_path / "repository", "net")
     serving = engine.serve(tmp_path / "repository", options=docker_options("cpu"), ports=Ports())
-    with pytest.raises(TritongenError, match="there is a container tritongen-8001 already") as caught, serving:
+    with pytest.raises(TritongenError, match="a container named tritongen-8001 exists already") as caught, serving:
         pytest.fail("it is not started")
-    assert caught.value.hint == "`docker rm --force tritongen-8001` ends and removes it"
+    assert caught.value.hint == "`docker rm --force tritongen-8001` removes it"
 
 
-# Answers like Triton at the host's ports of the line, as Docker would; not Triton.
+# A fake of Triton: it answers at the HTTP port of the docker command.
 ANSWERS = """
 import http.server, re, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -188,8 +184,8 @@ http.server.HTTPServer(("127.0.0.1", port), Ready).serve_forever()
 """
 
 
-def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home, caplog):
-    """(Fake docker.) Engines are told, the log is shown, the start is remembered, Ctrl-C stops the container."""
+def test_start_of_a_container(fake_docker, tmp_path, cache_home, caplog):
+    """(Fake docker.) Engines and the log are logged, the duration is stored, the end stops the container."""
     (tmp_path / "answers.py").write_text(ANSWERS)
     calls = fake_docker(f'exec {sys.executable} {tmp_path / "answers.py"} "$@"')
     with_variants(tmp_path / "repository", "one", "two")
@@ -209,8 +205,8 @@ def test_a_start_from_its_log_to_ctrl_c(fake_docker, tmp_path, cache_home, caplo
     assert server.child.status() is not None
 
 
-def test_ctrl_c_while_engines_are_built(fake_docker, tmp_path):
-    """(Fake docker.) The container that is not ready yet is stopped as well; status 130."""
+def test_ctrl_c_before_ready(fake_docker, tmp_path):
+    """(Fake docker.) Ctrl-C stops a container that is not ready yet; the exit status is 130."""
     calls = fake_docker("echo building; exec sleep 600")
     write_model(tmp_path / "repository", "net")
     ports = free_ports()
@@ -227,7 +223,7 @@ def test_ctrl_c_while_engines_are_built(fake_docker, tmp_path):
 
 
 def test_no_docker_engine(monkeypatch, tmp_path):
-    """No program, or one that finds no engine: said so, with what helps."""
+    """Without docker on PATH, the hint is to use the embedded engine or to print the command."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match="no Docker engine answers") as caught:
         engine.check_engine()
@@ -235,7 +231,7 @@ def test_no_docker_engine(monkeypatch, tmp_path):
 
 
 def fake_nvidia_smi(folder, *names):
-    """A program named nvidia-smi, which is not NVIDIA's: it tells of these GPUs."""
+    """Install a fake nvidia-smi that reports these GPUs."""
     rows = [f"{index}, GPU-{index}aaa, {name}" for index, name in enumerate(names)]
     program = folder / "bin" / "nvidia-smi"
     whole, short = "\\n".join(rows), "\\n".join(names)
@@ -251,11 +247,11 @@ def fake_nvidia_smi(folder, *names):
         (["Tesla V100-SXM2-16GB", "Tesla T4"], "--gpu v100 --device 1", "GPU 1 of this machine is Tesla T4"),
         (["Tesla T4", "Tesla V100-SXM2-16GB"], "--gpu v100", "--gpu v100: GPU 0 of this machine is Tesla T4"),
         (["Tesla T4"], "--gpu v100 --device GPU-0a", "--gpu v100: GPU GPU-0a of this machine is Tesla T4"),
-        (["Tesla V100-SXM2-16GB"], "--gpu v100 --device 7", "--device 7: this machine has no such GPU: Tesla V100"),
+        (["Tesla V100-SXM2-16GB"], "--gpu v100 --device 7", "--device 7: no such GPU; this machine has Tesla V100"),
     ],
 )
-def test_another_gpu_than_named(tmp_path, fake_docker, names, arguments, sentence):
-    """(Fake docker and nvidia-smi.) A V100's images and engines are not for this GPU: said before the start."""
+def test_gpu_that_is_not_the_target_is_refused(tmp_path, fake_docker, names, arguments, sentence):
+    """(Fake docker and nvidia-smi.) Images and engines of a V100 do not run on other GPUs."""
     fake_docker("exit 1")
     fake_nvidia_smi(tmp_path, *names)
     with_variants(tmp_path / "repository", "net", variant="v100-fp16")
@@ -264,8 +260,8 @@ def test_another_gpu_than_named(tmp_path, fake_docker, names, arguments, sentenc
     assert sentence in ran.stderr
 
 
-def test_this_machines_gpu_is_served_its_config(tmp_path, fake_docker):
-    """(Fake docker and nvidia-smi.) Without --gpu the variant of the GPU that is here, where the repository has it."""
+def test_gpu_of_this_machine_selects_the_variant(tmp_path, fake_docker):
+    """(Fake docker and nvidia-smi.) Without --gpu, the variant of the machine's GPU is served if it exists."""
     fake_docker("exit 1")
     fake_nvidia_smi(tmp_path, "NVIDIA A100-SXM4-40GB", "Tesla T4")
     with_variants(tmp_path / "repository", "net")
@@ -279,8 +275,8 @@ def test_this_machines_gpu_is_served_its_config(tmp_path, fake_docker):
 
 
 @pytest.mark.parametrize("address", ["localhost", "999.1.1.1", "10.0.0.0/8", "fe80::1%eth0", ""])
-def test_addresses_that_docker_does_not_take(tritongen, tmp_path, address):
-    """Refused before anything is made."""
+def test_invalid_addresses(tritongen, tmp_path, address):
+    """An address that docker does not accept is refused before the start."""
     write_model(tmp_path / "model_repository", "net")
     ran = tritongen("serve", "--engine", "docker", "--gpu", "cpu", "--address", address, "--print")
     assert (ran.status, ran.stdout) == (2, "")
@@ -288,7 +284,7 @@ def test_addresses_that_docker_does_not_take(tritongen, tmp_path, address):
 
 
 def test_print_and_compose(tritongen, tmp_path, cache_home):
-    """The line on stdout alone; a file that is there and is another stays."""
+    """Only the command is on stdout; a different compose file is not overwritten."""
     with_variants(tmp_path / "model_repository", "net")
     call = ("serve", "--engine", "docker", "--gpu", "t4", "--precision", "fp16")
     printed = tritongen(*call, "--print")

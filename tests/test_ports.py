@@ -9,7 +9,7 @@ from generator.server.ports import LOOPBACK, Ports, check_distinct, check_free, 
 
 
 def test_port_zero_takes_a_free_port():
-    """The others stay, and no two are the same."""
+    """Other ports stay as they are, and no two ports are equal."""
     with socket.socket() as taken:
         taken.bind((LOOPBACK, 0))
         given = Ports(0, taken.getsockname()[1], 0)
@@ -21,6 +21,6 @@ def test_port_zero_takes_a_free_port():
 
 
 def test_two_services_on_one_port():
-    """The second is named."""
+    """The error names the second service."""
     with pytest.raises(BadValue, match="`metrics_port` is 8000 too"):
         check_distinct(Ports(8000, 8001, 8000))

@@ -263,7 +263,7 @@ def test_a_variant_that_nobody_has(tmp_path):
     ran = run_program("serve", "repo", "--engine=embedded", "--model-config-name=t4-fp61", cwd=tmp_path)
     assert ran.status == 2
     assert (
-        "error: --model-config-name t4-fp61: no model in repo has configs/t4-fp61.pbtxt\nhint: there: t4-fp16"
+        "error: --model-config-name t4-fp61: no model in repo has configs/t4-fp61.pbtxt\nhint: variants: t4-fp16"
         in ran.stderr
     )
 

@@ -1,4 +1,4 @@
-"""Triton's log, as the real server wrote it (2.51.0), read for what was refused."""
+"""Refused models in logs that a real Triton 2.51.0 wrote."""
 
 import pytest
 
@@ -49,16 +49,16 @@ E1124 05:17:46.000000 3096 model_lifecycle.cc:642] "failed to load 'warm' versio
     ],
 )
 def test_refusals(log, refused):
-    """Model and sentence, at whichever stage the server refused it."""
+    """Models are refused at the poll, at the version, and at the load; each has its reason."""
     assert refusals(log) == refused
 
 
-def test_records_with_real_line_breaks():
-    """A multi-line record is read whole."""
+def test_record_of_several_lines():
+    """A record with line breaks is read as a whole."""
     assert refusals(LOAD.replace("\\n", "\n")) == refusals(LOAD)
 
 
 def test_last_error():
-    """The server's parting word, where no model was refused."""
+    """The last error of the log, if no model was refused."""
     assert last_error("I0 fine\nerror: creating server: port is taken\n") == "error: creating server: port is taken"
     assert last_error("I0 fine\n") == "it gave no reason"

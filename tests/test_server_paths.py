@@ -1,4 +1,4 @@
-"""Paths and names that a shell would take for its own: the real server serves them, and nothing of them runs."""
+"""Paths and names with shell syntax: a real server serves them, and the shell executes nothing."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ SHELL = "$(touch ran) & `touch ran`; 'x\" y"
 
 
 @pytest.mark.parametrize("name", ["plain space", SHELL, "ünï"])
-def test_paths_that_a_shell_would_take_for_its_own(tmp_path, name):
-    """The Python backend starts its stubs through a shell, with nothing quoted: nothing of a path is executed."""
+def test_path_with_shell_syntax(tmp_path, name):
+    """The Python backend starts its stubs through a shell without quotes; nothing of the path is executed."""
     write_model(tmp_path / name, "small")
     with serving(tmp_path / name) as server:
         assert ask(server.url, "small", np.ones((1, 3, 224, 224), np.float32)).shape == (1, 1000)
@@ -29,8 +29,8 @@ def test_paths_that_a_shell_would_take_for_its_own(tmp_path, name):
     assert not Path("ran").exists()
 
 
-def test_the_printed_line_keeps_words_apart_too(tmp_path):
-    """What `--print` prints, run by hand."""
+def test_printed_command_with_shell_syntax(tmp_path):
+    """The command that `--print` prints runs in a shell; nothing of the path is executed."""
     write_model(tmp_path / SHELL, "small")
     ports = free_ports()
     arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
@@ -43,26 +43,26 @@ def test_the_printed_line_keeps_words_apart_too(tmp_path):
     assert list(tmp_path.rglob("ran")) == []
 
 
-def test_a_model_of_such_a_name(tmp_path):
-    """READY, and asked by its name over gRPC."""
+def test_model_name_with_shell_syntax(tmp_path):
+    """The model is READY and answers under its name."""
     write_model(tmp_path / "repo", SHELL)
     with serving(tmp_path / "repo") as server:
         assert ask(server.url, SHELL, np.ones((1, 3, 224, 224), np.float32)).shape == (1, 1000)
     assert list(tmp_path.rglob("ran")) == []
 
 
-def test_a_cache_folder_with_a_blank(tmp_path):
-    """The backend's own folder too."""
+def test_cache_folder_with_a_blank(tmp_path):
+    """The backend starts from a folder with a blank in its path."""
     write_model(tmp_path / "repo", "small")
     ports = free_ports()
     arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "c ache")}
     command = [sys.executable, "-m", "tritongen", "serve", str(tmp_path / "repo"), *arguments]
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
-        said = []
+        output = []
         for line in process.stderr:
-            said.append(line)
+            output.append(line)
             if line.startswith("Ctrl-C"):
                 break
         process.send_signal(signal.SIGINT)
-        assert process.wait() == 0, said
+        assert process.wait() == 0, output

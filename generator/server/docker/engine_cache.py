@@ -53,7 +53,8 @@ def prepare(cache: Path) -> None:
 
 def missing_engines(cache: Path, configs: Iterable[ServedConfig]) -> list[str]:
     """Return the models whose engine the next start builds: no file in the cache has the prefix of the engine."""
-    return [config.model for config in configs if config.tensorrt is not None and not has_engine(cache, config.tensorrt)]
+    with_engine = [(config.model, config.tensorrt) for config in configs if config.tensorrt is not None]
+    return [model for model, parameters in with_engine if not has_engine(cache, parameters)]
 
 
 def has_engine(cache: Path, parameters: dict[str, str]) -> bool:
