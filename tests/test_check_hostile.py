@@ -170,9 +170,9 @@ def test_names_that_are_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("rules", "message", "run", "why"),
     [
-        (["backend-is-not-judged"], "unable to find backend library", False, "it does not look at all of it"),
+        (["backend-is-not-judged"], "unable to find backend library", False, "it checks only a part of the model"),
         (["header-of"], "", False, "the embedded server's ONNX Runtime is a newer one"),
-        ([], "Internal: onnx runtime error 1: no op", False, "only loading it shows that: --run"),
+        ([], "Internal: onnx runtime error 1: no op", False, "only loading the model shows that: --run"),
         ([], "Internal: onnx runtime error 1: no op", True, None),
         (["check-io"], "", False, None),
         ([], "unexpected inference output 'x'", False, None),

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 Level = Literal["error", "warning"]
 ERROR: Level = "error"
 WARNING: Level = "warning"
+# Ids of rules that say that a check does not read or judge a part of the model.
+BACKEND_UNCHECKED, FILE_OUTSIDE = "backend-is-not-judged", "file-is-elsewhere"
+LABELS_OUTSIDE, DATA_OUTSIDE = "labels-outside", "data-outside"
+PARTLY_CHECKED = frozenset({BACKEND_UNCHECKED, FILE_OUTSIDE, LABELS_OUTSIDE, DATA_OUTSIDE})
+HEADER = "header-of"  # id of the rule that the release's ONNX Runtime reads the model
 # The server's stages: it polls configs, chooses versions, loads them.
 POLL, VERSION, LOAD = "poll", "version", "load"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from generator.checker import findings
 from generator.checker.findings import ERROR, LOAD, POLL, VERSION, WARNING, Finding
 from generator.checker.rules import core_blocks, core_config, ensembles
 from generator.checker.rules.accelerators import accelerator_warnings, check_accelerators, on_gpu
@@ -14,7 +15,7 @@ from generator.checker.rules.general_warnings import general_warnings
 from generator.checker.rules.labels import check_labels, label_counts, labels_outside
 from generator.checker.rules.line_numbers import line_at
 from generator.checker.rules.onnx_model import checked_header, external_outside, model_file, model_tensors
-from generator.checker.rules.outcomes import Caution, Config, Place, Refusal
+from generator.checker.rules.outcomes import Caution, Config, Place, Refusal, cautions
 from generator.checker.rules.paths import inside
 from generator.checker.rules.session_parameters import misspelt_parameters, session_settings
 from generator.checker.rules.tensors import autocompleted, check_io
@@ -59,9 +60,9 @@ class Sheet:
             self.add(ERROR, rule, sentence, refusal.fix, line, stage, about)
             return None
 
-    def warn(self, rule: str, cautions: Iterable[Caution], about: Path | None = None) -> None:
+    def warn(self, rule: str, warnings: Iterable[Caution], about: Path | None = None) -> None:
         """Add the warnings of a rule."""
-        for caution in cautions:
+        for caution in warnings:
             self.add(WARNING, rule, caution.sentence, caution.fix, line_at(self.lines, caution.at), "", about)
 
     def add(
@@ -116,17 +117,17 @@ def load(sheet: Sheet, config: Config, version: str, server: AssumedServer, run:
     sheet.apply(LOAD, "backend-is-there", check_backend, config, folder, version)
     if config["backend"] != CHECKED:
         if len(sheet.findings) == before:
-            sheet.warn("backend-is-not-judged", [unchecked_backend(config)])
+            sheet.warn(findings.BACKEND_UNCHECKED, [unchecked_backend(config)])
         check_blocks(sheet, config, server)
         return config
     path = sheet.apply(LOAD, "model-file", model_file, config, folder, version)
     if path is None:
         return config
     if not inside(path, sheet.repository):
-        sheet.warn("file-is-elsewhere", [outside_file(path)])
+        sheet.warn(findings.FILE_OUTSIDE, [outside_file(path)])
         check_blocks(sheet, config, server)
         return config
-    header = sheet.apply(LOAD, "header-of", checked_header, path, folder, server.release, about=path)
+    header = sheet.apply(LOAD, findings.HEADER, checked_header, path, folder, server.release, about=path)
     tensors = header and sheet.apply(LOAD, "tensors-of", model_tensors, header, about=path)
     if not header or not tensors:
         return config
@@ -138,10 +139,10 @@ def load(sheet: Sheet, config: Config, version: str, server: AssumedServer, run:
         sheet.apply(LOAD, "session-settings", session_settings, config)
         check_gpu_accelerators(sheet, config, server)
         sheet.apply(LOAD, "samples-can-be-asked", check_samples, config, folder)
-        sheet.warn("data-outside", data_outside(config, folder))
+        sheet.warn(findings.DATA_OUTSIDE, data_outside(config, folder))
         sheet.warn("misspelt", misspelt_parameters(config))
-        for rule, cautions in general_warnings(config):
-            sheet.warn(rule, cautions)
+        for rule, rows in general_warnings(config).items():
+            sheet.warn(rule, cautions(*rows))
     if run and not sheet.refused:
         sheet.apply(LOAD, "run", lambda: sheet.warn("run", run(path, folder, config)))
     return config
@@ -156,7 +157,7 @@ def check_blocks(sheet: Sheet, config: Config, server: AssumedServer) -> bool:
     sheet.apply(LOAD, "labels-are-there", check_labels, config, sheet.folder)
     passed = len(sheet.findings) == before
     if passed:
-        sheet.warn("labels-outside", labels_outside(config, sheet.folder))
+        sheet.warn(findings.LABELS_OUTSIDE, labels_outside(config, sheet.folder))
         sheet.warn("labels-fit", label_counts(config, sheet.folder))
     return passed
 

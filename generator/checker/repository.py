@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator.checker.findings import ERROR, LOAD, POLL, WARNING, AssumedServer, Finding
+from generator.checker.findings import ERROR, FILE_OUTSIDE, LOAD, POLL, WARNING, AssumedServer, Finding
 from generator.checker.model import Sheet, check_config, outside_file
 from generator.checker.rules import ensembles
 from generator.checker.rules.accelerators import gpu_accelerators
@@ -133,7 +133,7 @@ def link_finding(repository: Path, path: Path) -> Finding | None:
     if inside(path, repository):
         return None
     caution = outside_file(path)
-    return Finding(WARNING, file.parts[0], file.as_posix(), None, "file-is-elsewhere", caution.sentence, caution.fix)
+    return Finding(WARNING, file.parts[0], file.as_posix(), None, FILE_OUTSIDE, caution.sentence, caution.fix)
 
 
 def check_model(

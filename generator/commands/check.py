@@ -171,12 +171,14 @@ def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool)
 
 
 def not_judged(ours: Iterable[Finding], message: str, *, run: bool) -> str | None:
-    """Why the embedded server may say another thing than check, or None where it may not."""
+    """Return why the embedded server may disagree with the check, or None if it may not."""
+    from generator.checker.findings import HEADER, PARTLY_CHECKED
+
     rules = {finding.rule for finding in ours}
-    if rules & {"backend-is-not-judged", "file-is-elsewhere", "labels-outside", "data-outside"}:
-        return "it does not look at all of it, and says so"
-    if "header-of" in rules:
+    if rules & PARTLY_CHECKED:
+        return "it checks only a part of the model, and says so"
+    if HEADER in rules:
         return "the embedded server's ONNX Runtime is a newer one"
     if "onnx runtime error" in message and not run:
-        return "only loading it shows that: --run"
+        return "only loading the model shows that: --run"
     return None

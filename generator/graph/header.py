@@ -75,7 +75,8 @@ def read_header(path: Path) -> OnnxHeader:
         model = onnx.ModelProto.FromString(b"".join(walk.parts))
     except DecodeError as error:
         raise HeaderUnreadable("it is no protobuf of a model") from error
-    return OnnxHeader(model, tuple(dict.fromkeys(map(location, filter(uses_external_data, tensors(model))))))
+    locations = (data_place(tensor).get("location", "") for tensor in external_tensors(model))
+    return OnnxHeader(model, tuple(dict.fromkeys(locations)))
 
 
 def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
@@ -89,13 +90,18 @@ def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
     return walk
 
 
-def location(tensor: onnx.TensorProto) -> str:
-    """The file of its external data; the last entry counts, as for onnx and ONNX Runtime."""
-    return {entry.key: entry.value for entry in tensor.external_data}.get("location", "")
+def data_place(tensor: onnx.TensorProto) -> dict[str, str]:
+    """Return the location, offset and length of external data; the last entry counts, as for onnx and ONNX Runtime."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def external_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Return the tensors of a model whose data are in other files."""
+    return filter(uses_external_data, tensors(model))
 
 
 def tensors(message: Message) -> Iterator[onnx.TensorProto]:
-    """The tensors in a message, those of a graph before those of its nodes."""
+    """Yield the tensors in a message, those of a graph before those of its nodes."""
     fields = FIELDS[message.DESCRIPTOR.full_name]
     inner = [(field, value) for field, value in message.ListFields() if fields[field.number] in HOLDERS]
     for field, value in sorted(inner, key=lambda entry: entry[0].name == "node"):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import load_external_data_for_tensor
 
 from generator.errors import BadValue, OnnxUnreadable, first_line, quoted
+from generator.graph.header import data_place, external_tensors, tensors
 from generator.graph.types import Exported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 # Protobuf holds no message of 2 GiB; beyond this a graph's external data stay in their files.
 IN_MEMORY_BYTES = 1_900_000_000
@@ -76,9 +77,9 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
     """
     folders = path.parent.resolve(), path.resolve().parent
     files: dict[str, Path] = {}
-    for tensor in external(model):
+    for tensor in external_tensors(model):
         name = quoted(tensor.name)
-        entries = places(tensor)
+        entries = data_place(tensor)
         location = entries.get("location", "")
         pure = PurePosixPath(location)
         try:
@@ -100,19 +101,14 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
     return files
 
 
-def places(tensor: onnx.TensorProto) -> dict[str, str]:
-    """Where its external data are: location, offset and length."""
-    return {entry.key: entry.value for entry in tensor.external_data}
-
-
 def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> None:
     """Read the external data into the graph.
 
     Raises:
         OnnxUnreadable: they cannot be read.
     """
-    for tensor in external(model):
-        target = files[places(tensor)["location"]]
+    for tensor in external_tensors(model):
+        target = files[data_place(tensor)["location"]]
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = target.name
@@ -125,29 +121,12 @@ def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> No
         del tensor.external_data[:]
 
 
-def external(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """The constants whose data are in other files."""
-    inner = chain(tensors(model.graph), *map(tensors, model.functions))
-    return filter(uses_external_data, chain(model.graph.initializer, inner))
-
-
-def tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    """The constants in the nodes of a graph or function, and in the graphs inside it."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from inner.initializer
-                yield from tensors(inner)
-
-
 def in_half(model: onnx.ModelProto) -> bool:
     """Whether it computes in FP16."""
     half = onnx.TensorProto.FLOAT16
-    constants = chain(model.graph.initializer, tensors(model.graph))
-    types = chain((tensor.data_type for tensor in constants), (v.type.tensor_type.elem_type for v in model.graph.input))
+    types = chain(
+        (tensor.data_type for tensor in tensors(model.graph)), (v.type.tensor_type.elem_type for v in model.graph.input)
+    )
     return half in types
 
 

@@ -39,10 +39,7 @@ def on_gpu(config: Config, gpus: Sequence[int]) -> bool:
 
 
 def check_accelerators(config: Config, release: str) -> None:
-    """Check that the release knows the names, keys and values.
-
-    Source: onnxruntime_backend, src/onnxruntime.cc:462.
-    """
+    """Check that the release knows the names, keys and values (onnxruntime_backend, src/onnxruntime.cc:462)."""
     known = ("tensorrt", "cuda") if release >= CUDA_SINCE else ("tensorrt",)
     for index, entry in enumerate(gpu_accelerators(config)):
         name, at = entry["name"], (*AT, index)
@@ -55,10 +52,7 @@ def check_accelerators(config: Config, release: str) -> None:
 
 
 def check_parameter(key: str, value: str, release: str, at: Place) -> None:
-    """Check one parameter of the tensorrt accelerator.
-
-    Source: onnxruntime_backend, src/onnxruntime.cc:494 and :708.
-    """
+    """Check one parameter of the tensorrt accelerator (onnxruntime_backend, src/onnxruntime.cc:494 and :708)."""
     row, block = BY_KEY.get(key), (*at, "parameters")
     near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "no release knows it"

@@ -135,10 +135,7 @@ def resolved_kind(group: Config, gpus: Sequence[int]) -> str:
 
 
 def check_instance_groups(config: Config, gpus: Sequence[int]) -> None:
-    """Check that the server has the devices of each group.
-
-    Source: core, src/model_config_utils.cc:1703.
-    """
+    """Check that the server has the devices of each group (core, src/model_config_utils.cc:1703)."""
     if "ensemble_scheduling" in config:
         return
     for index, group in enumerate(config["instance_group"]):

@@ -6,26 +6,16 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from generator.checker.rules.outcomes import Config, Row, cautions
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from generator.checker.rules.outcomes import Caution
+    from generator.checker.rules.outcomes import Config, Row
 
 # HTTP does not decode the path: Triton takes /v2/models/<name> as it is written (tried on 2.51.0).
 REACHABLE = re.compile(r"[A-Za-z0-9._~!$&'()*=@-]+", re.ASCII)
 FLOATS = ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64")
 
 
-def general_warnings(config: Config) -> Iterator[tuple[str, list[Caution]]]:
-    """Yield the warnings of each rule that needs only the config, by the rule's id."""
-    for rule, rows in rows_of(config).items():
-        yield rule, cautions(*rows)
-
-
-def rows_of(config: Config) -> dict[str, list[Row]]:
-    """Return the rows of each rule."""
+def general_warnings(config: Config) -> dict[str, list[Row]]:
+    """Return the rows of each rule that needs only the config, by the rule's id."""
     name, batching = config["name"], config.get("dynamic_batching", {})
     return {
         # The second block of one name fails every request.
