@@ -1,10 +1,10 @@
-"""From a call to the runs it wants: requests, and which run of before goes on."""
+"""Checks of requests before a run, and the stored runs that a request or another run relates to."""
 
 from __future__ import annotations
 
 import logging
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from perf.runs import published, store
 from perf.runs.types import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from perf.measure.sweep import Step
@@ -29,15 +29,14 @@ logger = logging.getLogger(__name__)
 
 
 def check(request: Request, others: Iterable[str]) -> None:
-    """Raise UsageError where options do not go together, or cannot be on the device."""
+    """Raise UsageError if options contradict each other or the device."""
     if "published" in others:
         check_published(request.device)
     if request.shared_memory == "cuda" and request.device == devices.CPU:
         raise BadValue("shared_memory", "cuda", "there is no GPU to share memory with", "use `shared_memory=system`")
     if request.shared_memory != "none" and request.url and not devices.is_local(request.url):
-        raise BadValue(
-            "shared_memory", request.shared_memory, "the server is on another host", "use `shared_memory=none`"
-        )
+        why = "the server is on another host"
+        raise BadValue("shared_memory", request.shared_memory, why, "use `shared_memory=none`")
     if request.http_url and (request.protocol != "http" or request.url is None):
         raise BadValue("http_url", request.http_url, "needs `url` and `protocol=http`")
     if request.image_tag:
@@ -49,9 +48,8 @@ def check(request: Request, others: Iterable[str]) -> None:
         raise BadValue("baseline", "true", f"ONNX Runtime alone runs on the CPU, not on a {request.device.upper()}")
 
 
-def check_compared(*, fail_above: float | None, others: Iterable[str], metrics: Iterable[str]) -> None:
-    """Raise UsageError where there is nothing to compare, or not in what is asked for."""
-    others, metrics = list(others), list(metrics)
+def check_compared(*, fail_above: float | None, others: Collection[str], metrics: Collection[str]) -> None:
+    """Raise UsageError if there is nothing to compare with, or not in the given metrics."""
     if fail_above is not None and not math.isfinite(fail_above):
         raise BadValue("fail_above", fail_above, "not a ratio", "1.10 is 10 % slower")
     if fail_above is not None and not others:
@@ -64,32 +62,34 @@ def check_compared(*, fail_above: float | None, others: Iterable[str], metrics: 
 
 
 def check_published(device: str) -> None:
-    """Raise UsageError where the page has no table of a device."""
+    """Raise UsageError if there is no published table of a device."""
     if not published.published(device).latency_ms:
-        hint = "the page has V100 FP32, T4 FP16 and T4 FP32"
-        raise UsageError(f"the page has no table of a {device.upper()}", hint)
+        why = f"the page has no table of a {device.upper()}"
+        raise UsageError(why, "the page has V100 FP32, T4 FP16 and T4 FP32")
+
+
+def readable(root: Path, device: str | None) -> Iterator[Stored]:
+    """Read the runs of a device, or of all, the newest first; a file that is not a run is skipped."""
+    for path in store.paths(root, device):
+        with suppress(RunUnreadable):
+            yield store.read(path)
 
 
 def newest_like(root: Path, wanted: Request, given: Collection[str]) -> Stored | None:
-    """The newest run whose request has what was given; what was left to its default may be anything."""
-    device = wanted.device if "device" in given else None
-    for path in store.paths(root, device):
-        try:
-            stored = store.read(path)
-        except RunUnreadable:
-            continue
-        if all(same(getattr(stored.run.request, name), getattr(wanted, name)) for name in given):
-            return stored
+    """Return the newest run whose request agrees in the given fields, in any order and letter case."""
+
+    def normal(value: object) -> object:
+        return sorted(str(entry).lower() for entry in value) if isinstance(value, tuple) else value
+
+    for run in readable(root, wanted.device if "device" in given else None):
+        if all(normal(getattr(run.run.request, name)) == normal(getattr(wanted, name)) for name in given):
+            return run
     return None
 
 
 def previous(root: Path, stored: Stored) -> Stored | None:
-    """The newest run before this one on the same device that has points in common with it."""
-    for path in store.paths(root, stored.run.device.name):
-        try:
-            other = store.read(path)
-        except RunUnreadable:
-            continue
+    """Return the newest run before this one on the same device that has points in common with it."""
+    for other in readable(root, stored.run.device.name):
         before = other.run.began < stored.run.began and other.run.device.label == stored.run.device.label
         if before and set(other.run.points) & set(stored.run.points):
             return other
@@ -99,19 +99,12 @@ def previous(root: Path, stored: Stored) -> Stored | None:
 def about(run: Stored | None) -> str:
     """Describe the run that is resumed."""
     if run is None:
-        return "there is no run like this to go on with: a new one is begun"
+        return "there is no run like this to resume: a new one begins"
     if not run.due:
         marked = sum(found.status != "ok" for found in run.results)
         more = f"; {marked} of its points are marked: a new run measures all again" if marked else ""
         return f"run {run.run.id} is complete: nothing is measured{more}"
-    return f"going on with run {run.run.id}: {len(run.repeats)} rounds are there"
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two values of an option mean the same."""
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return sorted(str(value).lower() for value in one) == sorted(str(value).lower() for value in other)
-    return one == other
+    return f"resuming run {run.run.id}, which has {len(run.repeats)} rounds"
 
 
 def requests(

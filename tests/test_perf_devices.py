@@ -106,13 +106,13 @@ def described(monkeypatch, device, model_device, url, there, uuids=()):
 @pytest.mark.parametrize(
     ("device", "model_device", "url", "names", "sentence"),
     [
-        ("v100", "cpu", "localhost:8001", (), "--gpu v100: the server runs on "),
-        ("t4", "gpu", "127.0.0.1:8001", ("Tesla V100",), "--gpu t4: the server runs on Tesla V100"),
-        ("t4", "gpu", "127.0.0.1:8001", (), "--gpu t4: the server runs on a GPU that nvidia-smi does not name"),
-        ("t4", "gpu", "[::1]:8001", ("Tesla T4", "Tesla V100"), "--gpu t4: the server runs on Tesla T4, Tesla V100"),
-        ("cpu", "gpu", "localhost:8001", ("Tesla T4",), "--gpu cpu: the server runs on Tesla T4"),
-        ("t4", "cpu", "elsewhere:8001", ("Tesla T4",), "--gpu t4: the server runs on a CPU of another host"),
-        ("cpu", "gpu", "elsewhere:8001", (), "--gpu cpu: the server runs on a GPU"),
+        ("v100", "cpu", "localhost:8001", (), "cannot measure a V100: the server runs on "),
+        ("t4", "gpu", "127.0.0.1:8001", ("Tesla V100",), "cannot measure a T4: the server runs on Tesla V100"),
+        ("t4", "gpu", "127.0.0.1:8001", (), "cannot measure a T4: the server runs on a GPU that nvidia-smi does not name"),
+        ("t4", "gpu", "[::1]:8001", ("Tesla T4", "Tesla V100"), "cannot measure a T4: the server runs on Tesla T4, Tesla V100"),
+        ("cpu", "gpu", "localhost:8001", ("Tesla T4",), "cannot measure a CPU: the server runs on Tesla T4"),
+        ("t4", "cpu", "elsewhere:8001", ("Tesla T4",), "cannot measure a T4: the server runs on a CPU of another host"),
+        ("cpu", "gpu", "elsewhere:8001", (), "cannot measure a CPU: the server runs on a GPU"),
     ],
 )
 def test_a_device_is_found_out_not_believed(monkeypatch, device, model_device, url, names, sentence):
@@ -192,7 +192,7 @@ def test_a_working_copy(tmp_path):
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert static_repository.largest_batches(tmp_path / "repo", ["small"], "t4-fp16") == {"small": 2}
     (folder / "config.pbtxt").write_text("max_batch_size: many")
-    with pytest.raises(TritongenError, match=r"needs .*config\.pbtxt, complete"):
+    with pytest.raises(TritongenError, match=r"needs a complete .*config\.pbtxt"):
         static_repository.largest_batches(tmp_path / "repo", ["small"], None)
 
 

@@ -99,11 +99,11 @@ def test_a_report_that_cannot_be_read(text, why):
         (99, "error: refused\n", "", ("failed", "perf_analyzer ended with 99: error: refused")),
         (99, "pa: unrecognized option '--x'\nUsage: pa [options]\n==== SYNOPSIS ====\n", "",
          ("failed", "perf_analyzer ended with 99: pa: unrecognized option '--x'")),
-        (-9, "", "", ("failed", "perf_analyzer ended with -9: no word")),
+        (-9, "", "", ("failed", "perf_analyzer ended with -9: no output")),
         (0, "", None, ("failed", "perf_analyzer wrote no report")),
         (0, "", "Concurrency\n", ("failed", "perf_analyzer wrote 0 rows instead of one")),
         (0, "", (FORMS / "recorded-cache.csv").read_text(),
-         ("failed", "the server answered from its response cache, which was not to be measured")),
+         ("failed", "the server answered from its response cache, which is not measured")),
         (0, "", (FORMS / "recorded-plain.csv").read_text(), ("ok", "")),
     ],
 )  # fmt: skip

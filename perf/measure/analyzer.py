@@ -13,7 +13,7 @@ from generator.errors import AnalyzerFailed, BadValue, ServerUnreachable, Triton
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.system.processes import Child, run
 from perf.measure.analyzer_csv import parse
-from perf.measure.inputs import input_data, input_feeds
+from perf.measure.inputs import analyzer_json, input_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "
-ITSELF = "it names the program itself, such as the perf_analyzer of Triton's SDK image"
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
 POLL_S = 5.0
 STOP_GRACE_S = 2.0
-# perf_analyzer 2.51 now and then loses an answer of a fast model (4 of 452 processes on a model of 1 ms) and waits for
-# it for ever; so one that stops in its midst is started anew.
+# perf_analyzer 2.51 sometimes loses an answer of a fast model (4 of 452 processes on a model of 1 ms) and waits for it
+# forever. A process that had answers and stalls is therefore started again.
 TRIES = 3
 STALL_S = 30.0
 
 
 @dataclass(frozen=True)
 class Analyzer:
-    """How perf_analyzer is run: the program, what it calls itself, and how it asks the server.
+    """A perf_analyzer with its version and its options.
 
-    It is given up when the server has answered nothing for `patience_s`.
+    A process is stopped if the server has answered nothing for `patience_s`.
     """
 
     program: Path
@@ -48,7 +47,7 @@ class Analyzer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one process: a report, or a reason; `stalled`: it had answers, and came to no end."""
+    """The outcome of a process: a report or a reason. A `stalled` process had answers and did not end."""
 
     status: Status
     command: tuple[str, ...]
@@ -59,38 +58,40 @@ class Outcome:
 
 
 def find(program: Path | None) -> tuple[Path, str]:
-    """perf_analyzer and its version: the one given, else the one that tritonclient's wheel installs.
+    """Return the path and version of a perf_analyzer: the given one, else the one in tritonclient's wheel.
 
     Raises:
-        AnalyzerFailed: it is not there, or does not start.
-        BadValue: the one given is none.
+        AnalyzerFailed: it is not installed, or does not start.
+        BadValue: the given file is not perf_analyzer.
     """
     path = program or PERF_ANALYZER
+
+    def unusable(why: str) -> TritongenError:
+        hint = "name the program itself, such as the perf_analyzer of Triton's SDK image"
+        return BadValue("program", path, why, hint) if program else AnalyzerFailed(f"{path}: {why}")
+
     if not path.is_file():
-        if program:
-            raise BadValue("program", program, "there is no such file", ITSELF)
-        raise AnalyzerFailed("tritonclient installed none", "pip install 'tritonclient[grpc]==2.51.0'")
+        if not program:
+            raise AnalyzerFailed("tritonclient installed none", "pip install 'tritonclient[grpc]==2.51.0'")
+        raise unusable("there is no such file")
     if not os.access(path, os.X_OK):
-        raise BadValue("program", path, "not a program", ITSELF)
+        raise unusable("not a program")
     try:
-        said = run([str(path), "--version"], env=runtime().env, timeout_s=30)
+        done = run([str(path), "--version"], env=runtime().env, timeout_s=30)
     except OSError as error:
         raise AnalyzerFailed(f"{path}: {error.strerror}") from error
-    lines = (said.stdout or said.stderr).strip().splitlines()
-    if said.status != 0 or not lines or not lines[0].startswith(NAME):
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    if done.status != 0 or not lines or not lines[0].startswith(NAME):
         first = quoted(lines[0]) if lines else "nothing"
-        why = f"{path} --version ended with {said.status} and said {first}"
-        if program:
-            raise BadValue("program", path, why, ITSELF)
-        raise AnalyzerFailed(why)
+        raise unusable(f"--version ended with {done.status} and printed {first}")
     return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
 
 
 def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:
-    """The line that measures a point once; pure.
+    """Return the command line that measures a point once; pure.
 
-    The counts are of each request that is under way at a time: perf_analyzer 2.51 hangs where there are fewer to
-    warm up than go at once.
+    The counts are multiplied by the concurrency: perf_analyzer 2.51 hangs if there are fewer warm-up requests than
+    requests at a time.
     """
     shared = [] if analyzer.shared_memory == "none" else [f"--shared-memory={analyzer.shared_memory}"]
     return [
@@ -112,15 +113,15 @@ def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: 
 def measure(
     analyzer: Analyzer, point: PerfPoint, model: ServedModel, url: str, plan: Plan, answered: Callable[[], int]
 ) -> Outcome:
-    """Run perf_analyzer and read its report; whatever fails is the outcome's reason.
+    """Run perf_analyzer and read its report; a failure is the outcome's reason.
 
     Args:
         analyzer: the program.
         point: what is measured.
-        model: the same as the server describes it.
+        model: the point's model as the server describes it.
         url: the server's address for the protocol.
-        plan: how many requests.
-        answered: how many requests of the model the server has answered so far.
+        plan: the number of requests.
+        answered: counts the model's requests that the server has answered so far.
     """
     for _ in range(TRIES):
         found = one_process(analyzer, point, model, url, plan, answered)
@@ -135,74 +136,65 @@ def one_process(
     """Run perf_analyzer once."""
     with tempfile.TemporaryDirectory(prefix="tritongen-perf-") as folder:
         inputs, report, log = (Path(folder) / name for name in ("inputs.json", "report.csv", "log"))
-        line = command(analyzer, point, url, plan, inputs, report)
+        line = tuple(command(analyzer, point, url, plan, inputs, report))
         try:
-            inputs.write_text(input_data(input_feeds(model)))
+            inputs.write_text(analyzer_json(input_row(model)))
         except TritongenError as error:
-            return Outcome("failed", tuple(line), reason=str(error))
+            return Outcome("failed", line, reason=str(error))
         begun = time.monotonic()
         with log.open("wb") as sink:
-            child = Child(line, env=runtime().env, log=sink)
+            child = Child(list(line), env=runtime().env, log=sink)
         try:
-            status, answers = watched(child, analyzer.patience_s, answered)
+            status, answers = watch(child, analyzer.patience_s, answered)
         finally:
             child.stop(STOP_GRACE_S)
         seconds = time.monotonic() - begun
         if status is None:
-            nothing = f"the server answered nothing for {analyzer.patience_s:.0f} s"
-            why = f"perf_analyzer hung: {f'{answers} answers came, and no end' if answers else nothing}"
-            return Outcome("failed", tuple(line), seconds, reason=why, stalled=answers > 0)
-        return outcome(tuple(line), seconds, status, log.read_text(errors="replace"), report)
+            why = f"{answers} answers came, and no end" if answers else ""
+            why = why or f"the server answered nothing for {analyzer.patience_s:.0f} s"
+            return Outcome("failed", line, seconds, reason=f"perf_analyzer hung: {why}", stalled=answers > 0)
+        return outcome(line, seconds, status, log.read_text(errors="replace"), report)
 
 
-def watched(child: Child, patience_s: float, answered: Callable[[], int]) -> tuple[int | None, int]:
-    """The exit status, None where the server's answers stopped coming, and how many came.
+def watch(child: Child, patience_s: float, answered: Callable[[], int]) -> tuple[int | None, int]:
+    """Wait for a process; return its exit status, None if the server's answers stopped, and the count of answers."""
 
-    A process that hangs holds up no others.
-    """
+    def count(otherwise: int) -> int:
+        try:
+            return answered()
+        except ServerUnreachable:
+            return otherwise
+
     begun = since = time.monotonic()
-    first = seen = counted(answered, 0)
+    first = seen = count(0)
     while (status := child.wait(min(POLL_S, patience_s))) is None:
-        now, count = time.monotonic(), counted(answered, seen)
-        if count != seen:
-            seen, since = count, now
+        now, answers = time.monotonic(), count(seen)
+        if answers != seen:
+            seen, since = answers, now
         elif now - since >= stalled_after_s(patience_s, since - begun, seen - first):
             break
     return status, seen - first
 
 
-def counted(answered: Callable[[], int], otherwise: int) -> int:
-    """How many requests the server has answered; of a server that does not say, the count before."""
-    try:
-        return answered()
-    except ServerUnreachable:
-        return otherwise
-
-
 def stalled_after_s(patience_s: float, elapsed_s: float, answers: int) -> float:
-    """How long without an answer is a hang: by the pace so far, and never more than the patience."""
+    """Return the time without an answer that is a hang: 20 times the pace so far, within bounds."""
     return min(patience_s, max(STALL_S, 20 * elapsed_s / answers)) if answers else patience_s
 
 
-def complaint(log: str) -> str:
-    """The last line before the page of help that perf_analyzer prints after an option that it does not take."""
-    said = log.partition("Usage: ")[0].strip() or "no word"
-    return said.splitlines()[-1]
-
-
 def outcome(line: tuple[str, ...], seconds: float, status: int, log: str, report: Path) -> Outcome:
-    """What perf_analyzer's exit status and report say."""
+    """Return the outcome of a process that ended, from its exit status and its report."""
     if status == UNSTABLE:
         return Outcome("unstable", line, seconds, reason="perf_analyzer found no three windows that agree")
     if status != 0:
-        return Outcome("failed", line, seconds, reason=f"perf_analyzer ended with {status}: {complaint(log)}")
+        # After an option that it does not accept, perf_analyzer prints a page of help.
+        lines = log.partition("Usage: ")[0].strip().splitlines() or ["no output"]
+        return Outcome("failed", line, seconds, reason=f"perf_analyzer ended with {status}: {lines[-1]}")
     try:
         found = parse(report.read_text())
-    except FileNotFoundError:
-        return Outcome("failed", line, seconds, reason="perf_analyzer wrote no report")
     except (OSError, ValueError) as error:
-        return Outcome("failed", line, seconds, reason=str(error))
+        why = "perf_analyzer wrote no report" if isinstance(error, FileNotFoundError) else str(error)
+        return Outcome("failed", line, seconds, reason=why)
     if found.cache_hit_us:
-        why = "the server answered from its response cache, which was not to be measured"
+        why = "the server answered from its response cache, which is not measured"
         return Outcome("failed", line, seconds, reason=why)
     return Outcome("ok", line, seconds, found)

@@ -1,4 +1,4 @@
-"""perf_analyzer's CSV, read by the names of its columns (src/report_writer.cc); pure."""
+"""perf_analyzer's CSV, parsed by the names of its columns (src/report_writer.cc); pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MICROSECONDS = {
     "p90 latency": "p90_us",
     "p95 latency": "p95_us",
     "p99 latency": "p99_us",
-    # Those below are there or not.
+    # The columns below are optional.
     "Server Cache Hit": "cache_hit_us",
     "Server Cache Miss": "cache_miss_us",
     "Avg latency": "avg_us",
@@ -37,10 +37,10 @@ NEEDED = ("Inferences/Second", *tuple(MICROSECONDS)[:11])
 
 
 def parse(text: str) -> Report:
-    """The only row of a CSV.
+    """Parse a CSV of one row.
 
     Raises:
-        ValueError: no row, several rows, a column that is missing or not a number.
+        ValueError: there is not one row, or a column is missing or is not a number.
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     if len(rows) != 1:
@@ -53,20 +53,20 @@ def parse(text: str) -> Report:
     other: dict[str, str] = {}
     for head, cell in cells.items():
         if head in MICROSECONDS:
-            fields[MICROSECONDS[head]] = whole(head, cell)
+            fields[MICROSECONDS[head]] = round(number(head, cell))
         elif head in RATES:
             fields[RATES[head]] = number(head, cell)
         elif head == "Concurrency":
-            fields["concurrency"] = whole(head, cell)
+            fields["concurrency"] = round(number(head, cell))
         elif found := re.fullmatch(r"p(\d+) latency", head):
-            percentiles[found[1]] = whole(head, cell)
+            percentiles[found[1]] = round(number(head, cell))
         else:
             other[head] = cell
     return Report(**fields, percentile_us=percentiles or None, other=other or None)
 
 
 def number(head: str, cell: str) -> float:
-    """A cell as a number from 0; a rate may have decimals."""
+    """Parse a cell as a number from 0."""
     try:
         value = float(cell)
     except ValueError:
@@ -74,8 +74,3 @@ def number(head: str, cell: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(f"perf_analyzer wrote {cell!r} for {head!r}")
     return value
-
-
-def whole(head: str, cell: str) -> int:
-    """A cell as whole microseconds."""
-    return round(number(head, cell))

@@ -1,4 +1,4 @@
-"""What perf_analyzer sends: real values in its JSON, never random bytes, which hold NaN."""
+"""The input of measured requests: a photograph or other real values, never random bytes, which contain NaN."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from generator.verify.samples import Array
 
 
-def input_feeds(model: ServedModel) -> dict[str, Array]:
-    """What every row of a batch is, [*dims] an input: a photograph for an image.
+def input_row(model: ServedModel) -> dict[str, Array]:
+    """Return one row of a batch: an array of [*dims] per input.
 
     Raises:
-        TritongenError: an input has no size of its own.
+        TritongenError: an input has dimensions of any size.
     """
     for spec in model.inputs:
         if any(dim < 1 for dim in spec.dims):
@@ -29,12 +29,14 @@ def input_feeds(model: ServedModel) -> dict[str, Array]:
     return {name: array[0] for name, array in samples.feeds(model.inputs, 1, preprocessing_of(model)).items()}
 
 
-def input_data(feeds: dict[str, Array]) -> str:
-    """perf_analyzer's JSON for one row: raw bytes, or the strings themselves."""
-    tensors = {
-        name: {"content": array.ravel().tolist(), "shape": list(array.shape)}
-        if array.dtype == np.object_
-        else {"content": {"b64": base64.b64encode(array.tobytes()).decode()}, "shape": list(array.shape)}
-        for name, array in feeds.items()
-    }
-    return json.dumps({"data": [tensors]})
+def analyzer_json(row: dict[str, Array]) -> str:
+    """Return perf_analyzer's JSON for a row: strings as they are, other values as base64."""
+
+    def content(array: Array) -> object:
+        return (
+            array.ravel().tolist() if array.dtype == np.object_ else {"b64": base64.b64encode(array.tobytes()).decode()}
+        )
+
+    return json.dumps(
+        {"data": [{name: {"content": content(array), "shape": array.shape} for name, array in row.items()}]}
+    )

@@ -1,6 +1,7 @@
-"""How long a point is measured: a row a profile and measurement.
+"""Plans: how long a point is measured, by profile and measurement.
 
-`published` with `standard` is what the published tables took: 2,100 requests, the first 100 not counted.
+`published` with `standard` measures as long as the published tables: 2,100 requests, of which the first 100 are not
+counted.
 """
 
 from __future__ import annotations

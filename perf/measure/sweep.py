@@ -216,11 +216,9 @@ def results(stored: Stored, variant: Variant) -> list[points.Result]:
 
 def check_same_device(run: Run, served: Serving) -> None:
     """Raise TritongenError if a resumed run was begun on another device."""
-    if served.device.label != run.device.label:
-        raise TritongenError(
-            f"run {run.id} was begun on {run.device.label}, and this server runs on {served.device.label}",
-            "without `resume` a new run is begun",
-        )
+    if run.device.label != served.device.label:
+        why = f"run {run.id} was begun on {run.device.label}, and this server runs on {served.device.label}"
+        raise TritongenError(why, "without `resume` a new run is begun")
 
 
 def table_model(model: ServedModel) -> Model:

@@ -1,15 +1,12 @@
-"""The values that flow through a sweep: frozen, with units in the field names.
-
-All of them but the paths are what a run's file holds, so their types are read at run time.
-"""
+"""The contents of a run's file, with units in the field names. cattrs reads the types at run time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from generator.server.gpus import Gpu  # noqa: TC001 (read at run time)
-from generator.types import Precision  # noqa: TC001 (read at run time)
+from generator.server.gpus import Gpu  # noqa: TC001 (cattrs)
+from generator.types import Precision  # noqa: TC001 (cattrs)
 
 Profile = Literal["production", "published"]
 Status = Literal["ok", "unstable", "failed"]
@@ -19,7 +16,7 @@ SharedMemory = Literal["none", "system", "cuda"]
 
 @dataclass(frozen=True)
 class PerfPoint:
-    """What is measured as one: a model as one server serves it, asked in one way."""
+    """A model in a precision at a batch size and a concurrency, which is measured as one."""
 
     model: str
     precision: Precision
@@ -27,7 +24,7 @@ class PerfPoint:
     concurrency: int = 1
 
     def __str__(self) -> str:
-        """`dpn92 fp32 batch 8`."""
+        """Return `dpn92 fp32 batch 8`."""
         more = f" concurrency {self.concurrency}" if self.concurrency != 1 else ""
         return f"{self.model} {self.precision} batch {self.batch_size}{more}"
 
@@ -36,10 +33,10 @@ class PerfPoint:
 class Plan:
     """How long a point is measured.
 
-    A round is one perf_analyzer process a point: `warmup_requests` that are not counted, then `requests`. Rounds go
-    on until the three fastest agree within `agreement` in the client's mean latency, and the first and the last lie
-    `least_span_s` apart: rounds that follow each other at once agree in a slow spell too. There are `least_rounds`,
-    and no more than `most_rounds` unless the span asks for them.
+    A round is one perf_analyzer process per point: `warmup_requests` that are not counted, then `requests`. Rounds
+    continue until the three fastest agree within `agreement` in the client's mean latency and the first and the last
+    are `least_span_s` apart, since rounds in one slow spell agree too. There are at least `least_rounds`, and at most
+    `most_rounds` unless the span needs more.
     """
 
     name: str
@@ -51,7 +48,7 @@ class Plan:
     least_span_s: float
 
     def __str__(self) -> str:
-        """As a table says it."""
+        """Return the plan in words, for a table."""
         return (
             f"rounds of {self.requests:,} requests after {self.warmup_requests} to warm up, "
             f"{self.least_rounds} to {self.most_rounds} of them, "
@@ -61,9 +58,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for. `exact`: every model must take every batch size, else those that it takes are measured.
+    """The request for a run. If `exact`, every model must take every batch size; else the others are left out.
 
-    `url` is where the server's gRPC is, None for the one at localhost:8001 or one of our own.
+    `url` is the gRPC address of a server, None for the one at localhost:8001 or a new one.
     """
 
     device: str
@@ -85,9 +82,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """The row of perf_analyzer's CSV. Latencies are of one request; of optional columns only those that are there.
+    """The row of perf_analyzer's CSV. Latencies are of one request; a missing optional column is None.
 
-    Hits and misses are of the response cache; `percentile_us` is what `--percentile` adds, `other` the GPU's columns.
+    Hits and misses are of the response cache. `percentile_us` is the column of `--percentile`; `other` has the GPU's.
     """
 
     inferences_per_second: float
@@ -115,12 +112,12 @@ class Report:
 
     @property
     def server_us(self) -> int:
-        """Queue, compute input, infer and output."""
+        """Sum of queue, compute input, infer and output."""
         return self.queue_us + self.compute_input_us + self.compute_infer_us + self.compute_output_us
 
     @property
     def latency_us(self) -> int:
-        """The client's mean: as told, else the sum of its parts."""
+        """Mean latency of the client: as reported, else the sum of its parts."""
         if self.avg_us is not None:
             return self.avg_us
         return self.client_send_us + self.network_us + self.server_us + self.client_recv_us
@@ -128,7 +125,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Bare:
-    """The same model in this process, in ONNX Runtime alone: as many runs as perf_analyzer sent requests."""
+    """A round of the baseline: the model in ONNX Runtime alone, run as often as perf_analyzer sent requests."""
 
     threads: int
     avg_us: int
@@ -137,7 +134,7 @@ class Bare:
 
 @dataclass(frozen=True)
 class Device:
-    """What a server runs on. `stated`: on another host, so that the user's word for the GPU was taken."""
+    """The device of a server. `stated`: the server is on another host, and the GPU is what the user named."""
 
     name: str
     label: str
@@ -150,7 +147,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Versions:
-    """What measured and what was measured."""
+    """The versions of the programs."""
 
     tritongen: str
     perf_analyzer: str
@@ -161,10 +158,10 @@ class Versions:
 
 @dataclass(frozen=True)
 class Origin:
-    """What made a measurement: where, by what, of which bytes.
+    """The origin of a measurement: the device, the programs, and the model's bytes.
 
-    `model_digest` is BLAKE3 of the version's files, None where the server's are not at hand; `config_sha256` of the
-    config as the server completed it.
+    `model_digest` is BLAKE3 of the version's files, None if the server was running. `config_sha256` is of the config as
+    the server completed it.
     """
 
     device: Device
@@ -177,7 +174,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Repeat:
-    """One perf_analyzer process: a figure where it is `ok`, a reason where it is not. `at` is UTC, when it began."""
+    """A round of a point: a report if it is `ok`, else a reason. `at` is the time in UTC when it began."""
 
     point: PerfPoint
     number: int
@@ -193,7 +190,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Model:
-    """A measured model, as a table shows it."""
+    """A measured model, for a table."""
 
     name: str
     weights: str
@@ -203,7 +200,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's first line: what it is to measure, and on what."""
+    """The first line of a run: what is measured, how, and on what."""
 
     id: str
     began: str
@@ -218,7 +215,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Session:
-    """How a sitting of a run spent its time, in seconds; a run that was killed and resumed has several."""
+    """The time that a call spent on a run; a resumed run has several sessions."""
 
     ended: str
     wall_s: float
