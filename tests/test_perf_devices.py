@@ -108,8 +108,20 @@ def described(monkeypatch, device, model_device, url, there, uuids=()):
     [
         ("v100", "cpu", "localhost:8001", (), "cannot measure a V100: the server runs on "),
         ("t4", "gpu", "127.0.0.1:8001", ("Tesla V100",), "cannot measure a T4: the server runs on Tesla V100"),
-        ("t4", "gpu", "127.0.0.1:8001", (), "cannot measure a T4: the server runs on a GPU that nvidia-smi does not name"),
-        ("t4", "gpu", "[::1]:8001", ("Tesla T4", "Tesla V100"), "cannot measure a T4: the server runs on Tesla T4, Tesla V100"),
+        (
+            "t4",
+            "gpu",
+            "127.0.0.1:8001",
+            (),
+            "cannot measure a T4: the server runs on a GPU that nvidia-smi does not name",
+        ),
+        (
+            "t4",
+            "gpu",
+            "[::1]:8001",
+            ("Tesla T4", "Tesla V100"),
+            "cannot measure a T4: the server runs on Tesla T4, Tesla V100",
+        ),
         ("cpu", "gpu", "localhost:8001", ("Tesla T4",), "cannot measure a CPU: the server runs on Tesla T4"),
         ("t4", "cpu", "elsewhere:8001", ("Tesla T4",), "cannot measure a T4: the server runs on a CPU of another host"),
         ("cpu", "gpu", "elsewhere:8001", (), "cannot measure a CPU: the server runs on a GPU"),
