@@ -194,7 +194,7 @@ def measure(
         batch_sizes: images per request.
         concurrencies: requests that are sent at the same time.
         profile: `production` measures the repository as it is, `published` as the published tables were measured.
-        measurement: the number of requests per round: quick, standard or published.
+        measurement: the number of requests per round: quick or standard.
         protocol: grpc or http.
         shared_memory: how tensors reach a server on this host: none, system or cuda.
         baseline: also measure each model in ONNX Runtime alone.
