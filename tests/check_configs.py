@@ -16,5 +16,5 @@ NO_PROFILE = SMALL_CONFIG + "".join(line for line in TENSORRT.splitlines(keepend
 
 
 def errors(findings):
-    """What a server refuses."""
+    """Return the findings that are errors."""
     return [finding for finding in findings if finding.level == "error"]

@@ -1,4 +1,4 @@
-"""Good models with one to three things wrong, made by hypothesis: dropped, doubled, retyped, renamed, moved."""
+"""Valid models with one to three random changes: fields dropped, doubled, retyped, renamed, files moved."""
 
 import re
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ metric_tags { key: "a" value: "b" }
 
 
 def small():
-    """[N,3,4,4] -> [N,10]."""
+    """Return a model from [N,3,4,4] to [N,10]."""
     model = small_onnx(classes=10)
     for dim, size in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], (4, 4), strict=True):
         dim.dim_value = size
@@ -73,7 +73,7 @@ def small():
 
 
 def two():
-    """Two inputs passed on, each as it is."""
+    """Return a model that copies two inputs to two outputs."""
     return onnx_model(
         [("Identity", ["a"], ["c"]), ("Identity", ["b"], ["d"])],
         {"a": ["fp32", "N", 4], "b": ["int64", "N", 4]},
@@ -116,7 +116,7 @@ FILES = ("labels.txt", "1/model.onnx", "config.pbtxt", "1")
 
 @dataclass(frozen=True)
 class Mutant:
-    """The text of a config with NAME for the model's name, its graph, and what is done to its files."""
+    """A config with NAME as the model's name, the index of its base model, and the changes to its files."""
 
     text: str
     base: int
@@ -133,25 +133,25 @@ OF_KIND = {
 
 
 def fields(tokens):
-    """First and last place of each field: its name and what follows, to the end of its value."""
-    found, opened, starts = [], [], []
+    """Return the first and last index of each field, from its name to the end of its value."""
+    spans, opened, starts = [], [], []
     for place, token in enumerate(tokens):
         if token in "{[":
             opened.append(place)
-            starts.append(len(found))
+            starts.append(len(spans))
         elif token in "}]" and opened:
             opened.pop()
-            first = found[starts.pop() - 1][0] if found else place
-            found.append((first, place))
+            first = spans[starts.pop() - 1][0] if spans else place
+            spans.append((first, place))
         elif re.match(r"[a-z]", token) and any(
             after in ":{[" for after in tokens[place + 1 : place + 3] if after.strip()
         ):
-            found.append((place, value_end(tokens, place)))
-    return found
+            spans.append((place, value_end(tokens, place)))
+    return spans
 
 
 def value_end(tokens, place):
-    """Where a plain value ends; a message's name alone, whose braces come later."""
+    """Return the index of the last token of a plain value, or of the name of a message."""
     for end in range(place + 1, min(place + 5, len(tokens))):
         if tokens[end] in "{[":
             return place
@@ -161,7 +161,7 @@ def value_end(tokens, place):
 
 
 def kind_of(token):
-    """Number, text, or word of an enumeration; None for names and signs."""
+    """Return the key of OF_KIND for a number, text or enumeration value; None for names and signs."""
     if NUMBER.fullmatch(token):
         return "number"
     if token.startswith('"'):
@@ -172,7 +172,7 @@ def kind_of(token):
 
 @st.composite
 def mutants(draw):
-    """One to three changes to a good model: most leave the text one that can be parsed."""
+    """Draw a valid model with one to three changes; most leave a text that can be parsed."""
     base = draw(st.integers(0, len(BASES) - 1))
     tokens = TOKEN.findall(BASES[base][0])
     files = []
@@ -193,7 +193,7 @@ def mutants(draw):
                 place = draw(st.sampled_from(places))
                 tokens[place] = draw(st.sampled_from(OF_KIND[kind_of(tokens[place])]))
         else:
-            broken(draw, change, tokens)
+            break_token(draw, change, tokens)
         tokens = TOKEN.findall("".join(tokens)) or [" "]
     return Mutant("".join(tokens), base, tuple(files))
 
@@ -202,8 +202,8 @@ CHANGES = (*("value",) * 8, *("line",) * 5, *("drop field",) * 4, *("double fiel
            "replace", "insert", "swap")  # fmt: skip
 
 
-def broken(draw, change, tokens):
-    """A change of one token, which mostly breaks the text."""
+def break_token(draw, change, tokens):
+    """Change one token, which mostly breaks the text."""
     at, other = (draw(st.integers(0, len(tokens) - 1)) for _ in range(2))
     match change:
         case "drop":
@@ -219,7 +219,7 @@ def broken(draw, change, tokens):
 
 
 def lay_out(mutant, repository, name):
-    """The mutant's folder."""
+    """Write a mutant's folder and return it."""
     folder = repository / name
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(BASES[mutant.base][1]().SerializeToString())

@@ -1,4 +1,4 @@
-"""`check`: what a real server said to 107 repositories, levels, for which server it judges, the command."""
+"""`check`: the recorded verdicts of a real server, warnings, GPU servers and releases, ensembles, running, the command."""
 
 import pytest
 from check_configs import CONFIG, NO_PROFILE, errors
@@ -14,8 +14,8 @@ from tritongen import check
 
 @pytest.mark.parametrize("run", [False, True], ids=["unrun", "run"])
 @pytest.mark.parametrize("name", CASES)
-def test_the_real_servers_verdicts(tmp_path, name, run):
-    """The verdict is the server's, and so is the sentence, paths and all."""
+def test_recorded_verdicts(tmp_path, name, run):
+    """The verdict and the sentence are the server's, with its paths."""
     case = CASES[name]
     lay_out(case, tmp_path)
     found = errors(tritongen.check(tmp_path, run=run))
@@ -28,13 +28,13 @@ def test_the_real_servers_verdicts(tmp_path, name, run):
         assert all(finding.fix for finding in found)
 
 
-def test_a_good_model_has_no_findings(tmp_path):
-    """Nor has it when it is run."""
+def test_valid_model_has_no_findings(tmp_path):
+    """A valid model has no findings, also if it is run."""
     write_model(tmp_path, "net", CONFIG)
     assert tritongen.check(tmp_path, run=True) == ()
 
 
-HURTS = {
+WARNINGS = {
     "labels-fit": (CONFIG.replace("[ 1000 ]", '[ 1000 ] label_filename: "labels.txt"'), "has 2 labels for the 1000"),
     "batching-without-batches": (
         CONFIG.replace("max_batch_size: 8", "")
@@ -76,10 +76,10 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("rule", HURTS)
-def test_what_loads_and_hurts(tmp_path, rule):
-    """A warning with a fix, and no error."""
-    config, sentence = HURTS[rule]
+@pytest.mark.parametrize("rule", WARNINGS)
+def test_warnings(tmp_path, rule):
+    """A setting that loads but misbehaves is a warning with a hint, and no error."""
+    config, sentence = WARNINGS[rule]
     (write_model(tmp_path, "net", config) / "labels.txt").write_text("a\nb\n")
     found = tritongen.check(tmp_path)
     assert errors(found) == []
@@ -87,8 +87,8 @@ def test_what_loads_and_hurts(tmp_path, rule):
 
 
 @pytest.mark.parametrize(("old", "new", "sentence"), VALUES)
-def test_accelerators_that_only_a_gpu_server_reads(tmp_path, old, new, sentence):
-    """On the CPU server it loads: a warning, with the line of the block."""
+def test_cpu_server_warns_of_accelerators(tmp_path, old, new, sentence):
+    """A wrong accelerator loads on a CPU server: a warning, with the line of the block."""
     assert old in CONFIG
     write_model(tmp_path, "net", CONFIG.replace(old, new))
     found = tritongen.check(tmp_path)
@@ -110,15 +110,15 @@ def test_accelerators_that_only_a_gpu_server_reads(tmp_path, old, new, sentence)
          "failed to convert 'big' to unsigned long long integral number"),
     ],
 )  # fmt: skip
-def test_a_gpu_server_refuses_them(tmp_path, old, new, release, sentence):
-    """`--gpu t4 --triton RELEASE`: an error; on the CPU a warning."""
+def test_gpu_server_refuses_accelerators(tmp_path, old, new, release, sentence):
+    """A wrong accelerator is an error for a GPU server, and none for a CPU server."""
     write_model(tmp_path, "net", CONFIG.replace(old, new))
     assert any(sentence in finding.message for finding in errors(tritongen.check(tmp_path, gpu="t4", release=release)))
     assert errors(tritongen.check(tmp_path)) == []
 
 
-def test_keys_and_profiles_that_a_release_does_not_know(tmp_path):
-    """Before 24.04 there are no profiles; the image is outside the window as well."""
+def test_keys_unknown_to_a_release(tmp_path):
+    """Releases before 24.04 know no profiles, and do not run on the GPU."""
     write_model(tmp_path, "net", CONFIG)
     found = errors(tritongen.check(tmp_path, gpu="t4", release="24.03"))
     assert [finding.rule for finding in found] == ["image-is-outside", "accelerators-are-known"]
@@ -126,8 +126,8 @@ def test_keys_and_profiles_that_a_release_does_not_know(tmp_path):
     assert found[1].fix == "release 24.04 is the first that knows it"
 
 
-def test_images_outside_the_window(tmp_path):
-    """The reason and the nearest; within it a warning for hosts with several GPUs."""
+def test_image_outside_the_window(tmp_path):
+    """The error has the reason and the nearest release; older releases have a warning for hosts with several GPUs."""
     write_model(tmp_path, "net", CONFIG)
     (found,) = errors(tritongen.check(tmp_path, gpu="v100", release="24.10"))
     assert found.message == (
@@ -142,7 +142,7 @@ def test_images_outside_the_window(tmp_path):
 
 
 def test_instance_groups_on_a_gpu_server(tmp_path):
-    """GPU 0 is there; a second one is not, and the CPU server has none."""
+    """A GPU server has GPU 0 only; a CPU server has no GPU."""
     group = "instance_group { count: 1 kind: KIND_GPU gpus: [ %d ] }"
     write_model(tmp_path, "net", CONFIG.replace("instance_group { count: 1 }", group % 0))
     assert errors(tritongen.check(tmp_path, gpu="t4")) == []
@@ -151,8 +151,8 @@ def test_instance_groups_on_a_gpu_server(tmp_path):
     assert errors(tritongen.check(tmp_path, gpu="t4"))[0].message.endswith("are: 0")
 
 
-def test_variants_are_judged_for_their_gpu(tmp_path):
-    """configs/v100-*.pbtxt for a V100 of 24.09, whatever is asked; the finding names the file and the line."""
+def test_variants_are_checked_for_their_gpu(tmp_path):
+    """configs/v100-*.pbtxt is checked for a V100 and 24.09, whatever the options; the finding has file and line."""
     folder = write_model(tmp_path, "net", CONFIG)
     (folder / "configs").mkdir()
     (folder / "configs" / "v100-fp16.pbtxt").write_text(CONFIG.replace('"precision_mode"', '"precision_mod"'))
@@ -163,8 +163,8 @@ def test_variants_are_judged_for_their_gpu(tmp_path):
     assert found["net/configs/mine.pbtxt"].line == 7
 
 
-def test_a_release_reads_its_opsets(tmp_path):
-    """Opset 22 is of ONNX Runtime 1.21, of 25.03; IR version 11 of 1.23, of 25.08."""
+def test_releases_read_their_opsets(tmp_path):
+    """ONNX Runtime 1.21, of 25.03, reads opset 22; 1.23, of 25.08, reads IR version 11."""
     for name, opset, ir_version, first in (("opset", 22, 8, "25.03"), ("ir", 18, 11, "25.08")):
         model = onnx_model(
             [("Relu", ["x"], ["y"])],
@@ -186,7 +186,7 @@ def test_a_release_reads_its_opsets(tmp_path):
 
 
 def test_ensembles(tmp_path):
-    """The batch, the models and the tensors of the steps."""
+    """An ensemble's batch, models and tensors must match its steps."""
     write_model(tmp_path, "net", CONFIG)
     ensemble = """platform: "ensemble" max_batch_size: %d
 input { name: "x" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }
@@ -210,8 +210,8 @@ ensemble_scheduling { step { model_name: "%s" model_version: -1
         assert [sentence in finding.message for finding in found] == ([True] if sentence else [])
 
 
-def test_running_shows_what_reading_cannot(tmp_path):
-    """A batch that is fixed behind a run-time shape: the server loads it, and fails requests."""
+def test_running_finds_failing_batches(tmp_path):
+    """A batch fixed by a run-time shape: the server loads the model, and fails requests."""
     graph = onnx_model(
         [("Add", ["one", "zero"], ["batch"]), ("Concat", ["batch", "three"], ["shape"], {"axis": 0}),
          ("Reshape", ["input", "shape"], ["output"])],
@@ -245,22 +245,22 @@ OTHER = 'inputs { key: "other" value { data_type: TYPE_FP32 dims: [ 1 ] zero_dat
 @pytest.mark.parametrize(
     ("config", "sample"),
     [
-        (SMALL_CONFIG, SAMPLE % ("3, 224, 224", "zero_data: true", OTHER)),  # the server passes it over
+        (SMALL_CONFIG, SAMPLE % ("3, 224, 224", "zero_data: true", OTHER)),  # the server skips the unknown input
         (SMALL_CONFIG, SAMPLE % ("3, 224, 224", "random_data: true", "")),
         (SMALL_CONFIG, SAMPLE % ("3, 224, 224", 'input_data_file: "../../outside"', "")),
         (SMALL_CONFIG.replace("[ 3, 224, 224 ]", "[ 150528 ] reshape { shape: [ 3, 224, 224 ] }"),
          SAMPLE % ("150528", "zero_data: true", "")),
     ],
 )  # fmt: skip
-def test_samples_are_run_as_the_server_runs_them(tmp_path, config, sample):
-    """Other inputs are passed over, reshapes are done, files outside are not read: no error (all READY on 2.51.0)."""
+def test_samples_run_as_on_the_server(tmp_path, config, sample):
+    """Unknown inputs are skipped, reshapes applied, outside files not read: no error (all READY on 2.51.0)."""
     write_model(tmp_path / "repository", "net", config + sample)
     (tmp_path / "outside").mkdir()  # to read it would fail
     assert errors(tritongen.check(tmp_path / "repository", run=True)) == []
 
 
-def test_scalars_and_outputs_that_are_not_listed(tmp_path):
-    """An input without dimensions has one element; an output that the config leaves out is not looked at."""
+def test_scalars_and_unlisted_outputs(tmp_path):
+    """An input without dimensions has one element; an output that the config leaves out is ignored."""
     graph = onnx_model(
         [("Identity", ["x"], ["y"]), ("Shape", ["x"], ["s"]), ("Identity", ["a"], ["b"])],
         {"x": ["fp32", "N", 3], "a": ["fp32"]}, {"y": ["fp32", "N", 3], "s": ["int64", 2], "b": ["fp32"]},
@@ -273,7 +273,7 @@ output [ { name: "y" data_type: TYPE_FP32 dims: [ -1, 3 ] }, { name: "b" data_ty
 
 
 def test_the_command(tritongen, tmp_path):
-    """Text, JSON, annotations; exit 0, 1 and 2."""
+    """The command prints text, JSON or annotations, and exits with 0, 1 or 2."""
     write_model(tmp_path / "model_repository", "good", CONFIG)
     assert tritongen("check").status == 0
     write_model(tmp_path / "model_repository", "bad", SMALL_CONFIG.replace("max_batch_size", "max_batchsize"))
@@ -310,8 +310,8 @@ def test_the_command(tritongen, tmp_path):
         check(tmp_path / "none")
 
 
-def test_lines():
-    """Lists, braces in strings, comments, both kinds of brackets, strings in a row."""
+def test_line_numbers():
+    """Line numbers are right in lists, with braces in strings, comments, both brackets, and adjacent strings."""
     text = (
         'name: "a{" "b"  # { not\ninput [ { name: "x" }, {\nname: "y"\ndims: [ 1,\n2 ] } ]\noutput <\n name: \'z\' >\n'
     )

@@ -1,4 +1,4 @@
-"""`check` on what is hostile, broken or elsewhere: a finding, no crash, nothing executed, nothing read outside."""
+"""`check` on hostile, broken or outside files: a finding, no crash, nothing executed, nothing read outside."""
 
 import json
 import os
@@ -22,7 +22,7 @@ HOSTILE_NAMES = ["a b", "a%2Fb", 'quo"te', "new\nline", "ünï", "%s{}", "-rf", 
 
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_hostile_names(tritongen, tmp_path, name):
-    """They load; what HTTP cannot reach is a warning; one line of GitHub's stays one line."""
+    """Hostile names load; a name that HTTP cannot reach is a warning; an annotation stays on one line."""
     write_model(tmp_path / "model_repository", name, CONFIG)
     ran = tritongen("check", "--github")
     assert ran.status == 0
@@ -31,8 +31,8 @@ def test_hostile_names(tritongen, tmp_path, name):
     assert (ran.stdout == "") == reachable
 
 
-def test_paths_that_escape(tmp_path):
-    """Labels, warm-up data, external data, the model's own name, links: found, and not opened."""
+def test_escaping_paths(tmp_path):
+    """Paths of labels, data, models and links that leave the repository are reported, and not opened."""
     repository = tmp_path / "repository"
     outside = tmp_path / "outside.txt"
     outside.write_text("a\n")
@@ -68,7 +68,7 @@ def test_paths_that_escape(tmp_path):
 
 
 def opened_files(repository):
-    """Every file that a check opens, by Python's audit hook."""
+    """Return every file that a check opens, by Python's audit hook."""
     code = (
         "import sys, tritongen\nfrom generator.checker import model, repository\nopened = []\n"
         "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
@@ -78,8 +78,8 @@ def opened_files(repository):
     return [os.path.realpath(line) for line in done.stdout.splitlines()]
 
 
-def test_files_that_are_too_large_or_none(tmp_path):
-    """A sparse 2 GB model, a config of 100 MB, a loop of links, a number that aborts: each is found, in little memory."""
+def test_huge_and_broken_files(tmp_path):
+    """A sparse 2 GB model, a 100 MB config, looping links, an aborting number: each is reported, in little memory."""
     folder = write_model(tmp_path, "sparse", CONFIG)
     with (folder / "1" / "model.onnx").open("wb") as file:
         file.truncate(2 << 30)
@@ -110,8 +110,8 @@ def test_files_that_are_too_large_or_none(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "labels.txt", "1/model.onnx", "warmup/x"])
-def test_pipes_are_not_waited_for(tmp_path, name):
-    """A named pipe in the place of any file is refused, and not opened."""
+def test_pipes_are_not_opened(tmp_path, name):
+    """A named pipe in place of a file is an error, and is not opened."""
     labels = CONFIG.replace("[ 1000 ]", '[ 1000 ] label_filename: "labels.txt"')
     sample = 'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 dims: [ 3, 224, 224 ] input_data_file: "x" } } }'
     folder = write_model(tmp_path, "net", labels + sample)
@@ -124,8 +124,8 @@ def test_pipes_are_not_waited_for(tmp_path, name):
     assert errors(tritongen.check(tmp_path))
 
 
-def test_what_may_not_be_read(tmp_path, monkeypatch):
-    """A folder of somebody else's is a finding, and the others are judged."""
+def test_unreadable_folder(tmp_path, monkeypatch):
+    """An unreadable folder is a finding, and the other models are checked."""
     write_model(tmp_path, "closed", CONFIG)
     write_model(tmp_path, "good", CONFIG)
     listed = Path.iterdir
@@ -141,8 +141,8 @@ def test_what_may_not_be_read(tmp_path, monkeypatch):
     assert found.message == f"{tmp_path}/closed: permission denied"
 
 
-def test_a_terminal_obeys_nothing_of_a_name(tritongen, tmp_path):
-    """Escape sequences, line breaks and marks of direction in a folder's name are shown."""
+def test_names_are_printed_safely(tritongen, tmp_path):
+    """Escape sequences, line breaks and direction marks in a folder's name are shown as text."""
     name = "bad\x1b[31mred\x07\nnext\u202e"
     write_model(tmp_path / "model_repository", name, "x: 1")
     for arguments in ((), ("--github",)):
@@ -152,8 +152,8 @@ def test_a_terminal_obeys_nothing_of_a_name(tritongen, tmp_path):
     assert ran.stdout.count("\n") == 1
 
 
-def test_names_that_are_not_read(tmp_path):
-    """A config under another name, a parameter that is misspelt, a link to nothing."""
+def test_ignored_names(tmp_path):
+    """A misnamed config, a misspelt parameter and a broken link are reported; version 0 is fine."""
     folder = write_model(tmp_path, "named", CONFIG)
     (folder / "config.pbtxt").rename(folder / "Config.pbtxt")
     write_model(tmp_path, "key", CONFIG + 'parameters { key: "intra_op_threads_count" value { string_value: "1" } }')
@@ -178,15 +178,15 @@ def test_names_that_are_not_read(tmp_path):
         ([], "unexpected inference output 'x'", False, None),
     ],
 )
-def test_what_server_may_not_call_a_defect(rules, message, run, why):
-    """What check says that it does not judge, or cannot without running, is no difference."""
+def test_expected_differences_from_the_server(rules, message, run, why):
+    """A difference is expected if check says that it cannot check the model, or did not run it."""
     found = [Finding("warning", "net", "net/config.pbtxt", None, rule, "", "") for rule in rules]
-    told = not_judged(found, message, run=run)
-    assert told is None if why is None else told.startswith(why)
+    reason = not_judged(found, message, run=run)
+    assert reason is None if why is None else reason.startswith(why)
 
 
-def test_a_pointer_of_git_lfs(tmp_path):
-    """Said, and what gets the file."""
+def test_git_lfs_pointer(tmp_path):
+    """The hint for a pointer of Git LFS is the command that fetches the file."""
     folder = write_model(tmp_path, "net", CONFIG)
     (folder / "1" / "model.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     (found,) = errors(tritongen.check(tmp_path))
@@ -194,7 +194,7 @@ def test_a_pointer_of_git_lfs(tmp_path):
 
 
 def test_openvino_is_in_the_image(tmp_path):
-    """NVIDIA's is built with it."""
+    """NVIDIA's image has the OpenVINO accelerator."""
     write_model(
         tmp_path,
         "net",
@@ -204,8 +204,8 @@ def test_openvino_is_in_the_image(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["net", "net/1", "empty"])
-def test_folders_that_are_no_repository(tritongen, tmp_path, folder):
-    """A model's own folder, a version's, an empty one."""
+def test_not_a_repository(tritongen, tmp_path, folder):
+    """A model's folder, a version's folder and an empty folder are not repositories."""
     (tmp_path / "empty").mkdir()
     write_model(tmp_path, "net", CONFIG)
     ran = tritongen("check", folder)
@@ -214,7 +214,7 @@ def test_folders_that_are_no_repository(tritongen, tmp_path, folder):
 
 
 def test_nothing_is_executed(tmp_path):
-    """A library and a model.py beside the model are seen and not loaded; the config alone is judged."""
+    """A library and a model.py beside the model are not loaded; only the config is checked."""
     folder = write_model(tmp_path, "net", CONFIG.replace('"onnxruntime"', '"mine"'))
     (folder / "libtriton_mine.so").write_bytes(b"\x7fELF")
     python = write_model(tmp_path, "python", CONFIG.replace('"onnxruntime"', '"python"'))
@@ -234,7 +234,7 @@ def test_no_torch_or_onnxruntime_without_run(tmp_path):
 
 
 def test_findings_are_json(tmp_path):
-    """Each field by name."""
+    """A finding in JSON has each field by name."""
     write_model(tmp_path, "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 1001 ]"))
     ran = subprocess.run(
         [sys.executable, "-m", "tritongen", "check", str(tmp_path), "--json"],

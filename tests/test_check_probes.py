@@ -1,7 +1,8 @@
-"""What the embedded Triton 2.51.0 said to configs that were made to find out, a row each; None is READY."""
+"""Configs made to learn the embedded Triton 2.51.0's sentence: one row per config; None means READY."""
 
 import mutants
 import pytest
+from check_configs import errors
 from helpers import write_model
 
 import tritongen
@@ -69,29 +70,29 @@ CHANGED = [
 ]  # fmt: skip
 
 
-def check_says(tmp_path, config, sentence):
-    """No error for None, else one with the sentence."""
+def assert_error(tmp_path, config, sentence):
+    """Assert that a check reports an error with the sentence, or no error for None."""
     write_model(tmp_path, "net", config, mutants.small())
-    found = [finding.message for finding in tritongen.check(tmp_path) if finding.level == "error"]
-    assert found == [] if sentence is None else any(sentence in message for message in found), found
+    messages = [finding.message for finding in errors(tritongen.check(tmp_path))]
+    assert messages == [] if sentence is None else any(sentence in message for message in messages), messages
 
 
 @pytest.mark.parametrize(("text", "sentence"), ADDED)
-def test_what_is_added(tmp_path, text, sentence):
-    """To a good config."""
-    check_says(tmp_path, BASE + text, sentence)
+def test_added_lines(tmp_path, text, sentence):
+    """A line added to a valid config gets the server's sentence."""
+    assert_error(tmp_path, BASE + text, sentence)
 
 
 @pytest.mark.parametrize(("old", "new", "sentence"), CHANGED)
-def test_what_is_changed(tmp_path, old, new, sentence):
-    """In a good config."""
+def test_changed_lines(tmp_path, old, new, sentence):
+    """A change to a valid config gets the server's sentence."""
     assert old in BASE
-    check_says(tmp_path, BASE.replace(old, new, 1), sentence)
+    assert_error(tmp_path, BASE.replace(old, new, 1), sentence)
 
 
-def test_bytes_that_are_no_utf8(tmp_path):
-    """In a comment Triton passes them over; in a string they end the server."""
+def test_invalid_utf8(tmp_path):
+    """Triton skips invalid UTF-8 in a comment; in a string it ends the server."""
     for name, text, refused in (("comment", b"# \xff", False), ("string", b'metric_tags { key: "\xff" }', True)):
         folder = write_model(tmp_path / name, "net", BASE, mutants.small())
         (folder / "config.pbtxt").write_bytes(BASE.encode() + text)
-        assert any(finding.level == "error" for finding in tritongen.check(tmp_path / name)) == refused
+        assert bool(errors(tritongen.check(tmp_path / name))) == refused

@@ -35,7 +35,7 @@ def made(count, number=1):
 
 
 def differences(repository, verdicts, findings):
-    """The models whose verdict is another, with both."""
+    """Return the verdict, the errors of `check` and the config of each model on which the two disagree."""
     ours = {}
     for finding in findings:
         if finding.level == "error" and finding.default:
@@ -66,7 +66,7 @@ def test_mutants_have_the_servers_verdict(tmp_path):
 
 
 def test_server(tmp_path):
-    """`check --server` tells what the real server says to each, and agrees."""
+    """`check --server` prints the real server's verdict on each model, and agrees."""
     write_model(tmp_path / "model_repository", "good")
     write_model(tmp_path / "model_repository", "typo", SMALL_CONFIG.replace("max_batch_size", "max_batchsize"))
     write_model(tmp_path / "model_repository", "dims", SMALL_CONFIG.replace("[ 1000 ]", "[ 1001 ]"))
@@ -78,8 +78,8 @@ def test_server(tmp_path):
     assert "a defect of tritongen" not in ran.stderr
 
 
-def test_the_ten_networks(all_models):
-    """No errors and no warnings, also when each is run with its warm-up samples and a batch of 8."""
+def test_ten_networks_have_no_findings(all_models):
+    """The ten networks have no errors or warnings, also if run with warm-up samples and a batch of 8."""
     ran = run_program("check", all_models, "--run", "--fail-on", "warning", cwd=all_models.parent)
     assert ran.stdout == ""
     assert ran.status == 0

@@ -1,4 +1,4 @@
-"""What the onnxruntime backend refuses, in its own words."""
+"""The rules that `check` and the embedded server share, with the onnxruntime backend's sentences."""
 
 import pytest
 
@@ -11,7 +11,7 @@ OUTPUT = ModelTensor("output", "TYPE_FP32", (-1, 1000))
 
 
 def config(**changes):
-    """A config that fits, as Triton hands it to a backend, with some fields changed."""
+    """Return a config that fits the model, as Triton hands it to a backend, with changed fields."""
     return {
         "name": "net",
         "max_batch_size": 8,
@@ -22,12 +22,12 @@ def config(**changes):
 
 
 def an_input(**changes):
-    """The input's block with some fields changed."""
+    """Return the input block with changed fields."""
     return {"input": [{**config()["input"][0], **changes}]}
 
 
 def an_output(**changes):
-    """The output's block with some fields changed."""
+    """Return the output block with changed fields."""
     return {"output": [{**config()["output"][0], **changes}]}
 
 
@@ -36,7 +36,7 @@ def an_output(**changes):
     [
         ({}, [INPUT], [OUTPUT]),
         ({"output": []}, [INPUT], [OUTPUT]),
-        ({}, [ModelTensor("input", "TYPE_FP32", (-1, 3, -1, -1))], [OUTPUT]),  # an input may be narrowed
+        ({}, [ModelTensor("input", "TYPE_FP32", (-1, 3, -1, -1))], [OUTPUT]),  # the config may fix a dimension of an input
         ({"max_batch_size": 0, **an_input(dims=[-1, 3, 224, 224]), **an_output(dims=[-1, 1000])}, [INPUT], [OUTPUT]),
         (an_input(dims=[150528], reshape={"shape": [3, 224, 224]}), [INPUT], [OUTPUT]),
         (an_input(dims=["3", "224", "224"]), [INPUT], [OUTPUT]),  # int64 may come as JSON strings
@@ -44,8 +44,8 @@ def an_output(**changes):
          [ModelTensor("input", "TYPE_FP32", ())], [ModelTensor("output", "TYPE_FP32", ())]),
     ],
 )  # fmt: skip
-def test_what_fits(changes, inputs, outputs):
-    """These load."""
+def test_matching_configs_pass(changes, inputs, outputs):
+    """The backend loads each of these configs."""
     check_io(config(**changes), inputs, outputs)
 
 
@@ -71,7 +71,7 @@ def test_what_fits(changes, inputs, outputs):
             "the explicit tensor shape, making complete shape [-1,3,224])",
         ),
         (
-            an_output(dims=[-1]),  # an output may not be left open
+            an_output(dims=[-1]),  # the config may not leave a dimension of an output open
             "model 'net', tensor 'output': the model expects 2 dimensions (shape [-1,1000]) but the model configuration "
             "specifies 2 dimensions (an initial batch dimension because max_batch_size > 0 followed by the explicit "
             "tensor shape, making complete shape [-1,-1])",
@@ -88,14 +88,14 @@ def test_what_fits(changes, inputs, outputs):
         ),
     ],
 )
-def test_what_does_not_fit(changes, sentence):
-    """Each gets the C++ backend's sentence."""
+def test_mismatches_are_refused(changes, sentence):
+    """Each mismatch has the C++ backend's sentence."""
     with pytest.raises(Refusal) as caught:
         check_io(config(**changes), [INPUT], [OUTPUT])
     assert str(caught.value) == sentence
 
 
-def test_a_fixed_batch():
+def test_fixed_batch_is_refused():
     """max_batch_size needs a model with an open first dimension."""
     with pytest.raises(Refusal) as caught:
         check_io(config(), [ModelTensor("input", "TYPE_FP32", (1, 3, 224, 224))], [OUTPUT])
@@ -105,8 +105,8 @@ def test_a_fixed_batch():
     )
 
 
-def test_sequence_controls_are_inputs():
-    """The sequence batcher's tensors count."""
+def test_sequence_controls_count_as_inputs():
+    """The sequence batcher's controls and states add to the expected inputs."""
     batching = {
         "control_input": [{"name": "START", "control": [{"kind": "CONTROL_SEQUENCE_START"}]}],
         "state": [{"input_name": "in", "output_name": "out"}],
@@ -116,12 +116,12 @@ def test_sequence_controls_are_inputs():
 
 
 def parameters(**values):
-    """A config with model parameters."""
+    """Return a config with model parameters."""
     return config(parameters={key: {"string_value": value} for key, value in values.items()})
 
 
 def test_session_settings():
-    """Defaults are the C++ backend's; parameters and the graph level change them."""
+    """The defaults are the C++ backend's; parameters and the graph level change them."""
     plain = session_settings(config())
     assert (plain.graph_level, plain.parallel, plain.intra_op_threads) == ("ORT_ENABLE_ALL", False, 0)
     assert plain.mem_arena
@@ -153,14 +153,14 @@ def test_session_settings():
         ),
     ],
 )
-def test_settings_that_are_refused(wrong, sentence):
-    """Each gets the C++ backend's sentence."""
+def test_wrong_settings_are_refused(wrong, sentence):
+    """Each wrong setting has the C++ backend's sentence."""
     with pytest.raises(Refusal) as caught:
         session_settings(wrong)
     assert str(caught.value) == sentence
 
 
-def test_gpu_accelerators_are_not_read_on_a_cpu():
-    """As in the C++ backend."""
+def test_cpu_ignores_gpu_accelerators():
+    """A CPU server ignores GPU accelerators, even wrong ones."""
     accelerators = {"gpu_execution_accelerator": [{"name": "nonsense", "parameters": {"precision_mode": "fp99"}}]}
     session_settings(config(optimization={"execution_accelerators": accelerators}))

@@ -1,4 +1,4 @@
-"""A real Triton's verdict on every model of a repository: where it refuses, in its own words."""
+"""The embedded server's verdict on every model of a repository: the stage and the sentence of a refusal."""
 
 import os
 import shutil
@@ -38,13 +38,13 @@ ensemble_scheduling {
 """
 QUOTED = "l': qu\"ote's"
 SHELL = "$(touch ran); `touch ran` & (x)"
-DIMS_TOLD = (
+DIMS_SENTENCE = (
     "model '{}', tensor 'output': the model expects 2 dimensions (shape [-1,1000]) but the model configuration "
     "specifies 2 dimensions (an initial batch dimension because max_batch_size > 0 followed by the explicit tensor "
     "shape, making complete shape [-1,10])"
 )
-TYPO_TOLD = '{}: Message type "inference.ModelConfig" has no field named "{}".'
-TOO_LARGE_TOLD = "dynamic batching preferred size must be <= max batch size for {}"
+TYPO_SENTENCE = '{}: Message type "inference.ModelConfig" has no field named "{}".'
+TOO_LARGE_SENTENCE = "dynamic batching preferred size must be <= max batch size for {}"
 ABORTED = "terminate called after throwing an instance of 'std::out_of_range' what(): stoll"
 
 
@@ -57,7 +57,7 @@ def no(name, stage, message, detail=""):
 
 
 def write_all(repository):
-    """Models that are refused at every stage, and good ones between them."""
+    """Write models that are refused at every stage, and valid models between them."""
     write_model(repository, "a-good")
     write_model(repository, "typo", SMALL_CONFIG.replace("max_batch_size", "max_batchsize"))
     write_model(repository, "typo-2", SMALL_CONFIG + "batching: 1\n")
@@ -80,23 +80,23 @@ def write_all(repository):
 
 
 def test_every_stage(tmp_path):
-    """Each model's stage and sentence; the server that dies of one has told of the others."""
+    """Each model has its stage and sentence, although one model ends the server."""
     repository = tmp_path / "repo sitory"
     repository.mkdir()
     write_all(repository)
     verdicts = server_verdicts(repository)
     expected = [
         ready("a-good"),
-        no("typo", "poll", text_proto(repository / "typo"), TYPO_TOLD.format("3:14", "max_batchsize")),
-        no("typo-2", "poll", text_proto(repository / "typo-2"), TYPO_TOLD.format("8:9", "batching")),
+        no("typo", "poll", text_proto(repository / "typo"), TYPO_SENTENCE.format("3:14", "max_batchsize")),
+        no("typo-2", "poll", text_proto(repository / "typo-2"), TYPO_SENTENCE.format("8:9", "batching")),
         no(
             "quote-open",
             "poll",
             text_proto(repository / "quote-open"),
-            "8:8: String literals cannot cross line boundaries.; " + TYPO_TOLD.format("8:7", "wrong"),
+            "8:8: String literals cannot cross line boundaries.; " + TYPO_SENTENCE.format("8:7", "wrong"),
         ),
         *[
-            no(name, "poll", TOO_LARGE_TOLD.format(name))
+            no(name, "poll", TOO_LARGE_SENTENCE.format(name))
             for name in ("preferred", f"preferred {QUOTED}", "preferred größe\n模型")
         ],
         no(
@@ -104,7 +104,7 @@ def test_every_stage(tmp_path):
             "version",
             "at least one version must be available under the version policy of model 'no-version'",
         ),
-        *[no(name, "load", DIMS_TOLD.format(name)) for name in ("dims", f"dims {QUOTED}")],
+        *[no(name, "load", DIMS_SENTENCE.format(name)) for name in ("dims", f"dims {QUOTED}")],
         no(
             "labels größe",
             "load",
@@ -137,12 +137,12 @@ def test_every_stage(tmp_path):
 
 
 def text_proto(folder):
-    """What is said of a config that is no text format."""
+    """Return the message about a config that cannot be parsed."""
     return f"failed to read text proto from {folder}/config.pbtxt"
 
 
-def test_models_chosen(tmp_path):
-    """In the order asked; a name that nobody has is refused at the poll."""
+def test_chosen_models(tmp_path):
+    """Verdicts have the order of the given names; an unknown name is refused at the poll."""
     for name in ("b", "a", "unasked"):
         write_model(tmp_path, name)
     verdicts = server_verdicts(tmp_path, ["b", "nowhere", "a"])
@@ -151,8 +151,8 @@ def test_models_chosen(tmp_path):
     assert server_verdicts(tmp_path, []) == {}
 
 
-def test_a_stub_that_crashes(tmp_path):
-    """Its load waits for ever: the server is ended after a while, and the rest is asked of another."""
+def test_crashing_stub(tmp_path):
+    """A crashed stub never loads: the server is stopped after a time limit, and another checks the rest."""
     write_model(tmp_path, "crash", SMALL_CONFIG.replace("onnxruntime", "python"))
     (tmp_path / "crash" / "1" / "model.py").write_text("import os\nos.abort()\n")
     write_model(tmp_path, "good")
@@ -166,14 +166,14 @@ def test_a_stub_that_crashes(tmp_path):
     assert processes_of(str(tmp_path)) == []
 
 
-def test_a_good_name_in_unicode(tmp_path):
-    """It is served as any other."""
+def test_unicode_name(tmp_path):
+    """A Unicode name is served as any other."""
     write_model(tmp_path, "größe-模型")
     assert server_verdicts(tmp_path) == {"größe-模型": ready("größe-模型")}
 
 
 def test_two_versions(tmp_path):
-    """The first that is refused speaks for the model."""
+    """The verdict on a model is the first refusal of its versions."""
     write_model(tmp_path, "two", SMALL_CONFIG + "version_policy { all {} }\n")
     (tmp_path / "two" / "2").mkdir()
     (tmp_path / "two" / "2" / "model.onnx").write_bytes(b"nonsense")
@@ -183,13 +183,13 @@ def test_two_versions(tmp_path):
 
 
 def test_no_repository(tmp_path):
-    """As `serve` says it."""
+    """A folder without models is an error."""
     with pytest.raises(RepositoryNotFound, match="it holds no models"):
         server_verdicts(tmp_path)
 
 
-def test_answers():
-    """Several versions' answers, and an ensemble's about its step."""
+def test_load_errors():
+    """A load error with several versions, or about an ensemble's step, gives one sentence."""
     of_two = "load failed for model 'm': version 1 is at UNAVAILABLE state: Internal: a;version 2 is at UNAVAILABLE state: Internal: b;\n"
     assert refused("m", of_two) == no("m", "load", "Internal: a")
     of_a_step = (
@@ -200,7 +200,7 @@ def test_answers():
 
 
 def test_poll_log():
-    """The longest name that fits is meant; details go with the record that follows them."""
+    """The longest matching name wins; details belong to the record that follows them."""
     log = """\
 [libprotobuf ERROR text_format.cc:337] Error parsing text-format inference.ModelConfig: 1:2: what
 E1124 14:06:34.1 15491 model_repository_manager.cc:1460] "Poll failed for model directory 'unasked': failed to read text proto from u"

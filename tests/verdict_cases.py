@@ -1,4 +1,4 @@
-"""What a real Triton 2.51.0 with the C++ onnxruntime backend said to 107 repositories, and how each is laid out."""
+"""Recorded verdicts of a real Triton 2.51.0 with the C++ onnxruntime backend on 107 repositories."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ CASES = {case["name"]: case for case in RECORD["cases"]}
 
 
 def lay_out(case, repository):
-    """The model's folder of a case."""
+    """Write the repository of a case, and return the model's folder."""
     folder = repository / case["name"]
     folder.mkdir(parents=True)
     for name in case["empty_dirs"]:
