@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from generator.system.files import write_whole
-from perf.charts.choose import of_run
+from perf.charts.choose import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
 from perf.runs import store
@@ -36,7 +36,7 @@ FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMAT
 def main() -> None:
     """Write each picture as SVG."""
     (run,) = (DOCS / "runs").glob("*.jsonl")
-    for chart in of_run(store.read(run), [COMPUTE]):
+    for chart in run_charts(store.read(run), [COMPUTE]):
         if chart.name in SHOWN and not isinstance(chart, NotDrawn):
             write_whole(DOCS / "charts" / f"{chart.name}.svg", pictures(chart)["svg"])
     write_whole(DOCS / "pictures" / "terminal.svg", recording(run).encode())

@@ -29,18 +29,18 @@ logger = logging.getLogger(__name__)
 
 def draw(folder: Path, runs: Sequence[Stored], metric_names: Sequence[str]) -> None:
     """The charts of each run, in a folder a device where there are several."""
-    from perf.charts.choose import of_run
+    from perf.charts.choose import run_charts
 
     metrics = [metric for metric in METRICS if metric.name in metric_names]
     for stored in runs:
-        write(folder / stored.run.device.name if len(runs) > 1 else folder, of_run(stored, metrics))
+        write(folder / stored.run.device.name if len(runs) > 1 else folder, run_charts(stored, metrics))
 
 
 def draw_published(folder: Path, gpus: Sequence[str]) -> None:
     """The charts of the published tables."""
-    from perf.charts.choose import of_pages
+    from perf.charts.choose import published_charts
 
-    write(folder, of_pages(gpus))
+    write(folder, published_charts(gpus))
 
 
 def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
@@ -77,7 +77,7 @@ def report(
     Raises:
         OutputFailed: it cannot be written.
     """
-    from perf.charts.choose import of_run
+    from perf.charts.choose import run_charts
     from perf.html.render import html
 
     metrics = [metric for metric in METRICS if metric.name in metric_names]
@@ -87,7 +87,7 @@ def report(
         comparisons = beside(stored, previous, metrics)
     made(path.parent)
     repository = repository or Path(stored.run.request.repository)
-    write_whole(path.resolve(), html(stored, comparisons, previous, of_run(stored, metrics), repository))
+    write_whole(path.resolve(), html(stored, comparisons, previous, run_charts(stored, metrics), repository))
     logger.info("report in %s", path)
 
 

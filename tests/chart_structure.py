@@ -1,6 +1,6 @@
-"""What a chart's SVG says, whatever font it is drawn in: its words, and where each mark and bar stands on its rulers.
+"""The structure of a chart's SVG, independent of the font: its texts, and the places of marks and bars in the axes.
 
-`python tests/chart_structure.py` writes the golden files anew.
+`python tests/chart_structure.py` rewrites the golden files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import perf_runs
 
 from generator.networks import NETWORKS
-from perf.charts.choose import of_run
+from perf.charts.choose import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
 from perf.runs import published as reference
@@ -25,31 +25,33 @@ HREF = "{http://www.w3.org/1999/xlink}href"
 GOLDEN = Path(__file__).parent / "golden" / "charts"
 V100 = Device("v100", "Tesla V100-SXM2-16GB")
 TEN = tuple(network.name for network in NETWORKS)
-SCALE = 1.25  # of the made-up figures to the published ones
+SCALE = 1.25  # the made-up latencies over the published ones
 
 
 def v100_run(**changes):
-    """(Made up.) The ten on a V100, each figure the published one by SCALE; one of the user's own; one that is unstable."""
+    """Return a made-up run on a V100: the published latencies times SCALE, an unstable point and a network of the user."""
     published = reference.published("v100").latency_ms
-    of = {(network.name, size): round(float(published[point]) * 1000 * SCALE)
+    latency_us = {(network.name, size): round(float(published[point]) * 1000 * SCALE)
           for network in NETWORKS
           for point in published if point.model == network.name
           for size in (point.batch_size,)}  # fmt: skip
-    figures = {(name, "fp32", size): [us, us, us] for (name, size), us in of.items()}
+    figures = {(name, "fp32", size): [us, us, us] for (name, size), us in latency_us.items()}
     figures |= {("mynet", "fp32", size): [9000 * size] * 3 for size in (1, 4, 8)}
-    figures["dpn98", "fp32", 4] = [of["dpn98", 4]] * 7 + [of["dpn98", 4] * 2]
-    figures["dpn92", "fp32", 4] = [us * of["dpn92", 4] for us in (1, 2, 3, 4, 5, 6, 7, 8)]  # never agrees
+    figures["dpn98", "fp32", 4] = [latency_us["dpn98", 4]] * 7 + [latency_us["dpn98", 4] * 2]
+    figures["dpn92", "fp32", 4] = [
+        factor * latency_us["dpn92", 4] for factor in (1, 2, 3, 4, 5, 6, 7, 8)
+    ]  # never agrees
     models = (*TEN, "mynet")
     return perf_runs.run(figures | changes.pop("figures", {}), device=V100, models=models, plan=("published", "quick"))
 
 
 def drawn(stored):
-    """Every chart of a run that is drawn, by name."""
-    return {chart.name: chart for chart in of_run(stored, [COMPUTE]) if not isinstance(chart, NotDrawn)}
+    """Return the charts of a run that have data, by name."""
+    return {chart.name: chart for chart in run_charts(stored, [COMPUTE]) if not isinstance(chart, NotDrawn)}
 
 
 def structure(svg):
-    """The words in order, and places by group: of marks and lines as parts of the axes, of bars as parts of the longest."""
+    """Return the sorted texts and the places by group: marks and lines relative to the axes, bars to the longest bar."""
     root = ET.fromstring(svg)  # noqa: S314 (our own)
     groups = {group.get("id"): group for group in root.iter(f"{SVG}g") if group.get("id")}
     frame = corners(next(groups["axes_1"].iter(f"{SVG}path")))
@@ -68,29 +70,29 @@ def structure(svg):
         left, longest = min(box[0] for box in mine.values()), max(box[1] for box in mine.values())
         places |= {name: [round((edge - left) / (longest - left), 3) for edge in box[:2]] for name, box in mine.items()}
     words = sorted(text.text for text in root.iter(f"{SVG}text") if text.text)
-    return {"words": words, "places": {name: found for name, found in places.items() if found}}
+    return {"words": words, "places": {name: place for name, place in places.items() if place}}
 
 
 def points(path):
-    """The places that a path goes through."""
+    """Return the points of a path."""
     numbers = [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", path.get("d"))]
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def corners(path):
-    """Left, right, top and bottom."""
+    """Return left, right, top and bottom of a path."""
     xs, ys = zip(*points(path), strict=True)
     return [min(xs), max(xs), min(ys), max(ys)]
 
 
 def within(frame, place):
-    """A place as parts of the frame's width and height."""
+    """Return a place relative to the width and height of the frame."""
     left, right, top, bottom = frame
     return [round((place[0] - left) / (right - left), 3), round((bottom - place[1]) / (bottom - top), 3)]
 
 
 def main():
-    """Write the golden files."""
+    """Write the golden files, and PNGs to look at."""
     GOLDEN.mkdir(exist_ok=True)
     for name, chart in drawn(v100_run()).items():
         (GOLDEN / f"{name}.json").write_text(json.dumps(structure(pictures(chart)["svg"])) + "\n")

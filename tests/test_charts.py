@@ -1,4 +1,4 @@
-"""Charts: what they show against golden structures, where their labels stand, and that colour is not all there is."""
+"""Charts: their content against golden files, the placement of labels, and colours for colour-blind readers."""
 
 import dataclasses
 import itertools
@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 from generator.networks import NETWORKS
 from perf.charts import accuracy, draw
-from perf.charts.choose import of_pages, of_run
-from perf.charts.labels import apart
+from perf.charts.choose import published_charts, run_charts
+from perf.charts.labels import spread
 from perf.charts.styles import FAMILIES, PARTS
 from perf.charts.types import Axis, Bars, Mark, NotDrawn, Points, Series, description
 from perf.runs import published as reference
@@ -25,18 +25,18 @@ CHARTS = drawn(v100_run())
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.json")))
-def test_a_chart_shows_what_it_showed(name):
-    """Words, marks, lines and bars, in whatever font."""
+def test_chart_matches_its_golden_file(name):
+    """Texts, marks, lines and bars do not depend on the font."""
     assert structure(draw.pictures(CHARTS[name])["svg"]) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-def test_every_chart_has_a_golden_one():
-    """None is left out."""
+def test_every_chart_has_a_golden_file():
+    """The run of the tests has no chart without a golden file."""
     assert sorted(CHARTS) == sorted(path.stem for path in GOLDEN.glob("*.json"))
 
 
-def test_the_figures_are_the_run_s():
-    """Held to the published table and the page's accuracy, not to golden files."""
+def test_chart_values_come_from_the_run():
+    """Marks equal the run's latency and the published accuracy, checked without golden files."""
     chart = CHARTS["top1-latency-batch-4-fp32"]
     shown = {mark.label: (mark.x, mark.y) for series in chart.series for mark in series.marks}
     published = {p.model: float(ms) for p, ms in reference.published("v100").latency_ms.items() if p.batch_size == 4}
@@ -51,8 +51,8 @@ def test_the_figures_are_the_run_s():
     assert "mynet" not in pairs
 
 
-def test_counted_and_published_costs_are_told_apart():
-    """DPN68: 4.65 GFLOPs counted, 4.03 published; both charts say which they are."""
+def test_counted_and_published_costs_are_distinguished():
+    """DPN68 has 4.65 GFLOPs counted and 4.03 published; the axis of each chart names its source."""
     for name, word, flops in (("top1-flops", "counted", 4.65), ("top1-flops-published", "as published", 4.03)):
         chart = CHARTS[name]
         assert word in chart.x.label
@@ -62,11 +62,11 @@ def test_counted_and_published_costs_are_told_apart():
 
 
 def texts(chart):
-    """Every text of a chart with its box in pixels, the marks' places, and the whole."""
+    """Return every text of a chart with its box in pixels, the transform of marks to pixels, and the box of the figure."""
     with mpl.rc_context(draw.STYLE):
         figure = draw.figure(chart)
         figure.canvas.draw()
-    hidden = {  # ticks beyond the ends of a ruler are not drawn
+    hidden = {  # ticks beyond the ends of an axis are not drawn
         tick.label1
         for axes in figure.axes
         for ruler in (axes.xaxis, axes.yaxis)
@@ -82,15 +82,15 @@ def texts(chart):
 
 
 def check_no_overlap(chart):
-    """No text over another, over a mark, or over the edge."""
+    """Assert that no text covers another text, a mark or the edge."""
     boxes, to_px, whole = texts(chart)
     for (one, box), (other, beside) in itertools.combinations(boxes, 2):
         across = min(box.x1, beside.x1) - max(box.x0, beside.x0)
         down = min(box.y1, beside.y1) - max(box.y0, beside.y0)
-        assert across < 0.5 or down < 0.5, f"{chart.name}: {one!r} is over {other!r}"
+        assert across < 0.5 or down < 0.5, f"{chart.name}: {one!r} covers {other!r}"
     for text, box in boxes:
         inside = box.x0 > -1 and box.y0 > -1 and box.x1 < whole.x1 + 1 and box.y1 < whole.y1 + 1
-        assert inside, f"{chart.name}: {text!r} is over the edge"
+        assert inside, f"{chart.name}: {text!r} crosses the edge"
     if isinstance(chart, Bars):
         return
     marks = [(mark, FAMILIES[series.family].size / 3) for series in chart.series for mark in series.marks]
@@ -100,25 +100,25 @@ def check_no_overlap(chart):
         for mark, radius in marks:
             x, y = to_px.transform((mark.x, mark.y))
             over = box.x0 - radius < x < box.x1 + radius and box.y0 - radius < y < box.y1 + radius
-            assert not over, f"{chart.name}: {text!r} is over {mark}"
+            assert not over, f"{chart.name}: {text!r} covers {mark}"
 
 
 @pytest.mark.parametrize("name", sorted(CHARTS))
 def test_no_label_overlaps(name):
-    """At ten models and one of the user's own."""
+    """Labels stay apart with the ten networks and one of the user."""
     check_no_overlap(CHARTS[name])
 
 
-@pytest.mark.parametrize("chart", of_pages(()), ids=lambda chart: chart.name)
+@pytest.mark.parametrize("chart", published_charts(()), ids=lambda chart: chart.name)
 def test_no_label_overlaps_in_the_published_charts(chart):
-    """Of V100 and T4."""
+    """Labels stay apart in the charts of the V100 and T4 tables."""
     check_no_overlap(chart)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_label_overlaps_whatever_was_measured(seed):
-    """Ten models anywhere: spread over orders of magnitude, or within a tenth of each other."""
-    rng = random.Random(seed)  # noqa: S311 (figures)
+def test_no_label_overlaps_with_random_latencies(seed):
+    """Labels stay apart whether ten models lie within 10 % of each other or orders of magnitude apart."""
+    rng = random.Random(seed)  # noqa: S311 (not for security)
     apart = rng.choice([0.03, 0.1, 0.5, 1.0])
     costs = {name: (rng.lognormvariate(3, apart), rng.random() < 0.8) for name in TEN}
     check_no_overlap(accuracy.against("any", "Any", "Made up.", Axis("ms"), costs, TEN))
@@ -131,24 +131,24 @@ def test_no_label_overlaps_whatever_was_measured(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_places_that_are_apart(seed):
-    """Far enough, in order, and nowhere better: what has room stays where it wants to be."""
-    rng = random.Random(seed)  # noqa: S311 (places)
+def test_spread(seed):
+    """Places keep their order, gap, mean and bounds; a place with enough room does not move."""
+    rng = random.Random(seed)  # noqa: S311 (not for security)
     wanted = sorted(rng.uniform(0, 100) for _ in range(rng.randint(1, 12)))
-    found = apart(wanted, 10, -100, 200)
-    assert all(later - place > 10 - 1e-9 for place, later in itertools.pairwise(found))
-    assert sum(found) == pytest.approx(sum(wanted))
-    within = apart(wanted, 5, 20, 90)
+    places = spread(wanted, 10, -100, 200)
+    assert all(later - place > 10 - 1e-9 for place, later in itertools.pairwise(places))
+    assert sum(places) == pytest.approx(sum(wanted))
+    within = spread(wanted, 5, 20, 90)
     assert all(later - place > 5 - 1e-9 for place, later in itertools.pairwise(within))
     assert min(within) >= 20
     assert max(within) <= 90
-    assert apart([0, 50, 100], 10, 0, 100) == [0, 50, 100]
-    assert apart([10, 10], 10, 0, 100) == [5, 15]
-    assert apart([95, 100], 10, 0, 100) == [90, 100]
+    assert spread([0, 50, 100], 10, 0, 100) == [0, 50, 100]
+    assert spread([10, 10], 10, 0, 100) == [5, 15]
+    assert spread([95, 100], 10, 0, 100) == [90, 100]
 
 
-def test_the_same_chart_is_the_same_bytes():
-    """No date, no random ids; SVG keeps its text as text."""
+def test_equal_charts_give_equal_bytes():
+    """The files have no date and no random ids."""
     chart = CHARTS["top1-flops"]
     one, other = draw.pictures(chart), draw.pictures(chart)
     assert one == other
@@ -156,8 +156,8 @@ def test_the_same_chart_is_the_same_bytes():
     assert one["png"].startswith(b"\x89PNG")
 
 
-def test_a_name_is_drawn_as_it_is():
-    """Neither mathematics nor markup, and one that is long is cut."""
+def test_names_are_drawn_literally():
+    """A model name is neither mathematics nor markup, and a long one is cut."""
     names = ("a$x^2$b", "<script>alert(1)</script>", "x" * 60)
     figures = {(name, "fp32", size): [1000 * size * n] * 3 for n, name in enumerate(names, 1) for size in (1, 4)}
     charts = drawn(perf_runs.run(figures, models=names))
@@ -169,50 +169,50 @@ def test_a_name_is_drawn_as_it_is():
     assert "top1-flops" not in charts
 
 
-def test_what_is_not_drawn_says_why():
-    """One batch size makes no line, one's own networks have no accuracy, a failed point no bar."""
+def test_missing_charts_have_a_reason():
+    """One batch size gives no line, a network of the user no accuracy, a failed point no bar."""
     run = perf_runs.run({("mynet", "fp32", 1): ("failed", "it crashed")}, models=("mynet",))
-    charts = of_run(run, [COMPUTE])
+    charts = run_charts(run, [COMPUTE])
     assert all(isinstance(chart, NotDrawn) for chart in charts if "published" not in chart.name)
     whys = {chart.name: chart.why for chart in charts if isinstance(chart, NotDrawn)}
     assert whys["top1-flops"] == "none of the models has a published accuracy"
-    assert whys["parts-fp32-batch-1"] == "there is no such figure"
-    one_batch = of_run(perf_runs.run({("dpn92", "fp32", 1): [9, 9, 9]}, models=("dpn92",)), [COMPUTE])
+    assert whys["parts-fp32-batch-1"] == "no such point was measured"
+    one_batch = run_charts(perf_runs.run({("dpn92", "fp32", 1): [9, 9, 9]}, models=("dpn92",)), [COMPUTE])
     whys = {chart.name: chart.why for chart in one_batch if isinstance(chart, NotDrawn)}
-    assert whys["latency-batch-fp32"] == "there is no FP32 figure at two batch sizes"
-    assert whys["top1-latency-batch-4-fp32"] == "there is no FP32 figure at batch 4"
+    assert whys["latency-batch-fp32"] == "there are no FP32 latencies at two batch sizes"
+    assert whys["top1-latency-batch-4-fp32"] == "there is no FP32 latency at batch 4"
 
 
-def test_a_cpu_stands_beside_every_published_table():
-    """Of other devices, and said so: there is no diagonal to be above."""
+def test_cpu_is_compared_with_every_published_table():
+    """These charts warn that the devices differ, and have no diagonal."""
     run = dataclasses.replace(v100_run())
     run = dataclasses.replace(run, run=dataclasses.replace(run.run, device=Device("cpu", "a CPU, 2 cores")))
     charts = drawn(run)
     for gpu in ("v100", "t4"):
         chart = charts[f"measured-published-{gpu}-fp32"]
         assert not chart.diagonal
-        assert "Two devices" in chart.about
+        assert "The devices differ" in chart.about
     assert "top1-latency-batch-4-fp16-published-t4" in charts
     assert CHARTS["measured-published-v100-fp32"].diagonal
 
 
-def test_other_metrics_have_charts_of_their_own():
-    """Each labelled, never in one chart."""
-    names = {chart.name: chart for chart in of_run(v100_run(), METRICS) if not isinstance(chart, NotDrawn)}
+def test_each_metric_has_its_own_chart():
+    """Charts of different metrics have different labels and are never merged."""
+    names = {chart.name: chart for chart in run_charts(v100_run(), METRICS) if not isinstance(chart, NotDrawn)}
     assert "Client p99" in names["latency-batch-fp32-p99"].y.label
     assert "Server compute" in names["latency-batch-fp32"].y.label
 
 
-def test_the_words_of_a_chart_have_its_figures():
-    """Read aloud in a chart's place."""
+def test_description_has_the_values():
+    """The text for screen readers has names, values and marks."""
     assert "DPN92 (13, 0.799)" in description(CHARTS["top1-flops"])
     assert "DPN: DPN68 (" in description(CHARTS["top1-flops"])
     assert "unstable" in description(CHARTS["top1-latency-batch-4-fp32"])
     assert "mynet: " in description(CHARTS["parts-fp32-batch-1"])
 
 
-# What a dichromat sees of linear RGB: Viénot, Brettel and Mollon (1999), Machado et al. (2009) for tritanopia.
-SEEN = {
+# Linear RGB as seen by a dichromat: Viénot, Brettel and Mollon (1999), Machado et al. (2009) for tritanopia.
+SIMULATED = {
     "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
     "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
     "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
@@ -220,7 +220,7 @@ SEEN = {
 
 
 def lab(colour, matrix):
-    """CIE L*a*b* of `#rrggbb` as someone sees it."""
+    """Return CIE L*a*b* of `#rrggbb` as seen through a matrix of SIMULATED."""
     srgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in srgb]
     r, g, b = (min(1, max(0, sum(m * c for m, c in zip(row, linear, strict=True)))) for row in matrix)
@@ -236,12 +236,15 @@ def lab(colour, matrix):
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-@pytest.mark.parametrize("who", SEEN)
-def test_the_colour_blind_tell_them_apart(who):
-    """Families by colour and by marker; parts that touch by colour or by hatch."""
+@pytest.mark.parametrize("who", SIMULATED)
+def test_colour_blind_readers_can_distinguish(who):
+    """Families differ in colour and marker, neighbouring parts in hatch."""
     looks = [style.colour for style in FAMILIES.values()]
     for one, other in itertools.combinations(looks, 2):
-        assert sum((a - b) ** 2 for a, b in zip(lab(one, SEEN[who]), lab(other, SEEN[who]), strict=True)) ** 0.5 > 20
+        assert (
+            sum((a - b) ** 2 for a, b in zip(lab(one, SIMULATED[who]), lab(other, SIMULATED[who]), strict=True)) ** 0.5
+            > 20
+        )
     assert len({style.marker for style in FAMILIES.values()}) == len(FAMILIES)
     for (_, hatch), (_, beside) in itertools.pairwise(PARTS):
         assert hatch != beside

@@ -14,7 +14,7 @@ from report_runs import IMAGE, SCRIPT, disturbed_run, write
 from generator.errors import printable
 from generator.system.files import digest_of_folder
 from perf import request
-from perf.charts.choose import of_run
+from perf.charts.choose import run_charts
 from perf.html import model_cards
 from perf.html.inline_svg import inline
 from perf.html.render import html
@@ -63,7 +63,7 @@ def _page():
     stored = disturbed_run()
     before = dataclasses.replace(stored, run=dataclasses.replace(stored.run, id="20261123T100000Z"))
     comparisons = [compare.with_run(stored, before, COMPUTE)]
-    return Page(html(stored, comparisons, before, of_run(stored, [COMPUTE]), Path("models")))
+    return Page(html(stored, comparisons, before, run_charts(stored, [COMPUTE]), Path("models")))
 
 
 def test_it_is_one_file(page):

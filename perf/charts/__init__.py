@@ -1,1 +1,1 @@
-"""A run as pictures: what each shows is made first, pure, and then drawn by matplotlib."""
+"""Charts of a run: their content is computed by pure functions, then drawn by matplotlib."""

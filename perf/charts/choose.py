@@ -1,4 +1,4 @@
-"""Which charts there are of a run, and of the published tables; pure, but for the counting of FLOPs."""
+"""Selection of the charts of a run and of the published tables."""
 
 from __future__ import annotations
 
@@ -6,76 +6,63 @@ from typing import TYPE_CHECKING
 
 from generator.config import targets
 from perf.charts import accuracy, latency
-from perf.runs import published as reference
 from perf.runs.metrics import COMPUTE
+from perf.runs.published import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from generator.types import Precision
     from perf.charts.latency import Latencies
     from perf.charts.types import Chart, NotDrawn
     from perf.runs.metrics import Metric
-    from perf.runs.published import Published
     from perf.runs.store import Stored
 
 
-def of_run(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
-    """Every chart of a run: each latency chart in each metric, and beside it the published one.
+def run_charts(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
+    """Return every chart of a run, with the latency charts in each metric.
 
-    Beside a GPU that the page has a table of stands that table, beside any other device all of them; beside networks of
-    which it has none, nothing.
+    The run is compared with the published table of its GPU, or with all published tables if its device has none. A run
+    without a network of those tables is compared with nothing.
     """
-    models = [model.name for model in stored.run.models]
-    mine = [latency.measured(stored, metric) for metric in metrics]
-    own = reference.published(stored.run.device.name)
-    there = any(model in accuracy.KNOWN for model in models)
-    pages = list(map(latency.of_page, [own] if own.latency_ms else tables())) if there else []
+    request, models = stored.run.request, [model.name for model in stored.run.models]
+    own = published(stored.run.device.name)
+    pages = [latency.from_table(own)] if own.latency_ms else published_latencies()
+    if not any(model in accuracy.KNOWN for model in models):
+        pages = []
+    compute = latency.measured(stored, COMPUTE)  # the published tables timed it
     return [
-        *latencies(mine, stored.run.request.precisions),
-        *parts(stored),
-        *beside_pages(stored, pages, same_device=bool(own.latency_ms)),
+        *latency_charts([latency.measured(stored, metric) for metric in metrics], request.precisions),
+        *(latency.time_parts(stored, name, size) for name in request.precisions for size in request.batch_sizes),
+        *(
+            latency.against_page(compute, page, name, same_device=bool(own.latency_ms))
+            for page in pages
+            for name in request.precisions
+        ),
         *accuracy.against_costs(models),
-        *published(pages),
+        *(chart for page in pages for chart in latency_charts([page], page.precisions)),
     ]
 
 
-def of_pages(gpus: Sequence[str]) -> list[Chart | NotDrawn]:
-    """The published charts themselves, of some GPUs or of all."""
-    pages = [latency.of_page(table) for table in tables() if not gpus or table.gpu in gpus]
+def published_charts(gpus: Sequence[str]) -> list[Chart | NotDrawn]:
+    """Return the charts of the published tables of some GPUs, or of all if none is named."""
+    pages = published_latencies(gpus)
     models = dict.fromkeys(model for page in pages for model in page.models)
-    return [*accuracy.against_costs(list(models)), *published(pages)]
+    charts = [chart for page in pages for chart in latency_charts([page], page.precisions)]
+    return [*accuracy.against_costs(list(models)), *charts]
 
 
-def tables() -> list[Published]:
-    """Those of every GPU that the page has."""
-    return [reference.published(target.name) for target in targets.TARGETS if target.published]
+def published_latencies(gpus: Sequence[str] = ()) -> list[Latencies]:
+    """Return the published latencies of some GPUs, or of all if none is named."""
+    names = [target.name for target in targets.TARGETS if target.published and (not gpus or target.name in gpus)]
+    return [latency.from_table(published(name)) for name in names]
 
 
-def latencies(sets: Iterable[Latencies], precisions: Iterable[Precision]) -> Iterator[Chart | NotDrawn]:
-    """Against accuracy and against batch size, precision by precision."""
-    for precision in precisions:
-        for found in sets:
-            yield latency.against_top1(found, precision)
-            yield latency.against_batch(found, precision)
-
-
-def published(pages: Iterable[Latencies]) -> Iterator[Chart | NotDrawn]:
-    """The same of each page, in what it has."""
-    for page in pages:
-        yield from latencies([page], page.precisions)
-
-
-def parts(stored: Stored) -> Iterator[Chart | NotDrawn]:
-    """Where the time goes, a chart a precision and batch size."""
-    for precision in stored.run.request.precisions:
-        for size in stored.run.request.batch_sizes:
-            yield latency.where_it_goes(stored, precision, size)
-
-
-def beside_pages(stored: Stored, pages: Sequence[Latencies], *, same_device: bool) -> Iterator[Chart | NotDrawn]:
-    """Measured against published, in server compute, which is what the page timed."""
-    compute = latency.measured(stored, COMPUTE)
-    for page in pages:
-        for precision in stored.run.request.precisions:
-            yield latency.against_page(compute, page, precision, same_device=same_device)
+def latency_charts(latencies: Sequence[Latencies], precisions: Iterable[Precision]) -> list[Chart | NotDrawn]:
+    """Return the charts against accuracy and against batch size."""
+    return [
+        chart(values, precision)
+        for precision in precisions
+        for values in latencies
+        for chart in (latency.against_top1, latency.against_batch)
+    ]

@@ -1,8 +1,8 @@
-"""Names beside points, none over another or over a point."""
+"""Placement of labels: no label covers another label or a mark."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import textalloc
@@ -21,97 +21,54 @@ SIZE_PT = 8.5
 LEADER_PX = 28
 
 
-def beside_marks(axes: Axes, series: Sequence[Series], diagonals: Sequence[tuple[float, float]] = ()) -> None:
-    """Write the label of each mark that has one where there is room, with a line to its point where that is far.
+def label_marks(axes: Axes, series: Sequence[Series], diagonals: Sequence[tuple[float, float]] = ()) -> None:
+    """Write each label in free space near its mark, joined to it by a line if it is far.
 
-    Diagonals go from the one end to the other, in x as in y.
+    Labels also avoid the diagonals, given as the coordinates of their ends, the same in x and y.
     """
-    named = [mark for one in series for mark in one.marks if mark.label]
     marks = [mark for one in series for mark in one.marks]
-    xs: list[Any] = [[mark.x for mark in one.marks] for one in series]
-    ys: list[Any] = [[mark.y for mark in one.marks] for one in series]
+    named = [mark for mark in marks if mark.label]
     ends = [list(diagonal) for diagonal in diagonals]
+    xs: list[Any] = [[mark.x for mark in one.marks] for one in series] + ends
+    ys: list[Any] = [[mark.y for mark in one.marks] for one in series] + ends
     textalloc.allocate(
-        axes,
-        [mark.x for mark in named],
-        [mark.y for mark in named],
-        [mark.label for mark in named],
-        x_scatter=[mark.x for mark in marks],
-        y_scatter=[mark.y for mark in marks],
-        x_lines=xs + ends,
-        y_lines=ys + ends,
-        textsize=SIZE_PT,
-        textcolor=INK,
-        linecolor=INK,
-        linewidth=0.5,
-        margin=0.012,
-        min_distance=0.015,
-        max_distance=0.25,
-        nbr_candidates=400,
-        avoid_label_lines_overlap=True,
-        parse_math=False,
-    )
+        axes, [mark.x for mark in named], [mark.y for mark in named], [mark.label for mark in named],
+        x_scatter=[mark.x for mark in marks], y_scatter=[mark.y for mark in marks], x_lines=xs, y_lines=ys,
+        textsize=SIZE_PT, textcolor=INK, linecolor=INK, linewidth=0.5, margin=0.012, min_distance=0.015,
+        max_distance=0.25, nbr_candidates=400, avoid_label_lines_overlap=True, parse_math=False,
+    )  # fmt: skip
 
 
-def at_ends(axes: Axes, series: Sequence[Series]) -> None:
-    """Write each label right of the last mark, at the height of its own or as near as the others let it.
-
-    The ruler along x is made as much longer as the longest label needs; it is logarithmic.
-    """
+def label_ends(axes: Axes, series: Sequence[Series]) -> None:
+    """Write each label to the right of the last mark, in one column, and lengthen the logarithmic x axis to fit."""
     named = sorted((mark for one in series for mark in one.marks if mark.label), key=lambda mark: mark.y)
     last = max(mark.x for mark in named)
+    arrow = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4}
     labels = [
-        axes.annotate(
-            mark.label, (mark.x, mark.y), (last, mark.y), va="center", fontsize=SIZE_PT, color=INK,
-            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4},
-        )
+        axes.annotate(mark.label, (mark.x, mark.y), (last, mark.y), va="center", fontsize=SIZE_PT, arrowprops=arrow)
         for mark in named
-    ]  # fmt: skip
-    longest_px = max(Text.get_window_extent(label).width for label in labels)  # without its leader
-    share = (LEADER_PX + longest_px + 6) / axes.get_window_extent().width
+    ]
+    frame, half_px = axes.get_window_extent(), SIZE_PT / 2
+    longest_px = max(Text.get_window_extent(label).width for label in labels)  # Annotation's includes its arrow
+    share = (LEADER_PX + longest_px + 6) / frame.width
     left = axes.get_xlim()[0]
     axes.set_xlim(right=(last / left**share) ** (1 / (1 - share)))
-    to_px, from_px = axes.transData, axes.transData.inverted()
-    ends_px = [to_px.transform((last, mark.y)) for mark in named]
-    frame, half_px = axes.get_window_extent(), SIZE_PT / 2
-    bounds_px = (frame.y0 + half_px, frame.y1 - half_px)
-    heights_px = apart([height for _, height in ends_px], SIZE_PT * 1.35, *bounds_px)
+    ends_px = [axes.transData.transform((last, mark.y)) for mark in named]
+    heights_px = spread([y for _, y in ends_px], SIZE_PT * 1.35, frame.y0 + half_px, frame.y1 - half_px)
     for label, (right_px, _), height_px in zip(labels, ends_px, heights_px, strict=True):
-        x, y = from_px.transform((right_px + LEADER_PX, height_px))
+        x, y = axes.transData.inverted().transform((right_px + LEADER_PX, height_px))
         label.set_position((x, y))
 
 
-def apart(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Ascending places at least so far apart, as near to the wanted ones as their groups can be: pure.
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places as near to the wanted ones as possible, but at least `gap` apart and between `low` and `high`.
 
-    Those that are too near are a group about the mean of what its members want, between `low` and `high`.
+    The wanted places ascend. With `gap` subtracted per place, this is isotonic regression, here by its min-max formula.
     """
-    groups: list[Group] = []
-    for place in wanted:
-        groups.append(Group((place,), least, low, high))
-        while len(groups) > 1 and groups[-1].start < groups[-2].end:
-            later, before = groups.pop(), groups.pop()
-            shift = least * len(before.starts)
-            groups.append(replace(before, starts=before.starts + tuple(one - shift for one in later.starts)))
-    return [group.start + least * number for group in groups for number in range(len(group.starts))]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Places one after the other; `starts`: for each, where the first would have to be for it to be where it wants."""
-
-    starts: tuple[float, ...]
-    least: float
-    low: float
-    high: float
-
-    @property
-    def start(self) -> float:
-        """Where the first of them is."""
-        mean = sum(self.starts) / len(self.starts)
-        return max(self.low, min(mean, self.high - self.least * (len(self.starts) - 1)))
-
-    @property
-    def end(self) -> float:
-        """Where the first of the next may be."""
-        return self.start + self.least * len(self.starts)
+    count = len(wanted)
+    shifted = [place - gap * number for number, place in enumerate(wanted)]
+    fitted = [
+        max(min(fmean(shifted[start : end + 1]) for end in range(number, count)) for start in range(number + 1))
+        for number in range(count)
+    ]
+    return [max(low, min(place, high - gap * (count - 1))) + gap * number for number, place in enumerate(fitted)]

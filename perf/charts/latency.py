@@ -1,4 +1,4 @@
-"""Charts of latencies, measured and published alike; pure."""
+"""Charts of latencies, measured or published; pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from generator.errors import printable
 from generator.types import PRECISIONS
 from perf.charts.accuracy import against, family
 from perf.charts.types import Axis, Bar, Bars, Mark, NotDrawn, Points, Series
+from perf.runs import tables
 from perf.runs.metrics import COMPUTE, LATENCY, PARTS
 from perf.runs.published import SOURCE
-from perf.runs.tables import TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from perf.runs.store import Stored
     from perf.runs.types import PerfPoint
 
-BATCH = 4
+BATCH = 4  # of the published chart of accuracy against latency
 COMPUTE_PART = [part.name for part in PARTS].index("compute_infer")
 LONGEST_NAME = 24
 
 
 @dataclass(frozen=True)
-class Figure:
+class Value:
     """A latency in milliseconds, and whether its rounds agreed."""
 
     ms: float
@@ -38,172 +38,158 @@ class Figure:
 
 @dataclass(frozen=True)
 class Latencies:
-    """A set of figures at one concurrency: a run's, or a published table.
+    """The latencies of a run in one metric and at one concurrency, or a published table.
 
-    `name` and `of` tell its charts from others', in their names and in their titles; `what` is along an axis.
+    Chart names end with `suffix`, chart titles with `qualifier`; an axis has the label `axis`.
     """
 
-    name: str
-    of: str
-    what: str
+    suffix: str
+    qualifier: str
+    axis: str
     about: str
-    figures: Mapping[PerfPoint, Figure]
+    values: Mapping[PerfPoint, Value]
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Those that it has."""
-        return tuple(name for name in PRECISIONS if any(point.precision == name for point in self.figures))
+        """The precisions that have values."""
+        return tuple(name for name in PRECISIONS if any(point.precision == name for point in self.values))
 
     @property
     def models(self) -> tuple[str, ...]:
-        """In its order."""
-        return tuple(dict.fromkeys(point.model for point in self.figures))
+        """The models, in the order of the values."""
+        return tuple(dict.fromkeys(point.model for point in self.values))
 
-    def at(self, precision: Precision, batch_size: int) -> dict[str, Figure]:
-        """By model, at one precision and batch."""
-        return {
-            point.model: figure
-            for point, figure in self.figures.items()
-            if (point.precision, point.batch_size) == (precision, batch_size)
-        }
+    def chart_title(self, title: str, precision: Precision) -> str:
+        """Return the title of a chart of these values."""
+        return ", ".join(filter(None, (title, precision.upper(), self.qualifier)))
 
-    def titled(self, title: str, precision: Precision) -> str:
-        """A chart's title."""
-        return ", ".join(filter(None, (title, precision.upper(), self.of)))
-
-    def named(self, name: str, precision: Precision) -> str:
-        """A chart's name."""
-        return "-".join(filter(None, (name, precision, self.name)))
+    def chart_name(self, name: str, precision: Precision) -> str:
+        """Return the name of a chart of these values."""
+        return "-".join(filter(None, (name, precision, self.suffix)))
 
 
 def measured(stored: Stored, metric: Metric) -> Latencies:
-    """A run's figures, at the lowest concurrency that it measured."""
+    """Return the values of a run at its lowest concurrency."""
     run = stored.run
-    concurrency = min(run.request.concurrencies)
-    figures = {
-        found.point: Figure(value / 1000, found.status == "ok")
-        for found in stored.results
-        if found.point.concurrency == concurrency and (value := found.value_us(metric)) is not None
+    values = {
+        result.point: Value(us / 1000, result.status == "ok")
+        for result in stored.results
+        if result.point.concurrency == min(run.request.concurrencies) and (us := result.value_us(metric)) is not None
     }
-    name = "" if metric == COMPUTE else metric.name
-    of = "" if metric == COMPUTE else short(metric)
-    return Latencies(name, of, f"{short(metric)}, ms, on {printable(run.device.label)}", of_run(stored), figures)
+    label = metric.label.partition(":")[0].partition(" (")[0]
+    suffix, qualifier = ("", "") if metric == COMPUTE else (metric.name, label)
+    return Latencies(suffix, qualifier, f"{label}, ms, on {printable(run.device.label)}", about_run(stored), values)
 
 
-def of_run(stored: Stored, *, marks: bool = True) -> str:
-    """What stands under a chart of a run."""
-    run = stored.run
-    unstable = marks and any(found.status == "unstable" for found in stored.results)
-    hollow = " A hollow mark did not settle." if unstable else ""
-    several = run.request.concurrencies if len(run.request.concurrencies) > 1 else ()
-    concurrency = f"{min(run.request.concurrencies)}" + (f" (of {', '.join(map(str, several))})" if several else "")
+def from_table(published: Published) -> Latencies:
+    """Return the values of a published table."""
+    gpu = published.gpu.upper()
+    values = {point: Value(float(ms)) for point, ms in published.latency_ms.items()}
+    return Latencies(
+        f"published-{published.gpu}", f"as published for the {gpu}", f"Latency as published, ms, on a {gpu}",
+        f"Published, on a {gpu}: {SOURCE}.", values,
+    )  # fmt: skip
+
+
+def about_run(stored: Stored, *, marks: bool = True) -> str:
+    """Return the text below a chart of a run; `marks` explains hollow marks if there are any."""
+    request = stored.run.request
+    unstable = marks and any(result.status == "unstable" for result in stored.results)
+    several = request.concurrencies if len(request.concurrencies) > 1 else ()
+    concurrency = f"{min(request.concurrencies)}" + (f" (of {', '.join(map(str, several))})" if several else "")
     return (
-        f"Measured: run {run.id} on {printable(run.device.label)}, profile {run.request.profile}, "
-        f"{run.plan.requests:,} requests a round, concurrency {concurrency}.{hollow}"
+        f"Measured: run {stored.run.id} on {printable(stored.run.device.label)}, profile {request.profile}, "
+        f"{stored.run.plan.requests:,} requests per round, concurrency {concurrency}."
+        + (" Hollow marks did not settle." if unstable else "")
     )
 
 
-def of_page(published: Published) -> Latencies:
-    """A published table."""
-    gpu = published.gpu.upper()
-    figures = {point: Figure(float(ms)) for point, ms in published.latency_ms.items()}
-    about = f"Published, on a {gpu}: {SOURCE}."
-    of = f"as published for the {gpu}"
-    return Latencies(f"published-{published.gpu}", of, f"Latency as published, ms, on a {gpu}", about, figures)
+def against_top1(latencies: Latencies, precision: Precision) -> Points | NotDrawn:
+    """Return top-1 accuracy against the latency at batch 4, like the published chart."""
+    name = latencies.chart_name(f"top1-latency-batch-{BATCH}", precision)
+    title = latencies.chart_title(f"Top-1 accuracy against latency at batch {BATCH}", precision)
+    values = {
+        point.model: (value.ms, value.stable)
+        for point, value in latencies.values.items()
+        if (point.precision, point.batch_size) == (precision, BATCH)
+    }
+    if not values:
+        return NotDrawn(name, f"there is no {precision.upper()} latency at batch {BATCH}")
+    return against(name, title, latencies.about, Axis(latencies.axis), values, values)
 
 
-def against_top1(found: Latencies, precision: Precision) -> Points | NotDrawn:
-    """Top-1 accuracy against the latency at batch 4, as the page charts it."""
-    name = found.named(f"top1-latency-batch-{BATCH}", precision)
-    heading = found.titled(f"Top-1 accuracy against latency at batch {BATCH}", precision)
-    at = {model: (figure.ms, figure.stable) for model, figure in found.at(precision, BATCH).items()}
-    if not at:
-        return NotDrawn(name, f"there is no {precision.upper()} figure at batch {BATCH}")
-    return against(name, heading, found.about, Axis(found.what), at, at)
-
-
-def against_batch(found: Latencies, precision: Precision) -> Points | NotDrawn:
-    """Latency against the batch size: a line a model, named at its end."""
-    name = found.named("latency-batch", precision)
-    series = lines(found, precision, {point: point.batch_size for point in found.figures})
+def against_batch(latencies: Latencies, precision: Precision) -> Points | NotDrawn:
+    """Return latency against batch size, with one line per model."""
+    name = latencies.chart_name("latency-batch", precision)
+    series = lines(latencies, precision, {point: point.batch_size for point in latencies.values})
     ticks = tuple(sorted({mark.x for one in series for mark in one.marks}))
-    if len(ticks) < 2:  # noqa: PLR2004 (a line has two ends)
-        return NotDrawn(name, f"there is no {precision.upper()} figure at two batch sizes")
+    if len(ticks) < 2:  # noqa: PLR2004 (the ends of a line)
+        return NotDrawn(name, f"there are no {precision.upper()} latencies at two batch sizes")
     return Points(
-        name, found.titled("Latency against batch size", precision), found.about,
-        Axis("Images a request", log=True, ticks=ticks), Axis(found.what, log=True), series,
-        names_at_end=True,
+        name, latencies.chart_title("Latency against batch size", precision), latencies.about,
+        Axis("Images per request", log=True, ticks=ticks), Axis(latencies.axis, log=True), series, names_at_end=True,
     )  # fmt: skip
 
 
-def against_page(found: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:
-    """Measured against published, cell by cell: a line a model through its batch sizes."""
-    name = f"measured-{page.name}-{precision}"
-    series = lines(found, precision, {point: figure.ms for point, figure in page.figures.items()})
+def against_page(run: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:
+    """Return measured against published latency, with one line per model through its batch sizes."""
+    name = f"measured-{page.suffix}-{precision}"
+    series = lines(run, precision, {point: value.ms for point, value in page.values.items()})
     if not series:
-        return NotDrawn(name, "there is no cell in both")
-    about = f"{found.about} {page.about} Each line goes from the smallest batch to the largest, where its name is."
-    if absent := [title(model) for model in found.models if model not in page.models]:
-        about += f" Not on the page: {', '.join(absent)}."
+        return NotDrawn(name, "no point is both measured and published")
+    about = f"{run.about} {page.about} Each line runs from the smallest batch to the largest, which has the name."
+    if absent := [short_title(model) for model in run.models if model not in page.models]:
+        about += f" Not published: {', '.join(absent)}."
     if not same_device:
-        about += " Two devices: the chart tells whether the order is the same, not how fast a GPU would be."
+        about += " The devices differ: compare the order of the models, not their latencies."
     return Points(
-        name, f"Latency measured against latency {page.of}, {precision.upper()}", about,
-        Axis(page.what, log=True), Axis(found.what, log=True), series, diagonal=same_device,
+        name, f"Latency measured against latency {page.qualifier}, {precision.upper()}", about,
+        Axis(page.axis, log=True), Axis(run.axis, log=True), series, diagonal=same_device,
     )  # fmt: skip
 
 
-def lines(found: Latencies, precision: Precision, across: Mapping[PerfPoint, float]) -> tuple[Series, ...]:
-    """A line a model through its batch sizes, of the points that have a place across; named at the largest."""
-    made = []
-    for model in found.models:
-        mine = [p for p in found.figures if (p.model, p.precision) == (model, precision) and p in across]
+def lines(latencies: Latencies, precision: Precision, xs: Mapping[PerfPoint, float]) -> tuple[Series, ...]:
+    """Return one line per model through the points that have an x, labelled at the largest batch size."""
+    series = []
+    for model in latencies.models:
+        mine = [p for p in latencies.values if (p.model, p.precision) == (model, precision) and p in xs]
         mine.sort(key=lambda point: point.batch_size)
-        marks = tuple(
-            Mark(across[p], found.figures[p].ms, title(model) if p == mine[-1] else "", found.figures[p].stable)
-            for p in mine
-        )
+        values = [(point, latencies.values[point], short_title(model) if point == mine[-1] else "") for point in mine]
+        marks = tuple(Mark(xs[point], value.ms, label, value.stable) for point, value, label in values)
         if marks:
-            made.append(Series(title(model), family(model), "solid", marks))
-    return tuple(made)
+            series.append(Series(short_title(model), family(model), "solid", marks))
+    return tuple(series)
 
 
-def where_it_goes(stored: Stored, precision: Precision, batch_size: int) -> Bars | NotDrawn:
-    """The parts of the client's mean latency, a bar a model."""
+def time_parts(stored: Stored, precision: Precision, batch_size: int) -> Bars | NotDrawn:
+    """Return the parts of the client's mean latency, with one bar per model."""
     name = f"parts-{precision}-batch-{batch_size}"
-    concurrency = min(stored.run.request.concurrencies)
+    wanted = (precision, batch_size, min(stored.run.request.concurrencies))
     bars = [
-        bar(found)
-        for found in stored.results
-        if found.kept
-        and (found.point.precision, found.point.batch_size, found.point.concurrency)
-        == (precision, batch_size, concurrency)
+        bar(result)
+        for result in stored.results
+        if result.kept and (result.point.precision, result.point.batch_size, result.point.concurrency) == wanted
     ]
     if not bars:
-        return NotDrawn(name, "there is no such figure")
-    heading = f"Where a request's time goes at batch {batch_size}, {precision.upper()}"
+        return NotDrawn(name, "no such point was measured")
+    title = f"Where a request's time goes at batch {batch_size}, {precision.upper()}"
     about = (
-        f"{of_run(stored, marks=False)} At a bar's end: the client's mean. perf_analyzer gives the network no less "
-        "than 0: where it did, a bar is longer than that."
+        f"{about_run(stored, marks=False)} The value at the end of a bar is the client's mean. perf_analyzer reports a "
+        "negative network time as 0: then the bar is longer than its mean."
     )
-    x, rest = Axis("Client's mean latency, ms"), Axis("The same without compute, ms")
-    return Bars(name, heading, about, x, rest, COMPUTE_PART, tuple(part.label for part in PARTS), tuple(bars))
+    x, rest = Axis("Client's mean latency, ms"), Axis("Without compute, ms")
+    return Bars(name, title, about, x, rest, COMPUTE_PART, tuple(part.label for part in PARTS), tuple(bars))
 
 
-def bar(found: Result) -> Bar:
-    """One point's."""
-    values = tuple((found.value_us(part) or 0) / 1000 for part in PARTS)
-    whole_ms = (found.value_us(LATENCY) or 0) / 1000
-    more = "" if found.status == "ok" else f" ({found.status})"
-    return Bar(title(found.point.model), values, f"{whole_ms:.4g} ms{more}")
+def bar(result: Result) -> Bar:
+    """Return the bar of one point."""
+    values = tuple((result.value_us(part) or 0) / 1000 for part in PARTS)
+    mean_ms = (result.value_us(LATENCY) or 0) / 1000
+    status = "" if result.status == "ok" else f" ({result.status})"
+    return Bar(short_title(result.point.model), values, f"{mean_ms:.4g} ms{status}")
 
 
-def title(model: str) -> str:
-    """As the published tables write it; of any other model its own name, which is cut where it is long."""
-    name = TITLES.get(model) or printable(model)
+def short_title(model: str) -> str:
+    """Return the title of a model, cut if it is too long for a label."""
+    name = tables.title(model)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
-
-
-def short(metric: Metric) -> str:
-    """A metric's label without what it is made of."""
-    return metric.label.partition(":")[0].partition(" (")[0]

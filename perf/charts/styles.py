@@ -1,4 +1,4 @@
-"""How families and parts look: colours of Okabe and Ito (2008) for the colour-blind, and never colour alone."""
+"""Colours, markers and hatches: the palette of Okabe and Ito (2008), and never colour alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """A family's marker (matplotlib's name and size in points) and colour."""
+    """The legend, marker (matplotlib's name and size in points) and colour of a family."""
 
     label: str
     marker: str
@@ -19,16 +19,16 @@ class Style:
     colour: str
 
 
-# Replaced where a page has colours of its own.
+# A report replaces these two by the colours of its page.
 INK = "#222222"
 GRID = "#cccccc"
-# Stars and dots as the published charts have them.
+# The markers are those of the published charts.
 FAMILIES: dict[Family, Style] = {
-    "dpn": Style("DPN", "*", 11, "#D55E00"),
     "densenet": Style("DenseNet", "o", 7, "#0072B2"),
+    "dpn": Style("DPN", "*", 11, "#D55E00"),
     "other": Style("other networks", "D", 6.5, INK),
 }
-# The parts of a request, in its order: the hatch tells them where the colour does not.
+# Colour and hatch of each part of a request, in the order of perf.runs.metrics.PARTS.
 PARTS = (
     ("#E69F00", ""),
     ("#56B4E9", "///"),

@@ -1,4 +1,4 @@
-"""What a chart shows, before anything is drawn: frozen."""
+"""The content of a chart, before it is drawn."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["dpn", "densenet", "other"]
-Line = Literal["dotted", "solid"]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What is along it, with its unit. Without `ticks` they stand wherever they are round."""
+    """An axis and its label with the unit; without `ticks`, they stand at round numbers."""
 
     label: str
     log: bool = False
@@ -20,34 +19,29 @@ class Axis:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point; one without a label is named by another of its series. Where it is not `stable` it is drawn hollow."""
+    """A point of a series; only some marks of a series may have a label, and an unstable one is drawn hollow."""
 
     x: float
     y: float
     label: str = ""
     stable: bool = True
 
-    def within(self, series: Series) -> str:
-        """`DPN92 (12.99, 0.799)`; without a name where it is the series' own."""
-        label = "" if self.label == series.name else self.label
-        return f"{label} ({self.x:.4g}, {self.y:.4g})".strip() + ("" if self.stable else " unstable")
-
 
 @dataclass(frozen=True)
 class Series:
-    """Points that one line joins, in the order of x."""
+    """Marks in the order of x, joined by a line."""
 
     name: str
     family: Family
-    line: Line
+    line: Literal["dotted", "solid"]
     marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True)
 class Points:
-    """Points and lines. `about` stands under them; `diagonal` is the line where x equals y.
+    """A chart of series; `about` stands below it, `diagonal` draws the line where x equals y.
 
-    Names stand where there is room, or one under the other at the end of lines.
+    Labels stand in free space or, with `names_at_end`, in a column at the end of the lines.
     """
 
     name: str
@@ -62,7 +56,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of parts that add up, and what is written at its end."""
+    """A stacked bar of values, and the text at its end."""
 
     label: str
     values: tuple[float, ...]
@@ -71,10 +65,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """Stacked bars, one under the other; `parts` names their values.
+    """A chart of stacked bars whose values are named by `parts`.
 
-    Beside them stand the same without the part `largest`, along `rest`: where that is most of them the others are not
-    to be seen.
+    A second panel, with the axis `rest`, leaves out the part `largest`, which would hide the others.
     """
 
     name: str
@@ -89,7 +82,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class NotDrawn:
-    """A chart that there are no figures for."""
+    """A chart that has no data, and why."""
 
     name: str
     why: str
@@ -99,8 +92,14 @@ Chart = Points | Bars
 
 
 def description(chart: Chart) -> str:
-    """The figures in words, for who does not see it."""
+    """Return the values of a chart as text, for screen readers."""
     if isinstance(chart, Bars):
         return f"{chart.x.label}. {'; '.join(f'{bar.label}: {bar.end}' for bar in chart.bars)}."
-    rows = (f"{series.name}: {', '.join(mark.within(series) for mark in series.marks)}" for series in chart.series)
-    return f"Across: {chart.x.label}. Up: {chart.y.label}. {'; '.join(rows)}."
+    rows = (f"{series.name}: {', '.join(words(mark, series) for mark in series.marks)}" for series in chart.series)
+    return f"X axis: {chart.x.label}. Y axis: {chart.y.label}. {'; '.join(rows)}."
+
+
+def words(mark: Mark, series: Series) -> str:
+    """Return a mark such as `DPN92 (12.99, 0.799)`, without the label if it is the name of the series."""
+    label = "" if mark.label == series.name else mark.label
+    return f"{label} ({mark.x:.4g}, {mark.y:.4g})".strip() + ("" if mark.stable else " unstable")
