@@ -166,8 +166,8 @@ def test_a_folder_of_files(tritongen, tmp_path):
         ("--onnx files --name x", "--name x: needs exactly one network (2 selected)"),
         ("--onnx files --input 3", "--input 3: needs exactly one network (2 selected)"),
         ("--onnx files --labels l", "--labels l: needs exactly one network (2 selected)"),
-        ("--onnx files --onnx files/a.onnx", "--name a: two networks have it"),
-        ("--onnx empty", "--onnx empty: no .onnx file is in that folder"),
+        ("--onnx files --onnx files/a.onnx", "--name a: two networks have this name"),
+        ("--onnx empty", "--onnx empty: has no .onnx file"),
     ],
 )
 def test_files_that_cannot_go_together(tritongen, tmp_path, arguments, sentence):

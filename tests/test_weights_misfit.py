@@ -170,7 +170,7 @@ def test_file_of_another_network_is_recognised(held_, chosen, container, tmp_pat
     path = write(tmp_path / "weights", as_paddle(network, state) if container[0] == "P" else state, container)
     sentence, hint = refused(path, BY_NAME[chosen])
     assert sentence == f"it fits {held_}, not {chosen}"
-    assert f"--models {held_}" in hint
+    assert f"`models={held_}`" in hint
 
 
 def test_own_network_takes_no_weights_file(tmp_path):

@@ -153,5 +153,5 @@ def check_closed(path: Path, served: Signature) -> None:
             why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
             raise BadValue(
                 "path", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
-                f"set it, for example `inputs={shlex.quote(f'{spec.name}:{shape}')}`",
+                f"set it, such as `inputs={shlex.quote(f'{spec.name}:{shape}')}`",
             )  # fmt: skip
