@@ -11,11 +11,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import pytest
+from fork_server import Process, same_start
 from onnx import TensorProto, helper, numpy_helper
 
 from generator.graph.datatypes import TYPES
@@ -46,15 +48,22 @@ class Ran:
 
 def run_program(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Ran:
     """Call tritongen in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tritongen", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return run_python("-m", "tritongen", *arguments, cwd=cwd, env=env)
+
+
+def run_python(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Ran:
+    """Call Python with `-m MODULE` or `-c CODE`: forked, if what the environment says at a start allows it."""
+    line = list(map(str, arguments))
+    environment = {**os.environ, **(env or {})}
+    with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+        if same_start(environment):
+            with Process(line, stdout.fileno(), stderr.fileno(), cwd=str(cwd), environment=environment) as process:
+                status = process.wait()
+        else:
+            status = subprocess.call([sys.executable, *line], cwd=cwd, env=environment, stdout=stdout, stderr=stderr)
+        stdout.seek(0)
+        stderr.seek(0)
+        return Ran(status, stdout.read(), stderr.read())
 
 
 def small_onnx(*, batch: int | str = "N", classes: int = 1000, datatype: int = TensorProto.FLOAT) -> onnx.ModelProto:
