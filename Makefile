@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 GENERATED := $(shell grep -rl --include=*.md '\[\[\[cog' docs)
 
 help:  ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Make .venv with tritongen, its dependencies and the development tools
 
@@ -32,14 +32,20 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## Build all ten networks, serve them, classify a photograph, measure, print the table
 	examples/demo.sh $(BIN)/tritongen $(REPOSITORY)
 
-test: test-fast  ## All tests, with the real tritonserver, perf_analyzer and Chromium
-	$(BIN)/pytest -m '(server or browser) and not slow'
+# Two workers. tests/conftest.py groups the tests and puts the groups that take longest first.
+WORKERS := --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=25
+
+test: $(INSTALLED)  ## All tests, with the real tritonserver, perf_analyzer and Chromium
+	$(BIN)/pytest $(WORKERS)
 
 test-fast: $(INSTALLED)  ## The tests that start neither a server nor a browser
-	$(BIN)/pytest -m 'not server and not browser and not slow' --numprocesses=2 --dist=loadfile
+	$(BIN)/pytest -m 'not server and not browser and not slow and not nightly' $(WORKERS)
 
 test-slow: $(INSTALLED)  ## Builds that are killed at many moments, many models
-	$(BIN)/pytest -m slow --numprocesses=2
+	$(BIN)/pytest -m slow $(WORKERS)
+
+test-nightly: $(INSTALLED)  ## Many more random cases
+	$(BIN)/pytest -m nightly $(WORKERS)
 
 lint: $(INSTALLED)  ## ruff, mypy, import contracts, generated parts of the docs, the documentation site
 	$(BIN)/ruff check .
@@ -61,4 +67,4 @@ bench: $(INSTALLED)  ## Our graphs against the plain export, serving against ONN
 	$(BIN)/python bench/checking.py
 	$(BIN)/python bench/many.py
 
-.PHONY: help install demo test test-fast test-slow lint docs bench
+.PHONY: help install demo test test-fast test-slow test-nightly lint docs bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,35 @@ from generator.graph.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for the workers of `--dist=loadgroup`, and put the groups that take longest first.
+
+    A group runs in one worker. The tests that use the ten models are one group, since building and serving those takes
+    a minute. The tests that measure are one group, so that no two measure at a time. Of the others each file is a group.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: (FIRST.get(group_of(item), len(FIRST)), not item.get_closest_marker("server")))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the collections of garbage, of which each build makes some: torch's is a lot."""
+    gc.collect()
+    gc.freeze()
+
+
+FIRST = {"ten models": 0, "measurements": 1}
+MEASURING = {"test_perf_server.py", "test_perf_disturbed_server.py"}
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return the name of a test's group."""
+    if "all_models" in getattr(item, "fixturenames", ()):
+        return "ten models"
+    return "measurements" if item.path.name in MEASURING else item.path.stem
 
 
 @pytest.fixture(name="tritongen")

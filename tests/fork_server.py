@@ -162,7 +162,7 @@ def run(arguments: list[str], cwd: str, environment: dict[str, str], *, new_sess
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
+            sys.stderr.write(f"{error.code}\n")
     except BaseException:  # noqa: BLE001 (the interpreter shows every kind)
         traceback.print_exc()
         status = 1

@@ -10,13 +10,14 @@ from generator.server.verdicts import server_verdicts
 
 pytestmark = pytest.mark.server
 
-WANTED = 320
+MUTANTS, DISTINCT = 160, 120
+NIGHTLY_SEEDS = range(2, 8)
 # What core or the server does not decide by itself: whether a library is in NVIDIA's image, and what ONNX Runtime reads.
 NO_LIBRARY = "unable to find backend library for backend"
 OF_THE_IMAGE = {"backend-is-there", "repository-agents", "header-of"}
 
 
-def made(count, number=1):
+def made(count, number):
     """Distinct mutants, the same for a number."""
     found = []
 
@@ -53,10 +54,11 @@ def differences(repository, verdicts, findings):
     ]
 
 
-def test_mutants_have_the_servers_verdict(tmp_path):
+@pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.nightly) for number in NIGHTLY_SEEDS)])
+def test_mutants_have_the_servers_verdict(tmp_path, number):
     """Fields dropped, doubled, retyped, renamed; braces broken; files moved: the server and `check` agree on each."""
-    found = made(420)
-    assert len(found) >= WANTED
+    found = made(MUTANTS, number)
+    assert len(found) >= DISTINCT
     for place, mutant in enumerate(found):
         lay_out(mutant, tmp_path, f"m{place:03}")
     verdicts = server_verdicts(tmp_path)

@@ -242,19 +242,6 @@ def test_the_printed_command_runs(tmp_path):
             process.send_signal(signal.SIGINT)
 
 
-def test_a_variant_by_name(all_models, tmp_path):
-    """--model-config-name serves a target's config on the CPU too: that is how it is proved to load."""
-    (tmp_path / "repo").mkdir()
-    (tmp_path / "repo" / "dpn68").symlink_to(all_models / "dpn68")
-    with (
-        serving(tmp_path / "repo", "--model-config-name=t4-fp32") as server,
-        triton.InferenceServerClient(server.url) as client,
-    ):
-        config = client.get_model_config("dpn68").config
-    (accelerator,) = config.optimization.execution_accelerators.gpu_execution_accelerator
-    assert accelerator.parameters["trt_engine_cache_path"] == "/cache/dpn68-fp32"
-
-
 def test_a_variant_that_nobody_has(tmp_path):
     """Triton would serve the defaults without a word; the variants that are there are named."""
     folder = write_model(tmp_path / "repo", "small")

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import onnx
 import pytest
@@ -26,11 +27,20 @@ def _tiny_network(monkeypatch):
     monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
 
 
+@pytest.fixture(name="first_build", scope="module")
+def _first_build(tmp_path_factory):
+    """A repository with that network, built once."""
+    repository = tmp_path_factory.mktemp("first") / "repo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("generator.networks.NETWORKS", (TINY,))
+        assert tritongen.build(output=repository).failed == {}
+    return repository
+
+
 @pytest.fixture(name="repository")
-def _repository(tmp_path):
-    """With that network."""
-    tritongen.build(output=tmp_path / "repo")
-    return tmp_path / "repo"
+def _repository(tmp_path, first_build):
+    """Its copy, which is up to date too."""
+    return shutil.copytree(first_build, tmp_path / "repo")
 
 
 @pytest.fixture(name="no_export")

@@ -6,7 +6,9 @@ import urllib.request
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from google.protobuf import text_format
 from helpers import run_program, serving, small_onnx, write_model
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.config.targets import GPUS
 from generator.networks import NETWORKS
@@ -15,33 +17,58 @@ from generator.types import PRECISIONS
 
 pytestmark = pytest.mark.server
 
+VARIANTS = [f"{gpu.name}-{precision}" for gpu in GPUS for precision in PRECISIONS]
 NAMES = sorted(network.name for network in NETWORKS)
 
 
-def accelerator(client, name):
-    """What the server says of a model's tensorrt accelerator."""
-    config = client.get_model_config(name).config
+def accelerator(config):
+    """Return the parameters of a config's tensorrt accelerator."""
     (entry,) = config.optimization.execution_accelerators.gpu_execution_accelerator
     return dict(entry.parameters)
 
 
-@pytest.mark.parametrize("variant", [f"{gpu.name}-{precision}" for gpu in GPUS for precision in PRECISIONS])
-def test_every_target_config_loads(all_models, variant):
-    """Ten models READY with `--model-config-name`, each with that file's precision and cache."""
-    with serving(all_models, "--engine", "embedded", "--model-config-name", variant) as server:
-        assert list(TritonClient(server.url).ready_models()) == NAMES
-        with triton.InferenceServerClient(server.url) as client:
-            for name in NAMES:
-                parameters = accelerator(client, name)
-                precision = variant.partition("-")[2]
-                assert parameters["precision_mode"] == precision.upper()
-                assert parameters["trt_engine_cache_path"] == f"/cache/{name}-{precision}"
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_target_config_loads(all_models, tmp_path, variant):
+    """`--model-config-name` serves a target's config: a DenseNet and a DPN are READY with it."""
+    (tmp_path / "repo").mkdir()
+    for name in ("densenet121", "dpn68"):
+        (tmp_path / "repo" / name).symlink_to(all_models / name)
+    with (
+        serving(tmp_path / "repo", "--engine", "embedded", "--model-config-name", variant) as server,
+        triton.InferenceServerClient(server.url) as client,
+    ):
+        assert TritonClient(server.url).ready_models() == ("densenet121", "dpn68")
+        for name in ("densenet121", "dpn68"):
+            check_accelerator(accelerator(client.get_model_config(name).config), name, variant)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_target_config_differs_in_its_accelerator_alone(all_models, variant):
+    """For each of the ten models: the CPU ignores that block, so a config loads if the default one does."""
+    for name in NAMES:
+        default, config = (
+            text_format.Parse((all_models / name / file).read_text(), ModelConfig())
+            for file in ("config.pbtxt", f"configs/{variant}.pbtxt")
+        )
+        check_accelerator(accelerator(config), name, variant)
+        for message in (default, config):
+            message.optimization.ClearField("execution_accelerators")
+        assert config == default, name
+
+
+def check_accelerator(parameters, name, variant):
+    """Assert the precision and the cache of a variant."""
+    precision = variant.partition("-")[2]
+    assert parameters["precision_mode"] == precision.upper()
+    assert parameters["trt_engine_cache_path"] == f"/cache/{name}-{precision}"
 
 
 def test_every_default_config_loads(server):
     """Ten models READY with `config.pbtxt`, whose cache needs no mount."""
+    assert list(TritonClient(server.url).ready_models()) == NAMES
     with triton.InferenceServerClient(server.url) as client:
-        caches = {accelerator(client, name)["trt_engine_cache_path"] for name in NAMES}
+        configs = {name: client.get_model_config(name).config for name in NAMES}
+    caches = {accelerator(config)["trt_engine_cache_path"] for config in configs.values()}
     assert caches == {f"/tmp/tritongen-{name}-fp16" for name in NAMES}
 
 
