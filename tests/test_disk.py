@@ -30,40 +30,42 @@ def check_each(found, states):
     return news
 
 
+# Mount a small disk, fill it, build, free it and build again.
 ON_A_SMALL_DISK = """
-import os, shutil, subprocess, sys
+import os, shutil, subprocess, sys, tiny_networks, tritongen
+from generator.errors import OutputFailed
 from pathlib import Path
-disk, old, kept, free = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+disk, old, kept, free, jobs = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "none", disk], check=True)
 shutil.copytree(old, disk / "models")
 used = os.statvfs(disk)
 with open(disk / "filler", "wb") as filler:
     filler.write(bytes(used.f_bavail * used.f_bsize - free))
-build = [sys.executable, "-c", "import sys, tritongen, tiny_networks\\n"
-         "tritongen.build(tiny_networks.FOUR, output=sys.argv[1], seed=2, jobs=2)", disk / "models"]
-done = subprocess.run(build, capture_output=True, text=True)
-(kept / "said").write_text(done.stderr.strip().splitlines()[-1] if done.returncode else "")
+try:
+    tritongen.build(tiny_networks.FOUR, output=disk / "models", seed=2, jobs=jobs)
+except OutputFailed as error:
+    (kept / "error").write_text(str(error))
 shutil.copytree(disk / "models", kept / "after")
 (kept / "left").write_text(repr(sorted(path.name for path in disk.iterdir())))
 (disk / "filler").unlink()
-subprocess.run(build, check=True)
+assert tritongen.build(tiny_networks.FOUR, output=disk / "models", seed=2, jobs=1).failed == {}
 shutil.copytree(disk / "models", kept / "again")
 """
 
 
-@pytest.mark.parametrize("free_kib", [0, 200, 800])
-def test_a_full_disk(tmp_path, states, free_kib):
+@pytest.mark.parametrize(("free_kib", "jobs"), [(0, 1), (200, 2), (800, 1)])
+def test_a_full_disk(tmp_path, states, free_kib, jobs):
     """A real one, of 32 MB: one sentence, nothing left behind, and the next build completes it."""
     (tmp_path / "disk").mkdir()
     command = ["unshare", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_DISK]
     done = subprocess.run(
-        [*command, tmp_path / "disk", states[0], tmp_path, str(free_kib << 10)],
+        [*command, tmp_path / "disk", states[0], tmp_path, str(free_kib << 10), str(jobs)],
         cwd=TESTS, env=ENVIRONMENT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("generator.errors.OutputFailed: cannot write ")
-    assert said.endswith(": no space left on device")
+    error = (tmp_path / "error").read_text()
+    assert error.startswith("cannot write ")
+    assert error.endswith(": no space left on device")
     assert (tmp_path / "left").read_text() == "['filler', 'models']"
     assert check_each(contents(tmp_path / "after"), states) < len(FOUR)
     assert contents(tmp_path / "again") == contents(states[1])

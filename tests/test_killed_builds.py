@@ -4,49 +4,144 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import onnxruntime
 import pytest
-from helpers import contents
+from fork_server import Process
+from helpers import ROOT, contents, run_python, small_onnx
 from s3_server import LOCK
-from test_side_by_side import BUILD_FOUR, script
+from test_side_by_side import BUILD_FOUR
 from tiny_networks import FOUR, of
 
 import tritongen
 
-KILLS = 50
+KILLS = 6
 KILLS_IN_S3 = 8
 NEW = BUILD_FOUR.replace("output=", "seed=2, output=")
+NAMES = ("one", "two")
+# A build in this process that kills itself before a write below the repository's folder, or counts its writes.
+KILLED_AT = """
+import os, signal, sys, tritongen
+models, sources, moment = sys.argv[1:]
+place = os.path.dirname(models)
+writes = 0
+def watch(event, arguments):
+    global writes
+    if event == "open":
+        path, _, flags = arguments
+        if not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+            return
+    elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.truncate"):
+        path = arguments[0]
+    else:
+        return
+    if isinstance(path, (str, os.PathLike)) and str(path).startswith(place):
+        if writes == int(moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+        writes += 1
+networks = [tritongen.onnx_network(os.path.join(sources, f"{name}.onnx")) for name in ("one", "two")]
+sys.addaudithook(watch)
+assert tritongen.build(networks, output=models, jobs=1).failed == {}
+print(writes)
+"""
+
+
+def start(text, *arguments):
+    """Start a Python program in a session of its own."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    return Process(["-c", text, *map(str, arguments)], sys.stderr.fileno(), sys.stderr.fileno(), cwd=str(ROOT / "tests"),
+                   environment=environment, new_session=True)  # fmt: skip
+
+
+@pytest.fixture(name="sources", scope="module")
+def _sources(tmp_path_factory):
+    """Folders of two ONNX files each: their first state and their second one."""
+    folder = tmp_path_factory.mktemp("sources")
+    for state, classes in (("old", 10), ("new", 20)):
+        (folder / state).mkdir()
+        for name in NAMES:
+            (folder / state / f"{name}.onnx").write_bytes(small_onnx(classes=classes).SerializeToString())
+    return folder
+
+
+def build(sources, repository):
+    """Build both files of a folder in this process."""
+    networks = [tritongen.onnx_network(str(sources / f"{name}.onnx")) for name in NAMES]
+    assert tritongen.build(networks, output=repository, jobs=1).failed == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
+def test_killed_before_each_write(tmp_path, sources, first):
+    """SIGKILL before each file that is opened, moved or removed; then as at random moments."""
+    for state in ("old", "new"):
+        build(sources / state, tmp_path / state / "models")
+    old, new = ({} if first else contents(tmp_path / "old" / "models")), contents(tmp_path / "new" / "models")
+
+    def killed(moment):
+        repository = tmp_path / str(moment) / "models"
+        repository.parent.mkdir()
+        if not first:
+            shutil.copytree(tmp_path / "old" / "models", repository)
+        return repository, run_python("-c", KILLED_AT, repository, sources / "new", moment, cwd=tmp_path)
+
+    repository, whole = killed(-1)
+    assert contents(repository) == new, whole.stderr
+    states = set()
+    for moment in range(int(whole.stdout)):
+        repository, ran = killed(moment)
+        assert ran.status == -signal.SIGKILL, ran.stderr
+        found = contents(repository) if repository.exists() else {}
+        models = [files_of(found, name) for name in NAMES]
+        for name, files in zip(NAMES, models, strict=True):
+            assert files in (files_of(old, name), files_of(new, name)), moment
+            if files:
+                onnxruntime.InferenceSession(files[f"{name}/1/model.onnx"])
+        states.add(tuple(files == files_of(new, name) for name, files in zip(NAMES, models, strict=True)))
+        build(sources / "new", repository)
+        assert contents(repository) == new
+        assert [path.name for path in repository.parent.iterdir()] == ["models"]
+        shutil.rmtree(repository.parent)
+    assert {(False, False), (True, True)} < states  # and one between the two models
+
+
+def files_of(files, name):
+    """Return the files of one model."""
+    return {path: content for path, content in files.items() if Path(path).parts[0] == name}
 
 
 @pytest.fixture(name="undisturbed_s", scope="module")
 def _undisturbed_s(tmp_path_factory):
     """How long a build takes here."""
     begin = time.monotonic()
-    script(NEW, tmp_path_factory.mktemp("timed") / "models", 2).communicate()
+    assert start(NEW, tmp_path_factory.mktemp("timed") / "models", 2).wait() == 0
     return time.monotonic() - begin
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
 def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
-    """SIGKILL to the group; then whatever is there loads, and the next build makes the same bytes and cleans up."""
+    """SIGKILL to a group with two workers; whatever is there loads, the next build makes the same bytes and cleans up."""
     old, new = map(contents, states)
     moments = random.Random(0)  # noqa: S311 (moments, no keys)
-    killed, seen = 0, set()
-    for number in range(KILLS // 2):
+    killed = 0
+    for number in range(KILLS):
         repository = tmp_path / str(number) / "models"
         repository.parent.mkdir()
         if not first:
             shutil.copytree(states[0], repository)
-        build = script(NEW, repository, 2, start_new_session=True)
-        after_s = undisturbed_s * moments.uniform(0.3, 1)
+        build = start(NEW, repository, 2)
+        # One moment in each part of a build.
+        after_s = undisturbed_s * (0.3 + 0.7 * (number + moments.random()) / KILLS)
         time.sleep(after_s)
-        os.killpg(build.pid, signal.SIGKILL)
-        build.communicate()
-        killed += build.returncode == -signal.SIGKILL
+        build.poll()
+        with suppress(ProcessLookupError):  # it may have ended
+            os.killpg(build.pid, signal.SIGKILL)
+        killed += build.wait() == -signal.SIGKILL
         found = contents(repository) if repository.exists() else {}
         for network in FOUR:
             model = of(found, network)
@@ -56,12 +151,10 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
             )
             if model:
                 onnxruntime.InferenceSession(model[f"{network.name}/1/model.onnx"])
-        seen.add(sum(of(found, network) == of(new, network) for network in FOUR))
         assert tritongen.build(FOUR, output=repository, seed=2, jobs=1).failed == {}
         assert contents(repository) == new
         assert [path.name for path in repository.parent.iterdir()] == ["models"]
-    assert killed > KILLS // 4  # a build that had ended would tell nothing
-    assert len(seen) > 1  # some were killed between two models
+    assert killed > KILLS // 2  # a build that had ended would tell nothing
 
 
 IN_S3 = NEW.replace(
@@ -77,21 +170,20 @@ def test_killed_while_it_writes_to_s3(s3, tmp_path, states, monkeypatch, first):
     old, new = map(contents, states)
     monkeypatch.setattr("generator.repository.s3.lease.LEASE_S", 3.0)
     monkeypatch.setattr("generator.repository.s3.lease.RENEWED_EVERY_S", 0.3)
-    moments = random.Random(1)  # noqa: S311 (moments, no keys)
     seen = set()
     for number in range(KILLS_IN_S3 // 2):
+        # Uploads are the last tenth of a build. It is killed some objects after it has begun with them.
+        objects = number * len(new) // (KILLS_IN_S3 // 2)
         prefix = f"models-{number}"
         if not first:
             s3.upload(states[0], prefix)
         s3.requests.clear()
-        build = script(IN_S3, s3.url(prefix), 1, start_new_session=True)
-        # Uploads are the last tenth of a build: it is killed some objects after it has begun with them.
-        objects = moments.randrange(len(new))
+        build = start(IN_S3, s3.url(prefix), 1)
         while build.poll() is None and len(s3.written()) <= objects:
             time.sleep(0.005)
         with suppress(ProcessLookupError):  # the last objects come quickly
             os.killpg(build.pid, signal.SIGKILL)
-        build.communicate()
+        build.wait()
         found = {name: content for name, content in s3.contents(prefix).items() if name != LOCK}
         assert all(content in (old.get(name), new[name]) for name, content in found.items())
         for network in FOUR:

@@ -219,6 +219,7 @@ LARGE_BYTES = 2_100_000_000
 WIDTH = 1024
 
 
+@pytest.mark.slow
 def test_more_than_protobuf_holds(tmp_path):
     """A table of 2.1 GB: built, its data beside the graph, served, and the same rows come back."""
     count = LARGE_BYTES // (4 * WIDTH)
