@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from generator.checker.rules.backends import PLATFORMS
-from generator.checker.rules.outcomes import Config, Place, refuse
+from generator.checker.rules.outcomes import Config, Place, Refusal, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,20 +67,18 @@ def check_max_batch_size(config: Config) -> None:
 
 def check_preferred_sizes(config: Config) -> None:
     """Check the dynamic batcher's preferred batch sizes (core, src/model_config_utils.cc:1497)."""
-    sizes = config.get("dynamic_batching", {}).get("preferred_batch_size", [])
-    for index, size in enumerate(sizes):
-        check_size(
-            config, size, "dynamic batching preferred size", ("dynamic_batching", 0, "preferred_batch_size", index)
-        )
+    at = ("dynamic_batching", 0, "preferred_batch_size")
+    for index, size in enumerate(config.get("dynamic_batching", {}).get("preferred_batch_size", [])):
+        check_size(config, size, "dynamic batching preferred size", (*at, index))
 
 
 def check_size(config: Config, size: int, about: str, at: Place) -> None:
     """Check that a preferred batch size is above 0 and at most the largest batch."""
-    refuse(
-        (size <= 0, f"{about} must be positive for {config['name']}", "leave that size out", at),
-        (size > config["max_batch_size"], f"{about} must be <= max batch size for {config['name']}",
-         f"leave {size} out, or raise max_batch_size", at),
-    )  # fmt: skip
+    if size <= 0:
+        raise Refusal(f"{about} must be positive for {config['name']}", "leave that size out", at)
+    if size > config["max_batch_size"]:
+        sentence = f"{about} must be <= max batch size for {config['name']}"
+        raise Refusal(sentence, f"leave {size} out, or raise max_batch_size", at)
 
 
 def check_priorities(config: Config) -> None:

@@ -47,10 +47,12 @@ def check_steps(config: Config) -> None:
         *((config.get(block), f"{sentence} '{name}'", f"leave {block} out: only the models inside have it", (block, 0))
           for block, sentence in NOT_OF_ENSEMBLES),
         (not steps, f"must specify 'step' for ensemble '{name}'", "name the models in order", AT),
-        *((not step[part], f"must specify '{part}' in step {index} of ensemble '{name}'", f"fill {part}",
-           (*AT, "step", index))
-          for index, step in enumerate(steps) for part in ("model_name", "input_map", "output_map")),
     )  # fmt: skip
+    for index, step in enumerate(steps):
+        for part in ("model_name", "input_map", "output_map"):
+            if not step[part]:
+                sentence = f"must specify '{part}' in step {index} of ensemble '{name}'"
+                raise Refusal(sentence, f"fill {part}", (*AT, "step", index))
 
 
 def check_flow(config: Config) -> None:
@@ -64,22 +66,20 @@ def check_flow(config: Config) -> None:
     made: set[str] = set()
     for index, step in enumerate(steps):
         for tensor in step["output_map"].values():
-            refuse(
-                (tensor in made,
-                 f"ensemble tensor '{tensor}' can appear in an output map only once for ensemble '{name}' step {index}",
-                 "rename the tensor", (*AT, "step", index, "output_map")),
-            )  # fmt: skip
+            if tensor in made:
+                about = f"ensemble tensor '{tensor}' can appear in an output map only once for ensemble '{name}'"
+                raise Refusal(f"{about} step {index}", "rename the tensor", (*AT, "step", index, "output_map"))
             made.add(tensor)
     used = {tensor for step in steps for tensor in step["input_map"].values()}
-    declared = {kind: [block["name"] for block in config[kind]] for kind in ("input", "output")}
-    unused = sorted((used - made - set(declared["input"])) | (made - used - set(declared["output"])))
-    refuse(
-        *((tensor not in mapped, f"ensemble {kind} '{tensor}' for ensemble {name}' is not used",  # the quote is core's
-           "map it in a step, or leave it out", (kind, index))
-          for kind, mapped in (("input", used), ("output", made)) for index, tensor in enumerate(declared[kind])),
-        *((tensor, f"ensemble tensor '{tensor}' is unused in ensemble '{name}'", "make it and use it", AT)
-          for tensor in unused),
-    )  # fmt: skip
+    inputs, outputs = ([block["name"] for block in config[kind]] for kind in ("input", "output"))
+    for kind, tensors, mapped in (("input", inputs, used), ("output", outputs, made)):
+        for index, tensor in enumerate(tensors):
+            if tensor not in mapped:  # the quote before "is" is core's
+                sentence = f"ensemble {kind} '{tensor}' for ensemble {name}' is not used"
+                raise Refusal(sentence, "map it in a step, or leave it out", (kind, index))
+    if unused := (used - made - set(inputs)) | (made - used - set(outputs)):
+        sentence = f"ensemble tensor '{min(unused)}' is unused in ensemble '{name}'"
+        raise Refusal(sentence, "make it and use it", AT)
 
 
 RULES = (("steps-are-said", check_steps), ("tensors-flow", check_flow))
@@ -143,10 +143,9 @@ def check_mapped(config: Config, step: Config, model: Config, at: Place) -> None
         inner, outer = ({block["name"]: block for block in blocks[kind]} for blocks in (model, config))
         for inside, tensor in sorted(step[part].items()):
             about = f"in ensemble {name}, ensemble tensor {tensor}"
-            refuse(
-                (inner and inside not in inner, f"{about} {words} {inside} in model {title}",
-                 f"{kind}s of {title}: {', '.join(sorted(inner))}", (*at, part)),
-            )  # fmt: skip
+            if inner and inside not in inner:
+                fix = f"{kind}s of {title}: {', '.join(sorted(inner))}"
+                raise Refusal(f"{about} {words} {inside} in model {title}", fix, (*at, part))
             if not inner or tensor not in outer:
                 continue
             ours, theirs = outer[tensor], inner[inside]

@@ -44,7 +44,10 @@ class Caution:
 
 
 def refuse(*rows: Row, status: str = INVALID) -> None:
-    """Raise the refusal of the first row whose condition holds."""
+    """Raise the refusal of the first row whose condition holds.
+
+    Sentences are made even if no condition holds: a rule must not repeat a long text in the rows of a loop.
+    """
     for refused, sentence, fix, at in rows:
         if refused:
             raise Refusal(sentence, fix, at, status)
