@@ -1,4 +1,4 @@
-"""Images to a served model: tensors out, labels back."""
+"""Classify images with a served model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from generator.errors import InferenceFailed, TritongenError
 from generator.graph.datatypes import numpy_type, wire_type
 from generator.imagenet.images import load
 from generator.repository.s3.url import location
-from generator.server.attach import connected
+from generator.server.engines import connected
 from generator.types import Preprocessing
 from generator.verify import samples
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from generator.repository.s3.url import S3Url
-    from generator.server.probe import TritonClient
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel, TritonClient
     from generator.types import TensorSpec
 
 TIMEOUT_S = 300.0
@@ -30,7 +29,7 @@ TIMEOUT_S = 300.0
 
 @dataclass(frozen=True)
 class Classified:
-    """The classes that a model gives each image, best first, and the weights that the model says it has."""
+    """The best classes of each image, best first, and the weights of the model as its config states them."""
 
     model: str
     weights: str
@@ -39,7 +38,7 @@ class Classified:
 
 @dataclass(frozen=True)
 class Guess:
-    """One of the classes that a model gave an image: its logit, index and label."""
+    """One class of an image: its logit, index and label."""
 
     logit: float
     index: int
@@ -64,7 +63,7 @@ def infer(
         repository: the model repository that a started server serves.
 
     Raises:
-        ImageUnreadable: a file is no image; no server was asked.
+        ImageUnreadable: a file is not an image; no request was sent.
         ServerUnreachable: nothing answers at `url`.
         ModelNotServed: the server does not have the model ready.
         TritongenError: the model takes no image or does not answer with classes, or the server could not be started.
@@ -80,11 +79,11 @@ def infer(
 
 
 def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> tuple[Guess, ...]:
-    """The `top` classes of an image, by Triton's classification extension; the labels are the server's.
+    """Return the `top` classes of an image with the labels of the server, by Triton's classification extension.
 
     Raises:
-        ImageUnreadable: the file is no image; the server was not asked.
-        TritongenError: the model takes no image, or answers with something else than classes.
+        ImageUnreadable: the file is not an image; no request was sent.
+        TritongenError: the model takes no image or does not answer with classes.
         InferenceFailed: the server answered with an error.
     """
     spec, preprocessing = image_input(model)
@@ -97,19 +96,23 @@ def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> 
         answer = server.grpc.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
     except triton.InferenceServerException as error:
         raise InferenceFailed(model.name, error.message()) from error
-    return tuple(parse(row) for row in np.ravel(answer.as_numpy(output)))
+    guesses = []
+    for row in np.ravel(answer.as_numpy(output)):  # b"12.5:281:tabby, tabby cat"
+        logit, index, *label = row.decode().split(":", 2)
+        guesses.append(Guess(float(logit), int(index), label[0] if label else ""))
+    return tuple(guesses)
 
 
 def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
-    """The inputs without the batch, as well of a model whose batch is fixed to 1."""
+    """Return the inputs without the batch dimension, also if the batch size is fixed to 1."""
     return model.inputs if model.max_batch_size else samples.of_one_row(model.inputs)
 
 
 def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
-    """The input that takes an image, and how.
+    """Return the input that takes an image, and its preprocessing.
 
     Raises:
-        TritongenError: there is none.
+        TritongenError: the model takes no image.
     """
     specs = row_specs(model)
     preprocessing = preprocessing_of(model)
@@ -123,48 +126,42 @@ def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
 
 
 def class_output(model: ServedModel) -> str:
-    """The name of the output that holds the classes.
+    """Return the name of the output with the classes.
 
     Raises:
-        TritongenError: there is no single one.
+        TritongenError: the model does not have exactly one such output.
     """
     vectors = [spec.name for spec in model.outputs if sum(dim != 1 for dim in spec.dims) == 1]
     if len(vectors) != 1:
         listed = ", ".join(f"{spec.name} {list(spec.dims)}" for spec in model.outputs)
-        raise TritongenError(f"{model.name} does not answer with one score a class: its output is {listed}")
+        raise TritongenError(f"{model.name} does not answer with one score per class: its output is {listed}")
     return vectors[0]
 
 
-def parse(row: bytes) -> Guess:
-    """`b"12.5:281:tabby, tabby cat"`, as the classification extension writes it."""
-    logit, index, *label = row.decode().split(":", 2)
-    return Guess(float(logit), int(index), label[0] if label else "")
-
-
 def preprocessing_of(model: ServedModel) -> Preprocessing | None:
-    """What a model built by tritongen says of its input; of any other, ImageNet's way where it takes an image.
+    """Return the preprocessing in a model's parameters, else the one of ImageNet, or None if the model takes no image.
 
     Raises:
-        TritongenError: the model's parameters are not what tritongen writes.
+        TritongenError: the parameters of the model are not as tritongen writes them.
     """
     default = samples.image_preprocessing(row_specs(model))
-    said = model.parameters
-    if default is None or "tritongen.crop_px" not in said:
+    parameters = model.parameters
+    if default is None or "tritongen.crop_px" not in parameters:
         return default
     try:
         return Preprocessing(
-            resize_short_px=int(said["tritongen.resize_short_px"]),
-            crop_px=int(said["tritongen.crop_px"]),
-            mean=triple(said["tritongen.mean"]),
-            std=triple(said["tritongen.std"]),
+            resize_short_px=int(parameters["tritongen.resize_short_px"]),
+            crop_px=int(parameters["tritongen.crop_px"]),
+            mean=triple(parameters["tritongen.mean"]),
+            std=triple(parameters["tritongen.std"]),
         )
     except (KeyError, ValueError) as error:
         raise TritongenError(
-            f"the tritongen.* parameters of {model.name} say no preprocessing: {error}", "build the model again"
+            f"the tritongen.* parameters of {model.name} are not a preprocessing: {error}", "build the model again"
         ) from error
 
 
 def triple(text: str) -> tuple[float, float, float]:
-    """`0.485,0.456,0.406`."""
+    """Read three numbers, such as `0.485,0.456,0.406`."""
     red, green, blue = map(float, text.split(","))
     return red, green, blue

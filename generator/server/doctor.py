@@ -1,4 +1,4 @@
-"""Checks of this machine: each check is a function that returns one row."""
+"""Checks of this machine: can it build, serve and measure?"""
 
 from __future__ import annotations
 
@@ -43,20 +43,29 @@ class Row:
 
 def examine() -> tuple[Row, ...]:
     """Return the rows of all checks, in the order in which a user needs the parts."""
+    docker, names = engine.engine_version(), gpu_names()
+    free_mb = shutil.disk_usage(Path.cwd()).free // 10**6
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    machine = f"{len(os.sched_getaffinity(0))} processors, {memory_gb:.0f} GB of memory"
+    python = (3, 11) <= sys.version_info[:2] <= (3, 12)
     return (
-        python(), packages(), embedded_engine(), shared_memory(), perf_analyzer(), docker_engine(), gpus(),
-        default_ports(), disk(), processor(),
+        row("python", python, platform.python_version(), "use Python 3.11"),
+        packages(),
+        embedded_engine(),
+        shared_memory(),
+        perf_analyzer(),
+        row("serve, docker", bool(docker), f"engine {docker}" if docker else "no Docker engine answers", needed=False),
+        row("NVIDIA GPU", bool(names), ", ".join(names) or "none: nothing runs on a GPU", needed=False),
+        default_ports(),
+        row("disk", free_mb >= TEN_MODELS_MB, f"{free_mb / 1000:.1f} GB free here", "ten models take about 1.6 GB",
+            needed=False),
+        row("machine", ok=True, detail=machine, needed=False),
     )  # fmt: skip
 
 
 def row(subject: str, ok: bool, detail: str, hint: str = "", *, needed: bool = True) -> Row:  # noqa: FBT001
     """Return a row, with the hint only if the check failed."""
     return Row(subject, ok, needed, detail, "" if ok else hint)
-
-
-def python() -> Row:
-    """Check the version of Python."""
-    return row("python", (3, 11) <= sys.version_info[:2] <= (3, 12), platform.python_version(), "use Python 3.11")
 
 
 def packages() -> Row:
@@ -104,19 +113,6 @@ def perf_analyzer() -> Row:
     return row("perf", status == 0, last_line, "pip install 'tritonclient[grpc]==2.51.0'")
 
 
-def docker_engine() -> Row:
-    """Check that a Docker engine answers."""
-    number = engine.engine_version()
-    detail = f"engine {number}" if number else "no Docker engine answers"
-    return row("serve, docker", number is not None, detail, needed=False)
-
-
-def gpus() -> Row:
-    """Check for GPUs with nvidia-smi."""
-    names = gpu_names()
-    return row("NVIDIA GPU", bool(names), ", ".join(names) or "none: nothing runs on a GPU", needed=False)
-
-
 def default_ports() -> Row:
     """Check that the default ports of `serve` are free."""
     try:
@@ -124,20 +120,6 @@ def default_ports() -> Row:
     except PortInUse as error:
         return row("ports", ok=False, detail=str(error), hint=error.hint or "", needed=False)
     return row("ports", ok=True, detail="8000, 8001 and 8002 are free", needed=False)
-
-
-def disk() -> Row:
-    """Check that the working directory has room for ten models."""
-    free_mb = shutil.disk_usage(Path.cwd()).free // 10**6
-    detail, hint = f"{free_mb / 1000:.1f} GB free here", "ten models take about 1.6 GB"
-    return row("disk", free_mb >= TEN_MODELS_MB, detail, hint, needed=False)
-
-
-def processor() -> Row:
-    """Report the processors and the memory that this process may use."""
-    cores = len(os.sched_getaffinity(0))
-    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return row("machine", ok=True, detail=f"{cores} processors, {memory_gb:.0f} GB of memory", needed=False)
 
 
 def attempt(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:

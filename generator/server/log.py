@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # E1124 05:33:11.212 4321 model_lifecycle.cc:642] "failed to load 'x' version 1: Invalid argument: …"
-REFUSED_AT_LOAD = re.compile(r"failed to load '(?P<model>.+?)' version -?\d+: (?P<reason>.+?)\"?$", re.DOTALL)
-REFUSED_AT_VERSION = re.compile(r"failed to load model '(?P<model>.+?)': (?P<reason>.+?)\"?$", re.DOTALL)
 REFUSED_AT_POLL = re.compile(r"Poll failed for model directory '(?P<model>.+?)': (?P<reason>.+?)\"?$", re.DOTALL)
-RECORD = re.compile(r"^[EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ (?P<place>\S+)\] ", re.MULTILINE)
+REFUSED = (
+    re.compile(r"failed to load '(?P<model>.+?)' version -?\d+: (?P<reason>.+?)\"?$", re.DOTALL),
+    re.compile(r"failed to load model '(?P<model>.+?)': (?P<reason>.+?)\"?$", re.DOTALL),
+    REFUSED_AT_POLL,
+)
+RECORD = re.compile(r"^[EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ \S+\] ", re.MULTILINE)
 # The Python backend wraps the messages of our backend.
 FROM_PYTHON = re.compile(r"^Internal: (?:TritonModelException: )?(?P<text>.*?)(?:\\n|\n)+At:(?:\\n|\n).*$", re.DOTALL)
-PROTO_DETAIL = re.compile(r"Error parsing text-format inference\.ModelConfig: (?P<detail>.+)$", re.MULTILINE)
+PROTO_DETAIL = re.compile(
+    r"^\[libprotobuf .*Error parsing text-format inference\.ModelConfig: (?P<detail>.+)$", re.MULTILINE
+)
 
 
 def refusals(log: str) -> dict[str, str]:
     """Return the refused models in the order of the log, each with Triton's reason."""
     reasons: dict[str, str] = {}
-    for record, details in records(log):
-        for pattern in (REFUSED_AT_LOAD, REFUSED_AT_VERSION, REFUSED_AT_POLL):
-            if match := pattern.search(record):
-                reason = unwrapped(match["reason"])
-                if pattern is REFUSED_AT_POLL and details and "failed to read text proto" in reason:
-                    reason = f"{reason} ({'; '.join(details)})"
-                reasons.setdefault(match["model"], reason)
-                break
+    start, *records = RECORD.split(log)
+    details = PROTO_DETAIL.findall(start)
+    for record in records:  # a record may have several lines; the messages of protobuf precede their record
+        lines = [line for line in record.splitlines() if not line.startswith("[libprotobuf ")]
+        text = "\n".join(lines).strip().removeprefix('"')
+        if match := next(filter(None, (pattern.search(text) for pattern in REFUSED)), None):
+            reason = unwrapped(match["reason"])
+            if match.re is REFUSED_AT_POLL and details and "failed to read text proto" in reason:
+                reason = f"{reason} ({'; '.join(details)})"
+            reasons.setdefault(match["model"], reason)
+        details = PROTO_DETAIL.findall(record)
     return reasons
-
-
-def records(log: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the text of each record, which may have several lines, with the messages of protobuf before it."""
-    details: list[str] = []
-    lines: list[str] = []
-    of_record: list[str] = []
-    for line in [*log.splitlines(), None]:
-        if line is not None and line.startswith("[libprotobuf "):
-            detail = PROTO_DETAIL.search(line)
-            details += [detail["detail"]] if detail else []
-        elif line is None or RECORD.match(line):
-            if lines:
-                yield RECORD.sub("", "\n".join(lines)).strip().removeprefix('"'), of_record
-            lines, of_record, details = [line or ""], details, []
-        elif lines:
-            lines.append(line)
 
 
 def unwrapped(reason: str) -> str:

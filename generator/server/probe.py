@@ -1,4 +1,4 @@
-"""What a running Triton says of itself: its models, their device and precision, its GPUs."""
+"""A running Triton: its models, their device and precision, its GPUs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import http.client
 import json
 import re
 import urllib.request
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType
 
 from generator.config.tensorrt_parameters import PROFILE_KEYS
 from generator.errors import ModelNotServed, ServerUnreachable
-from generator.server.served_model import ServedModel
+from generator.server.served_configs import tensorrt_parameters
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -23,8 +24,29 @@ if TYPE_CHECKING:
     from generator.types import Precision
 
 TIMEOUT_S = 5.0
-# Nothing that answers (URLError is an OSError), an answer that is none, and no address or no JSON.
+# Nothing answers (URLError is an OSError), the answer is not HTTP, or it is not JSON.
 NO_HTTP = (OSError, http.client.HTTPException, ValueError)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as the server runs it.
+
+    `static_batch` is the batch size of a model that takes no other size and does not wait for other requests.
+    `config_sha256` is the SHA-256, in hex, of the config as the server completed it.
+    """
+
+    name: str
+    version: str
+    max_batch_size: int
+    device: Literal["cpu", "gpu"]
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: dict[str, str] = field(default_factory=dict)
+    instances: int = 1
+    static_batch: int | None = None
+    config_sha256: str = ""
 
 
 class TritonClient:
@@ -70,14 +92,15 @@ class TritonClient:
             metadata = self.grpc.get_model_metadata(name, client_timeout=TIMEOUT_S)
         except triton.InferenceServerException as error:
             raise ModelNotServed(name, self.url, self.ready_models()) from error
-        # Core has resolved KIND_AUTO by now: 1 is KIND_GPU (model_config.proto).
+        # Core has resolved KIND_AUTO: 1 is KIND_GPU (model_config.proto).
         on_gpu = any(group.kind == 1 for group in config.instance_group)
+        fp16 = on_gpu and (tensorrt_parameters(config) or {}).get("precision_mode") == "FP16"
         return ServedModel(
             name=name,
             version=max(metadata.versions, key=int),
             max_batch_size=config.max_batch_size,
             device="gpu" if on_gpu else "cpu",
-            precision=served_precision(config) if on_gpu else "fp32",
+            precision="fp16" if fp16 else "fp32",
             inputs=tuple(map(tensor, config.input)),
             outputs=tuple(map(tensor, config.output)),
             parameters={key: value.string_value for key, value in config.parameters.items()},
@@ -116,27 +139,22 @@ class TritonClient:
 
 
 def tensor(entry: Any) -> TensorSpec:  # noqa: ANN401 (a protobuf message)
-    """An input or output of the config."""
+    """Return an input or output of a config."""
     return TensorSpec(entry.name, DataType.Name(entry.data_type), tuple(entry.dims))
 
 
 def static_batch(config: Any, *, on_gpu: bool) -> int | None:  # noqa: ANN401 (a protobuf message)
-    """The one batch that a model is made for: nothing is gathered, and TensorRT's profile is of that batch alone."""
+    """Return the only batch size of a model: it has no batching, and its TensorRT profile is for one batch size."""
     if config.HasField("dynamic_batching") or config.HasField("sequence_batching"):
         return None
-    if on_gpu:
-        shapes = [
-            {entry.parameters.get(key) for key in PROFILE_KEYS}
-            for entry in config.optimization.execution_accelerators.gpu_execution_accelerator
-            if entry.name == "tensorrt"
-        ]
-        if any(len(ends) != 1 for ends in shapes):
-            return None
+    tensorrt = tensorrt_parameters(config) if on_gpu else None
+    if tensorrt is not None and len({tensorrt.get(key) for key in PROFILE_KEYS}) != 1:
+        return None
     return max(1, int(config.max_batch_size))
 
 
 def http_answers(url: str) -> bool:
-    """Whether a live Triton's HTTP is at `host:port`."""
+    """Return True if Triton's HTTP service answers at `host:port`."""
     try:
         with urllib.request.urlopen(f"http://{url}/v2", timeout=TIMEOUT_S) as answer:
             return "version" in json.loads(answer.read(1 << 20))
@@ -145,17 +163,10 @@ def http_answers(url: str) -> bool:
 
 
 def gpu_uuids(metrics_url: str) -> tuple[str, ...]:
-    """The GPUs that a server's metrics speak of, by UUID; none where they do not answer."""
+    """Return the UUIDs of the GPUs in a server's metrics, none if the metrics do not answer."""
     try:
         with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=TIMEOUT_S) as answer:
             text = answer.read(1 << 22).decode(errors="replace")
     except NO_HTTP:
         return ()
     return tuple(dict.fromkeys(re.findall(r'gpu_uuid="([^"]+)"', text)))
-
-
-def served_precision(config: Any) -> Precision:  # noqa: ANN401 (a protobuf message)
-    """FP16 where the TensorRT accelerator is told so; else the graph's own FP32."""
-    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
-    modes = [entry.parameters.get("precision_mode") for entry in accelerators if entry.name == "tensorrt"]
-    return "fp16" if "FP16" in modes else "fp32"

@@ -36,10 +36,13 @@ class ServedConfig:
     @property
     def tensorrt(self) -> dict[str, str] | None:
         """Return the parameters of the TensorRT accelerator, or None without one."""
-        if self.message is None:
-            return None
-        accelerators = self.message.optimization.execution_accelerators.gpu_execution_accelerator
-        return next((dict(entry.parameters) for entry in accelerators if entry.name == "tensorrt"), None)
+        return None if self.message is None else tensorrt_parameters(self.message)
+
+
+def tensorrt_parameters(config: Any) -> dict[str, str] | None:  # noqa: ANN401 (a protobuf message)
+    """Return the parameters of the TensorRT accelerator of a config, or None without one."""
+    accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
+    return next((dict(entry.parameters) for entry in accelerators if entry.name == "tensorrt"), None)
 
 
 def served_configs(repository: Path, variant: str | None, models: Sequence[str] = ()) -> tuple[ServedConfig, ...]:

@@ -1,11 +1,10 @@
-"""The `onnxruntime` backend for Triton's Python backend: ONNX models on the CPU, from the C++ backend's configs.
+"""The Python-based backend `onnxruntime`: ONNX models on the CPU, with the configs of the C++ backend.
 
-Triton 2.51 from pip has no libtriton_onnxruntime.so. A Python-based backend of that name takes the same
-config.pbtxt: core fills in `platform` and `default_model_filename`, the GPU accelerators are not read on a CPU
-(nor does the C++ backend read them there), and what does not fit is refused by the rules in `generator.checker.rules`,
-with the C++ backend's words.
+Triton 2.51 from pip has no libtriton_onnxruntime.so. A Python-based backend of that name takes the same config.pbtxt.
+Core completes `platform` and `default_model_filename`. Accelerators for GPUs are ignored on a CPU, as in the C++
+backend. The rules in `generator.checker.rules` refuse an invalid config with the messages of the C++ backend.
 
-One process an instance: Triton's stub imports this file and calls TritonPythonModel.
+Triton's stub imports this file and calls TritonPythonModel in one process per instance.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class TritonPythonModel:
 
     @staticmethod
     def auto_complete_config(auto_complete_model_config: Any) -> Any:  # noqa: ANN401 (Triton's own class)
-        """Fill in what the config leaves out, as `ModelState::AutoCompleteConfig` of the C++ backend does."""
+        """Complete the config as `ModelState::AutoCompleteConfig` of the C++ backend does."""
         config = auto_complete_model_config.as_dict()
         if is_complete(config):
             return auto_complete_model_config
@@ -60,7 +59,7 @@ class TritonPythonModel:
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Open the session and hold the config against the model."""
+        """Open the session and check the config against the model."""
         config = json.loads(args["model_config"])
         self.name = config["name"]
         self.max_batch_size = config["max_batch_size"]
@@ -72,7 +71,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(str(refusal)) from refusal
         self.shapes = {tensor.name: tensor.shape for tensor in inputs}
         self.outputs = list(dict.fromkeys(entry["name"] for entry in config["output"]))
-        # Several requests are gathered here: a page once touched costs nothing the next time.
+        # Buffers for a batch of several requests: memory pages that were used before are faster.
         self.gathered = {
             entry["name"]: np.empty((self.max_batch_size, *map(int, entry["dims"])), datatype)
             for entry in config["input"]
@@ -83,19 +82,19 @@ class TritonPythonModel:
         }
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer the requests of one batch with one run."""
+        """Answer the requests of one batch with one run of the session."""
         if self.max_batch_size == 0:
             return [response for request in requests for response in self.answer([request])]
         return self.answer(requests)
 
     def answer(self, requests: Sequence[Any]) -> list[Any]:
-        """One response a request, in order."""
+        """Return one response per request, in order."""
         fed = [self.arrays(request) for request in requests]
         counts = [len(next(iter(arrays.values()))) for arrays in fed] if self.max_batch_size else [1]
         try:
             batch = fed[0] if len(fed) == 1 else self.gather(fed, sum(counts))
             results = self.session.run(self.outputs, batch)
-        except Exception as error:  # noqa: BLE001 (whatever went wrong, the clients must hear of it)
+        except Exception as error:  # noqa: BLE001 (the clients get every error)
             failure = pb_utils.TritonError(backend_words(error))
             return [pb_utils.InferenceResponse(output_tensors=[], error=failure) for _ in requests]
         if len(requests) == 1:
@@ -106,7 +105,7 @@ class TritonPythonModel:
         return [self.response(request, part) for request, part in zip(requests, parts, strict=True)]
 
     def arrays(self, request: Any) -> Arrays:  # noqa: ANN401
-        """The request's inputs, as views of the memory that Triton shares with this process."""
+        """Return the inputs of a request as views of the memory that Triton shares with this process."""
         return {
             tensor.name(): as_fed(tensor.as_numpy(), self.shapes[tensor.name()])
             for tensor in request.inputs()
@@ -114,20 +113,20 @@ class TritonPythonModel:
         }
 
     def gather(self, fed: Sequence[Arrays], total: int) -> Arrays:
-        """Several requests' inputs as one batch: the one copy that batching needs."""
+        """Copy the inputs of several requests into one batch."""
         batch = {}
         for name in fed[0]:
             arrays = [arrays[name] for arrays in fed]
-            room = self.gathered.get(name)
-            batch[name] = np.concatenate(arrays, out=None if room is None else room[:total])
+            buffer = self.gathered.get(name)
+            batch[name] = np.concatenate(arrays, out=None if buffer is None else buffer[:total])
         return batch
 
     def response(self, request: Any, results: Sequence[Array]) -> Any:  # noqa: ANN401
-        """The outputs that the request asked for."""
+        """Make the response with the outputs that a request asks for; the protocol sends a scalar as [1]."""
         wanted = set(request.requested_output_names())
         return pb_utils.InferenceResponse(
             output_tensors=[
-                pb_utils.Tensor(name, as_answered(result))
+                pb_utils.Tensor(name, result if np.ndim(result) else np.reshape(result, (1,)))
                 for name, result in zip(self.outputs, results, strict=True)
                 if name in wanted
             ]
@@ -135,32 +134,27 @@ class TritonPythonModel:
 
 
 def as_fed(array: Array, shape: Sequence[int]) -> Array:
-    """What ONNX Runtime takes: a scalar, which the protocol sends as [1], without dimensions; strings decoded."""
+    """Convert an array for ONNX Runtime: decode strings; the protocol sends a scalar as [1]."""
     if array.dtype == np.object_:
         array = np.array([value.decode() for value in array.ravel()], np.object_).reshape(array.shape)
     return array if shape else array.reshape(())
 
 
-def as_answered(result: Array) -> Array:
-    """What the protocol sends: a scalar as [1]."""
-    return result if np.ndim(result) else np.reshape(result, (1,))
-
-
 def model_path(config: Config) -> Path:
-    """`<version>/model.onnx`, or the file of that name inside a folder of that name.
+    """Return `<version>/model.onnx`, or the file model.onnx in a folder of that name.
 
-    The stub's Python takes the file system for an ASCII one, whatever the locale is: names are asked for in bytes.
+    The stub's Python uses ASCII for file names in any locale, so paths are tested as bytes.
     """
     path = Path(pb_utils.get_model_dir()) / (config.get("default_model_filename") or "model.onnx")
     if os.path.isdir(str(path).encode()):  # noqa: PTH112 (pathlib takes no bytes)
         path /= "model.onnx"
-    if not os.path.exists(str(path).encode()):  # noqa: PTH110 (the same)
+    if not os.path.exists(str(path).encode()):  # noqa: PTH110 (pathlib takes no bytes)
         raise pb_utils.TritonModelException(f"failed to stat file {path}")
     return path
 
 
 def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
-    """A session on the CPU with the config's settings."""
+    """Open a session on the CPU with the settings of the config."""
     try:
         settings = session_settings(config, accelerators=())
         options = onnxruntime.SessionOptions()
@@ -168,7 +162,7 @@ def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
         options.execution_mode = (
             onnxruntime.ExecutionMode.ORT_PARALLEL if settings.parallel else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         )
-        options.intra_op_num_threads = settings.intra_op_threads or threads_an_instance(config)
+        options.intra_op_num_threads = settings.intra_op_threads or threads_per_instance(config)
         options.inter_op_num_threads = settings.inter_op_threads
         options.enable_cpu_mem_arena = settings.mem_arena
         options.enable_mem_pattern = settings.mem_pattern
@@ -180,14 +174,14 @@ def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
         raise pb_utils.TritonModelException(backend_words(error)) from error
 
 
-def threads_an_instance(config: Config) -> int:
-    """The processors this process may use, shared out among the model's instances."""
+def threads_per_instance(config: Config) -> int:
+    """Return an equal share of the available processors for each instance of the model."""
     instances = sum(max(1, int(group.get("count", 1))) for group in config.get("instance_group", [])) or 1
     return max(1, len(os.sched_getaffinity(0)) // instances)
 
 
 def tensors(arguments: Sequence[Any]) -> list[ModelTensor]:
-    """A session's inputs or outputs; symbolic dimensions as -1."""
+    """Return the inputs or outputs of a session; a symbolic dimension is -1."""
     return [
         ModelTensor(
             argument.name,
@@ -199,5 +193,5 @@ def tensors(arguments: Sequence[Any]) -> list[ModelTensor]:
 
 
 def backend_words(error: Exception) -> str:
-    """`onnx runtime error 2: …`, as the C++ backend writes ONNX Runtime's errors."""
+    """Return an error of ONNX Runtime as the C++ backend writes it: `onnx runtime error 2: …`."""
     return re.sub(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ", r"onnx runtime error \1: ", str(error))

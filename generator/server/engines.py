@@ -1,17 +1,20 @@
-"""The engine that serves: docker if Docker runs and there is an NVIDIA GPU, else embedded."""
+"""Start a server with an engine of this machine, or attach to a server that runs."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from generator.config import targets
-from generator.errors import UnknownName
+from generator.errors import ServerUnreachable, UnknownName
 from generator.repository.source import opened
 from generator.server.docker import engine as docker
 from generator.server.docker.container import docker_options
 from generator.server.embedded import engine as embedded
 from generator.server.gpus import gpu_name, gpu_names
+from generator.server.ports import free_ports
+from generator.server.probe import TritonClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
     from generator.server.lifecycle import Server
     from generator.server.ports import Ports
 
+logger = logging.getLogger(__name__)
+
+DEFAULT_URL = "localhost:8001"
 Engine = Literal["embedded", "docker"]
 
 
 def choose(engine: str) -> Engine:
-    """Return the engine for `auto`, `embedded` or `docker`."""
+    """Return the given engine; `auto` is docker if Docker runs and there is an NVIDIA GPU, else embedded."""
     if engine == "auto":
         return "docker" if gpu_names() and docker.engine_version() else "embedded"
     return "docker" if engine == "docker" else "embedded"
@@ -70,3 +76,39 @@ def start(
             serving = embedded.serve(source, ports=ports, models=models)
         with serving as server:
             yield server
+
+
+@contextmanager
+def running_server(url: str | None) -> Iterator[TritonClient | None]:
+    """Connect to the server at `url`, else to the one at localhost:8001, or yield None if none runs there.
+
+    Raises:
+        ServerUnreachable: nothing answers at the given `url`.
+    """
+    with TritonClient(url or DEFAULT_URL) as client:
+        answers = client.answers()
+        if url is not None and not answers:
+            raise ServerUnreachable(url)
+        yield client if answers else None
+
+
+@contextmanager
+def connected(url: str | None, repository: Path | S3Url, *, models: Sequence[str]) -> Iterator[TritonClient]:
+    """Connect to the server at `url`, to the one at localhost:8001, or to one that is started for the context.
+
+    Raises:
+        ServerUnreachable: nothing answers at the given `url`.
+        TritongenError: the server that was needed did not start.
+    """
+    with running_server(url) as running:
+        if running is not None:
+            logger.info("attached to the Triton at %s", running.url)
+            yield running
+            return
+    engine = choose("auto")
+    logger.info("no Triton at %s: starting one of %s (%s engine)", DEFAULT_URL, repository, engine)
+    with (
+        start(engine, repository, ports=free_ports(), models=models) as server,
+        TritonClient(server.grpc_url) as client,
+    ):
+        yield client
