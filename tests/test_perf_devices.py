@@ -12,7 +12,7 @@ from generator.errors import BadValue, TritongenError, UnknownName, UsageError, 
 from generator.server import gpus, probe
 from generator.server.client import preprocessing_of
 from generator.server.gpus import Gpu
-from generator.server.served_model import ServedModel
+from generator.server.probe import ServedModel
 from generator.system.files import digest_of_folder
 from generator.types import TensorSpec
 from perf import request as asked

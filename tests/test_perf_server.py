@@ -9,7 +9,7 @@ import tritonclient.grpc as triton
 from helpers import processes_of
 from perf_calls import QUICK, cells, figures, kept, run_perf
 
-from generator.server.attach import DEFAULT_URL
+from generator.server.engines import DEFAULT_URL
 from generator.server.probe import TritonClient
 from perf.measure.analyzer import Analyzer, find, measure
 from perf.measure.plans import PLANS

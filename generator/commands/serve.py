@@ -99,14 +99,14 @@ def command(
       tritongen serve s3://bucket/models
     """
     from generator.repository.source import opened
-    from generator.server import engine_choice
+    from generator.server import engines
     from generator.server.embedded import engine as embedded
     from generator.server.ports import Ports, check_distinct, choose_ports
 
     ports = Ports(http_port, grpc_port, metrics_port)
     check_distinct(ports)
     ports = choose_ports(ports)
-    chosen = engine_choice.choose(engine.lower())
+    chosen = engines.choose(engine.lower())
     check_engine_options(chosen, gpu, precision)
     serving: AbstractContextManager[Server]
     with opened(repository) as source:
@@ -188,7 +188,7 @@ def make_docker_options(
     from generator.config import targets
     from generator.errors import BadValue
     from generator.server.docker.container import docker_options
-    from generator.server.engine_choice import gpu_to_serve
+    from generator.server.engines import gpu_to_serve
     from generator.server.ports import LOOPBACK
 
     gpu = gpu or gpu_to_serve(source.folder, precision, device or "0")

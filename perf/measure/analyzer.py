@@ -18,7 +18,7 @@ from perf.measure.inputs import analyzer_json, input_row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "

@@ -17,7 +17,7 @@ from perf.runs.types import Device
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from generator.types import Precision
 
 CPU = targets.CPU.name

@@ -13,7 +13,7 @@ from generator.server.client import preprocessing_of
 from generator.verify import samples
 
 if TYPE_CHECKING:
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from generator.verify.samples import Array
 
 

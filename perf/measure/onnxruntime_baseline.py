@@ -20,7 +20,7 @@ from perf.runs.types import Bare
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from perf.runs.types import PerfPoint, Plan
 
 

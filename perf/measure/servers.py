@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from generator import networks
 from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
 from generator.repository.source import of_folder
-from generator.server import engine_choice, log
-from generator.server.attach import running_server
+from generator.server import engines, log
 from generator.server.docker.container import docker_options
+from generator.server.engines import running_server
 from generator.server.ports import free_ports
 from generator.server.probe import TritonClient, http_answers
 from generator.system.files import digest_of_folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from generator.types import Precision
     from perf.runs.types import Device, PerfPoint, Request
 
@@ -195,7 +195,7 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
     names = models_of(request)
     options = own_options(request, variant) if request.device != devices.CPU else None
     config_name = options.variant if options else None
-    engine = engine_choice.choose("docker" if options else "embedded")
+    engine = engines.choose("docker" if options else "embedded")
     what = f"a Triton of {repository} ({engine} engine)"
     largest = {}
     with ExitStack() as stack:
@@ -209,7 +209,7 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
             served.chmod(0o755)  # a container's user reads it
             static_repository.write(repository.resolve(), served, names, config_name, size)
         logger.info("starting %s for this run", what)
-        own = engine_choice.start(engine, served, ports=free_ports(), models=names, options=options)
+        own = engines.start(engine, served, ports=free_ports(), models=names, options=options)
         server = stack.enter_context(own)
         client = stack.enter_context(TritonClient(server.grpc_url))
         models = tuple(map(client.served_model, names))

@@ -21,7 +21,7 @@ from perf.runs.types import Model, PerfPoint, Repeat, Run, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from generator.server.served_model import ServedModel
+    from generator.server.probe import ServedModel
     from perf.measure.analyzer import Analyzer
     from perf.measure.servers import Serving, Variant
     from perf.runs.store import Stored, Writer
