@@ -37,11 +37,11 @@ def gpu(name, uuid="GPU-aaaa"):
 
 
 @pytest.mark.parametrize("mean", ["a,b,c", "1,2", ""])
-def test_a_server_that_talks_nonsense(mean):
-    """A model's parameters come from any server: what cannot be read is one sentence."""
-    said = {f"tritongen.{key}": "224" for key in ("crop_px", "resize_short_px")} | {"tritongen.mean": mean}
-    with pytest.raises(TritongenError, match=r"the tritongen\.\* parameters of densenet121 say no preprocessing"):
-        preprocessing_of(dataclasses.replace(served(), parameters=said))
+def test_invalid_parameters_of_a_served_model(mean):
+    """Invalid parameters, which any server may send, are one error."""
+    parameters = {f"tritongen.{key}": "224" for key in ("crop_px", "resize_short_px")} | {"tritongen.mean": mean}
+    with pytest.raises(TritongenError, match=r"the tritongen\.\* parameters of densenet121 are not a preprocessing"):
+        preprocessing_of(dataclasses.replace(served(), parameters=parameters))
 
 
 def test_models_are_chosen_among_those_that_are_there():

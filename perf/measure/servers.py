@@ -16,7 +16,6 @@ from generator.errors import BadValue, ServerUnreachable, TritongenError, Unknow
 from generator.repository.source import of_folder
 from generator.server import engines, log
 from generator.server.docker.container import docker_options
-from generator.server.engines import running_server
 from generator.server.ports import free_ports
 from generator.server.probe import TritonClient, http_answers
 from generator.system.files import digest_of_folder
@@ -119,7 +118,7 @@ def variants(request: Request) -> tuple[Variant, ...]:
 
 def check_servable(request: Request) -> None:
     """Raise TritongenError if it is known, before a server is started, that none can be measured."""
-    with running_server(request.url) as running:
+    with engines.running_server(request.url) as running:
         if running:
             return
     devices.check_startable(request.device)
@@ -135,7 +134,7 @@ def serving(request: Request, variant: Variant) -> Iterator[Serving]:
         WrongDevice: the server runs, or would run, on another device than the requested one.
         TritongenError: there is no server to measure.
     """
-    with running_server(request.url) as running:
+    with engines.running_server(request.url) as running:
         if running and (attached := attach(request, variant, running)):
             yield attached
             return
