@@ -175,3 +175,14 @@ def test_a_page_without_the_device():
     with pytest.raises(Exception, match="the page has no table of a CPU"):
         request.check(run(MIXED).run.request, ["published"])
     assert CPU.name == "cpu"
+
+
+def test_points_with_one_reason_share_a_line():
+    """The first three are named, the others counted."""
+    few = {("densenet121", "fp32", size): [30000] for size in (1, 2, 4, 8)}
+    stored = run({**few, ("mynet", "fp32", 1): ("failed", "refused"), ("mynet", "fp32", 2): [30000] * 3})
+    assert tables.reasons(stored) == [
+        "unstable: densenet121 fp32 batch 1, densenet121 fp32 batch 2, densenet121 fp32 batch 4 and 1 more: "
+        "only 1 of at least 3 rounds",
+        "failed: mynet fp32 batch 1: refused",
+    ]

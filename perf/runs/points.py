@@ -70,7 +70,7 @@ def result(point: PerfPoint, repeats: Iterable[Repeat], plan: Plan) -> Result:
     reports = sorted((r.report for r in repeats if r.report), key=lambda report: report.latency_us)
     found = Result(point, repeats, tuple(reports[:KEPT]), "ok")
     if len(repeats) < plan.least_rounds:
-        why = f"only {len(repeats)} of at least {plan.least_rounds} rounds were measured"
+        why = f"only {len(repeats)} of at least {plan.least_rounds} rounds"
     elif (found.spread or 0) > plan.agreement:
         why = f"its three fastest rounds of {len(repeats)} are {found.spread:.1%} apart, more than {plan.agreement:.0%}"
     else:

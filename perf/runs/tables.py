@@ -190,5 +190,12 @@ def period(stored: Stored) -> str:
 
 
 def reasons(stored: Stored) -> list[str]:
-    """A line for each point that has no figure, or one that is not stable."""
-    return [f"{found.status}: {found.point}: {found.reason}" for found in stored.results if found.status != "ok"]
+    """Return a line per reason why points failed or did not settle, with the first of those points."""
+    marked: dict[tuple[str, str], list[str]] = {}
+    for found in stored.results:
+        if found.status != "ok":
+            marked.setdefault((found.status, found.reason), []).append(str(found.point))
+    return [
+        f"{status}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''}: {reason}"
+        for (status, reason), names in marked.items()
+    ]
