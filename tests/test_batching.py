@@ -4,12 +4,13 @@ from itertools import product
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from batching_cases import BOOL, CONSTANTS, IMAGE, REFUSED, SAFE, graph
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import answers, model_of, node, noise, tensor
 
-from generator.graph.dynamic_batch import rows_of, with_dynamic_batch
+from generator.graph.dynamic_batch import fixed_batch, with_dynamic_batch
 from generator.graph.row_rules import RULES
 
 
@@ -51,7 +52,7 @@ def check_rows(model, dynamic, rows, count=4):
 def test_rows_stay_what_they_are(name, rows):
     """At another batch ONNX Runtime answers as the fixed graph does, a few rows at a time."""
     model = SAFE[name](rows)
-    assert rows_of(model) == rows
+    assert fixed_batch(ir.from_proto(model).graph) == rows
     dynamic, reason = with_dynamic_batch(model)
     assert reason is None
     onnx.checker.check_model(dynamic)
@@ -149,7 +150,7 @@ def test_a_network_of_several_operators():
 def test_inputs_must_share_a_fixed_batch(inputs):
     """Otherwise there is none to open."""
     model = model_of([node("Relu", ["x"], ["y"]), node("Relu", ["z"], ["w"])], inputs, ["y", "w"])
-    assert rows_of(model) is None
+    assert fixed_batch(ir.from_proto(model).graph) is None
     assert with_dynamic_batch(model) == (model, "its inputs do not begin with one and the same fixed batch")
 
 

@@ -80,7 +80,7 @@ def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch
     """The current exporter's graph simplifies to the same operators, computes the same, tells nothing, and is quiet."""
     batch = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)
     fast = simplify("small", export("small", module, (INPUT,), ("output",))).model
-    monkeypatch.setattr(exporting, "torchscript", refuse)
+    monkeypatch.setattr(exporting, "export_torchscript", refuse)
     exported = export("small", module, (INPUT,), ("output",))
     slow = simplify("small", exported).model
     assert exported.exporter == "dynamo"

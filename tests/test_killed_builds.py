@@ -14,7 +14,7 @@ import pytest
 from fork_server import Process
 from helpers import ROOT, contents, run_python, small_onnx
 from s3_server import LOCK
-from test_side_by_side import BUILD_FOUR
+from test_worker_pool import BUILD_FOUR
 from tiny_networks import FOUR, of
 
 import tritongen

@@ -6,8 +6,8 @@ from helpers import small_onnx
 from tiny_networks import TINY_DPN, good, own
 
 from generator import networks
-from generator.builder import memory_budget
-from generator.builder.memory_budget import GIB, budget_bytes
+from generator.builder import worker_pool
+from generator.builder.worker_pool import GIB, memory_budget_bytes
 from generator.networks.types import BASE_BYTES
 from generator.networks.user_networks import COPIES_OF_FILE, onnx_network
 
@@ -19,14 +19,13 @@ from generator.networks.user_networks import COPIES_OF_FILE, onnx_network
 )
 def test_the_container(tmp_path, monkeypatch, limit, used, left):
     """Half of what its limit leaves, where that is less than the machine's; what is said goes before it."""
-    monkeypatch.setattr(memory_budget, "CGROUP", tmp_path)
+    monkeypatch.setattr(worker_pool, "CGROUP", tmp_path)
     if limit:
         (tmp_path / "memory.max").write_text(limit)
         (tmp_path / "memory.current").write_text(used)
-    assert memory_budget.left_in_container() == left
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Free)
-    assert budget_bytes(None) == min(left, Free.available) / 2
-    assert budget_bytes(1.5) == 1.5 * GIB
+    assert memory_budget_bytes(None) == min(left, Free.available) / 2
+    assert memory_budget_bytes(1.5) == 1.5 * GIB
 
 
 class Free:

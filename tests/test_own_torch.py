@@ -180,7 +180,7 @@ def test_inputs_and_outputs_of_modules(function, inputs, expected_inputs, expect
     with torch.no_grad():
         expected = user_networks.import_function(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
-    for answer, want in zip(answers, prepare_torch.sequence(expected), strict=True):
+    for answer, want in zip(answers, prepare_torch.tensors(expected), strict=True):
         np.testing.assert_allclose(answer.reshape(want.shape), want.numpy(), rtol=1e-5)
 
 
@@ -266,7 +266,7 @@ def test_build_without_the_old_exporter(monkeypatch, function):
     def gone(*_arguments):
         raise TypeError("dynamo=False is gone")
 
-    monkeypatch.setattr(export, "torchscript", gone)
+    monkeypatch.setattr(export, "export_torchscript", gone)
     inputs = ["ids:5:int64", "x:4"] if function == "embedded" else ["8"]
     built = build(f"nets:{function}", *inputs)
     assert json.loads((built.folder / "provenance.json").read_text())["graph"]["exporter"] == "dynamo"

@@ -14,7 +14,7 @@ from generator.graph.signature import signature
 from generator.types import Preprocessing, TensorSpec
 from generator.verify import samples
 from generator.verify.certificate import BatchError, Certificate
-from generator.verify.compare import compare, judge, verify
+from generator.verify.compare import check_errors, compare, verify
 from generator.verify.references import OnnxReference, TorchReference
 
 IMAGE = TensorSpec("input", "TYPE_FP32", (3, 224, 224))
@@ -111,13 +111,13 @@ def test_the_first_five_are_a_set():
 def test_flips_and_errors_are_judged_apart():
     """A flip fails however small the error; the tolerance is a bound that may be met."""
     good = BatchError(batch_size=4, max_abs_error=1e-4, rms_error=1e-5, max_abs_logit=1.0)
-    judge("small", Certificate("torch", "noise", 1e-4, (good,)))
+    check_errors("small", Certificate("torch", "noise", 1e-4, (good,)))
     with pytest.raises(VerificationFailed, match="at batch 4 1 of its images have another top-1 class than torch"):
-        judge("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, top1_flips=1),)))
+        check_errors("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, top1_flips=1),)))
     with pytest.raises(VerificationFailed, match="at batch 4 2 of its images have other top-5 classes than torch"):
-        judge("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, top5_flips=2),)))
+        check_errors("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, top5_flips=2),)))
     with pytest.raises(VerificationFailed, match=r"1\.1e-04 of the largest, above the tolerance of 0.0001"):
-        judge("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, max_abs_error=1.1e-4),)))
+        check_errors("small", Certificate("torch", "noise", 1e-4, (dataclasses.replace(good, max_abs_error=1.1e-4),)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a call of build() asks for, held to what can be asked, before anything is done."""
+"""Check the arguments of build() before anything is written."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator import networks
-from generator.builder.memory_budget import budget_bytes
-from generator.builder.worker_pool import Limits
+from generator.builder.worker_pool import Limits, memory_budget_bytes
 from generator.config import targets
 from generator.config.serving import SERVING, Serving, file_layers, in_force, read_file, validated
 from generator.config.types import BuildOptions
@@ -30,10 +29,10 @@ RANDOM = "random"
 
 
 def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Network, ...]:
-    """Those of the table by their names, then the user's own.
+    """Return the chosen built-in networks, then the user's.
 
     Raises:
-        UsageError: an unknown name, or none, or two of one name.
+        UsageError: a name is unknown or used twice, or no network is named.
     """
     models = [models] if isinstance(models, str | Network) else list(models)
     named = networks.select([model for model in models if isinstance(model, str)])
@@ -48,21 +47,16 @@ def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Ne
 
 
 def checked_limits(jobs: int | None, memory_gib: float | None) -> Limits:
-    """As many models at once as this process has cores, and half of the free memory, unless told."""
+    """Return the limits; by default one job per core, and half of the free memory."""
     if jobs is not None and jobs < 1:
         raise BadValue("jobs", jobs, "must be at least 1")
     if memory_gib is not None and not memory_gib > 0:
         raise BadValue("memory_gib", memory_gib, "must be above 0")
-    return Limits(jobs or len(os.sched_getaffinity(0)), budget_bytes(memory_gib))
-
-
-def as_path(path: str | Path | None) -> Path | None:
-    """A path that was given as either, or not given."""
-    return None if path is None else Path(path)
+    return Limits(jobs or len(os.sched_getaffinity(0)), memory_budget_bytes(memory_gib))
 
 
 def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
-    """Raise BadValue where a file that was named is not there, or is of one network and several were chosen."""
+    """Raise BadValue if a named file does not exist, or labels are given for several networks."""
     for network in chosen:
         network.definition.check()
     if labels and len(chosen) > 1:
@@ -72,10 +66,10 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
 
 
 def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> WeightsOf:
-    """Where the weights of the ten networks come from: a seed, or a file for each, which may have to be fetched.
+    """Return a function that gives the seed or the weights file of a network; it downloads the file if needed.
 
     Raises:
-        BadValue: no file for a network, or weights for a network that has its own.
+        BadValue: a network has no file, or weights are given for a user's network.
     """
     if not 0 <= seed < 2**31:
         raise BadValue("seed", seed, "must be from 0 to 2147483647")
@@ -99,13 +93,13 @@ def with_serving(
     known = [network.name for network in (*networks.select(["all"]), *chosen)]
     file = read_file(config, known) if config is not None else None
     layers = {net.name: [*(file_layers(config, file, net.name) if config and file else []), *call] for net in chosen}
-    return {name: replace(options, serving=in_force(found, options.gpus)) for name, found in layers.items()}
+    return {name: replace(options, serving=in_force(each, options.gpus)) for name, each in layers.items()}
 
 
 def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewrites: Iterable[str]) -> BuildOptions:
-    """The options that all networks share, each held to what it may be."""
-    wanted = precision.lower()
-    if wanted not in PRECISIONS:
+    """Check the options that all networks share."""
+    lower = precision.lower()
+    if lower not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if not 0 < tolerance <= BuildOptions.tolerance:
         raise BadValue("tolerance", tolerance, f"must be above 0 and at most {BuildOptions.tolerance}")
@@ -113,7 +107,7 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
     if not gpus:
         raise BadValue("gpus", "", "no GPU is named", "`gpus=cpu` writes config.pbtxt only")
     return BuildOptions(
-        precision=wanted,
+        precision=lower,
         gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
         tolerance=tolerance,
         rewrites=chosen_rewrites(rewrites),
@@ -121,7 +115,7 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
 
 
 def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
-    """The rewrites, in the order in which they are applied; `all` and `none` are names too."""
+    """Return the rewrites in the order of application; `all` and `none` are valid names too."""
     wanted = {name.lower() for name in names}
     for name in wanted - {"all", "none", *REWRITES}:
         raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))

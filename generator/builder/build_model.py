@@ -1,54 +1,57 @@
-"""One model, made: its graph verified and staged, and the texts that go beside it."""
+"""Build one model: weights, export, simplify, verify, and the files around the graph."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from generator.builder.prepare import prepare
-from generator.builder.provenance import of_prepared
-from generator.builder.staleness import defined, with_texts
-from generator.graph.write import pieces
+from generator.builder.prepare_onnx import prepare_onnx
+from generator.builder.prepare_torch import prepare_torch
+from generator.builder.provenance import new_provenance
+from generator.builder.staleness import network_record, with_texts
+from generator.builder.types import Prepared
+from generator.graph.export import export
+from generator.graph.large_weights import serialized
+from generator.graph.signature import signature
+from generator.graph.simplify import simplify
+from generator.networks import INPUT
+from generator.networks.user_networks import OnnxFile, TorchNetwork
 from generator.repository import folder, layout
 from generator.system.files import digests
 from generator.system.native import return_memory
+from generator.types import Preprocessing
 from generator.verify.compare import verify
+from generator.verify.references import TorchReference
+from generator.weights.load import load
+from generator.weights.random_init import random_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from generator.builder.provenance import Provenance
-    from generator.builder.staleness import Job
+    from generator.builder.types import Job
 
 
-@dataclass(frozen=True)
-class Made:
-    """What is known of a model whose graph is staged, and its other files."""
-
-    found: Provenance
-    texts: dict[str, bytes]
-
-
-def make(job: Job, staged: Path, on_step: Callable[[str], None]) -> Made:
-    """Export, simplify and verify a network.
+def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple[Provenance, dict[str, bytes]]:
+    """Write a verified graph; return the model's provenance and its other files.
 
     Args:
-        job: what it is made of.
-        staged: the folder that becomes the model's; the graph is written there.
-        on_step: called with the step that begins.
+        job: the model to build.
+        staged: the folder that will be published; only the graph is written there.
+        on_step: called with the name of each step when it begins.
 
     Raises:
-        TritongenError: it cannot be made, or is not what the network computes.
+        TritongenError: the model cannot be built, or its answers differ from those of the network.
     """
     prepared = prepare(job, on_step)
     simplified = prepared.simplified
     graph: dict[str, bytes | Path | Iterator[bytes]] = {
-        layout.MODEL_FILE: pieces(simplified.model),
+        layout.MODEL_FILE: serialized(simplified.model),
         **{f"{layout.VERSION}/{name}": path for name, path in simplified.sidecars.items()},
     }
     folder.write_model(staged, graph)
-    return_memory()  # of the exporter's copies of the weights
+    return_memory()  # the exporter's copies of the weights
 
     on_step("verify")
     certificate = verify(
@@ -62,9 +65,36 @@ def make(job: Job, staged: Path, on_step: Callable[[str], None]) -> Made:
     )
 
     on_step("publish")
-    found = replace(
-        of_prepared(job.network, prepared, job.options, certificate),
-        network=defined(job),
+    provenance = replace(
+        new_provenance(job.network, prepared, job.options, certificate),
+        network=network_record(job),
         blake3=digests({name: staged / name for name in graph}),
     )
-    return Made(*with_texts(job, found))
+    return with_texts(job, provenance)
+
+
+def prepare(job: Job, on_step: Callable[[str], None]) -> Prepared:
+    """Load the weights, export and simplify a network.
+
+    Raises:
+        TritongenError: the network gives no graph that Triton can serve.
+    """
+    network, options = job.network, job.options
+    match network.definition.resolve():
+        case OnnxFile() as definition:
+            return prepare_onnx(network.name, definition, options, on_step)
+        case TorchNetwork() as definition:
+            return prepare_torch(network.name, definition, options, on_step)
+        case _:
+            on_step("weights")
+            if isinstance(job.weights, int):
+                module, weights = random_network(network, job.weights)
+                preprocessing = Preprocessing()
+            else:
+                module, weights, preprocessing = load(network, job.weights)
+            on_step("export")
+            exported = export(network.name, module, (INPUT,), ("output",))
+            on_step("simplify")
+            simplified = simplify(network.name, exported, options.rewrites)
+            served = signature(network.name, simplified.model)
+            return Prepared(exported.exporter, simplified, served, TorchReference(module), weights, preprocessing)

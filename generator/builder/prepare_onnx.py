@@ -1,4 +1,4 @@
-"""An ONNX file of the user's own: simplified where that is sound, batched where that is safe."""
+"""Prepare a user's ONNX file: simplify it and make its batch dynamic, if both are safe."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from generator.builder.prepared import Prepared, preprocessing_of
+import onnx_ir as ir
+
+from generator.builder.types import Prepared
 from generator.errors import BadValue, OnnxUnreadable, first_line
 from generator.graph import load
-from generator.graph.dynamic_batch import rows_of, with_dynamic_batch
-from generator.graph.signature import OPEN, shown, signature, with_output_shapes
-from generator.graph.simplify import as_given, simplify
+from generator.graph.dynamic_batch import fixed_batch, with_dynamic_batch
+from generator.graph.signature import OPEN, format_dims, signature, with_output_shapes
+from generator.graph.simplify import keep_as_given, simplify
 from generator.system.files import sha256_of
 from generator.types import Weights
 from generator.verify import samples
+from generator.verify.compare import row_dependence
 from generator.verify.references import OnnxReference, cpu_session
-from generator.verify.row_independence import mixing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,62 +28,70 @@ if TYPE_CHECKING:
     from generator.config.types import BuildOptions
     from generator.graph.types import Exported, Simplified
     from generator.networks.user_networks import OnnxFile
-    from generator.types import Signature, TensorSpec
+    from generator.types import Signature
     from generator.verify.references import Feeds, Reference
 
 
-def from_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
-    """An ONNX file of the user's; a batch of fixed size becomes a dynamic one where that is safe."""
+def prepare_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
+    """Read and simplify a user's ONNX file; make a fixed batch dynamic if that is safe.
+
+    Raises:
+        OnnxUnreadable: ONNX Runtime cannot load or run the file.
+        BadValue: an input has an open dimension.
+    """
     path = definition.path
     on_step("weights")
     exported = load.read(path, definition.dims)
-    signature(name, exported.model)  # what cannot be served is refused before anything is done with it
-    reference = given(path, exported)
+    signature(name, exported.model)  # raises early for a graph that Triton cannot serve
+    try:
+        reference = OnnxReference(path, fp16=load.uses_fp16(exported.model))
+    except Exception as error:
+        raise OnnxUnreadable(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
     on_step("simplify")
-    simplified = soundest(name, path, exported, options)
-    served = narrowed(signature(name, simplified.model), definition.dims)
+    simplified = simplify_if_possible(name, path, exported, options)
+    served = with_dims(signature(name, simplified.model), definition.dims)
     if served.unbatched:
-        simplified, served = batched(name, path, simplified, served, reference)
-        check_closed(path, served)
-        rows = samples.of_one_row(served.inputs) if served.unbatched else served.inputs
-        preprocessing = preprocessing_of(definition, rows)
-        tried(path, reference, samples.feeds(served.inputs, None if served.unbatched else 1, preprocessing))
+        simplified, served = make_batch_dynamic(name, path, simplified, served, reference)
+        check_no_open_dims(path, served)
+        rows = samples.without_single_row(served.inputs) if served.unbatched else served.inputs
+        preprocessing = samples.image_preprocessing(rows, definition.image.given())
+        check_runs(path, reference, samples.feeds(served.inputs, None if served.unbatched else 1, preprocessing))
     else:
-        check_closed(path, served)
-        preprocessing = preprocessing_of(definition, served.inputs)
-        tried(path, reference, samples.feeds(served.inputs, 1, preprocessing))
-        reason = mixing(reference, served.inputs, preprocessing)
-        served = narrowed(signature(name, simplified.model, unbatched=reason), definition.dims)
-        check_closed(path, served)
+        check_no_open_dims(path, served)
+        preprocessing = samples.image_preprocessing(served.inputs, definition.image.given())
+        check_runs(path, reference, samples.feeds(served.inputs, 1, preprocessing))
+        reason = row_dependence(reference, served.inputs, preprocessing)
+        served = with_dims(signature(name, simplified.model, unbatched=reason), definition.dims)
+        check_no_open_dims(path, served)
     weights = Weights("onnx", file=path.name, sha256=sha256_of(path))
     return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing)
 
 
-def soundest(name: str, path: Path, exported: Exported, options: BuildOptions) -> Simplified:
-    """Simplified, if that can be done and ONNX Runtime takes what comes out of it; else as it was given.
+def simplify_if_possible(name: str, path: Path, exported: Exported, options: BuildOptions) -> Simplified:
+    """Simplify a graph; return it as given if that fails or ONNX Runtime refuses the result.
 
     Raises:
-        OnnxUnreadable: ONNX Runtime takes none of it.
+        OnnxUnreadable: ONNX Runtime refuses the given graph too.
     """
     why = "its data are too large for onnxsim"
     if not exported.sidecars:
         try:
             copy = replace(exported, model=deepcopy(exported.model))
-            return loaded(simplify(name, copy, options.rewrites), path)
-        except Exception as error:  # noqa: BLE001 (onnxsim's, onnx-ir's or ONNX Runtime's: the file may still be good)
+            return with_inferred_shapes(simplify(name, copy, options.rewrites), path)
+        except Exception as error:  # noqa: BLE001 (an error of onnxsim, onnx-ir or ONNX Runtime: the file may still be valid)
             why = first_line(error.__cause__ or error)
     try:
-        return loaded(as_given(exported, why), path)
+        return with_inferred_shapes(keep_as_given(exported, why), path)
     except OnnxUnreadable:
-        # Fixed dims can make a branch that is never taken impossible; then the config alone fixes them.
-        return loaded(as_given(load.read(path, {}), "with its inputs fixed it does not load"), path)
+        # Fixed dims can invalidate a branch that is never taken; then only the config fixes them.
+        return with_inferred_shapes(keep_as_given(load.read(path, {}), "with its inputs fixed it does not load"), path)
 
 
-def loaded(simplified: Simplified, path: Path) -> Simplified:
-    """The graph with the shapes of its outputs as ONNX Runtime infers them: a config must repeat them.
+def with_inferred_shapes(simplified: Simplified, path: Path) -> Simplified:
+    """Set the output shapes to those that ONNX Runtime infers, which a config must repeat.
 
     Raises:
-        OnnxUnreadable: ONNX Runtime does not take it.
+        OnnxUnreadable: ONNX Runtime refuses the graph.
     """
     try:
         session = cpu_session(simplified.model.SerializeToString(), data_folder=path.parent)
@@ -91,48 +101,35 @@ def loaded(simplified: Simplified, path: Path) -> Simplified:
     return replace(simplified, model=with_output_shapes(simplified.model, shapes))
 
 
-def narrowed(served: Signature, dims: Mapping[str, tuple[int, ...]]) -> Signature:
-    """With the dims that the user said, as a config may narrow what a graph leaves open."""
-    return replace(served, inputs=tuple(narrow(spec, dims, len(served.inputs)) for spec in served.inputs))
+def with_dims(served: Signature, dims: Mapping[str, tuple[int, ...]]) -> Signature:
+    """Set the dims of inputs, as a config may fix open dims; a shape without a name is that of the only input."""
+    inputs = []
+    for spec in served.inputs:
+        shape = dims.get(spec.name) or (dims.get("", ()) if len(served.inputs) == 1 else ())
+        known = len(shape) >= len(spec.dims) > 0
+        inputs.append(replace(spec, dims=shape[len(shape) - len(spec.dims) :]) if known else spec)
+    return replace(served, inputs=tuple(inputs))
 
 
-def narrow(spec: TensorSpec, dims: Mapping[str, tuple[int, ...]], inputs: int) -> TensorSpec:
-    """One input; a shape without a name is the only input's."""
-    said = dims.get(spec.name) or (dims.get("", ()) if inputs == 1 else ())
-    return replace(spec, dims=said[len(said) - len(spec.dims) :] if len(said) >= len(spec.dims) > 0 else spec.dims)
-
-
-def batched(
+def make_batch_dynamic(
     name: str, path: Path, simplified: Simplified, served: Signature, reference: OnnxReference
 ) -> tuple[Simplified, Signature]:
-    """With its fixed batch made a dynamic one, which the reference then answers in parts; or why not, as it was."""
+    """Make a fixed batch dynamic, and let the reference run it in parts; if unsafe, record the reason."""
     if simplified.sidecars:
         return simplified, replace(served, unbatched="its data are too large to be looked at")
-    rows = rows_of(simplified.model)
+    rows = fixed_batch(ir.from_proto(simplified.model).graph)
     if rows is None:
         return simplified, served
     model, reason = with_dynamic_batch(simplified.model)
     if reason:
         return simplified, replace(served, unbatched=f"its batch stays {rows}: {reason}")
     reference.rows = rows
-    dynamic = loaded(replace(simplified, model=model), path)
+    dynamic = with_inferred_shapes(replace(simplified, model=model), path)
     return dynamic, signature(name, dynamic.model)
 
 
-def given(path: Path, exported: Exported) -> OnnxReference:
-    """The file as ONNX Runtime takes it.
-
-    Raises:
-        OnnxUnreadable: it does not.
-    """
-    try:
-        return OnnxReference(path, half=load.in_half(exported.model))
-    except Exception as error:
-        raise OnnxUnreadable(path, f"ONNX Runtime refuses it: {first_line(error)}") from error
-
-
-def tried(path: Path, reference: Reference, feeds: Feeds) -> None:
-    """Raise OnnxUnreadable where it cannot answer at all."""
+def check_runs(path: Path, reference: Reference, feeds: Feeds) -> None:
+    """Raise OnnxUnreadable if the reference cannot run sample inputs."""
     try:
         reference.run(feeds)
     except Exception as error:
@@ -143,8 +140,8 @@ def tried(path: Path, reference: Reference, feeds: Feeds) -> None:
         ) from error
 
 
-def check_closed(path: Path, served: Signature) -> None:
-    """Raise BadValue where an input has a dimension that nobody has said."""
+def check_no_open_dims(path: Path, served: Signature) -> None:
+    """Raise BadValue if an input has an open dimension."""
     for spec in served.inputs:
         if OPEN in spec.dims:
             first = spec.dims[:1] == (OPEN,) and served.unbatched is not None
@@ -152,6 +149,6 @@ def check_closed(path: Path, served: Signature) -> None:
             shape = "x".join("224" if dim == OPEN else str(dim) for dim in sizes)
             why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
             raise BadValue(
-                "path", path, f"its input {spec.name!r} {shown(spec)} leaves a dimension open{why}",
+                "path", path, f"its input {spec.name!r} {format_dims(spec)} leaves a dimension open{why}",
                 f"set it, such as `inputs={shlex.quote(f'{spec.name}:{shape}')}`",
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A torch module of the user's own, exported and simplified."""
+"""Prepare a user's torch module: export and simplify it, and check its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -7,71 +7,70 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from generator.builder.prepared import Prepared, preprocessing_of
+from generator.builder.types import Prepared
 from generator.errors import NetworkUnusable, first_line
 from generator.graph.datatypes import zeros
 from generator.graph.export import ROWS, export
 from generator.graph.signature import signature
 from generator.graph.simplify import simplify
 from generator.types import Weights
+from generator.verify.compare import row_dependence
 from generator.verify.references import TorchReference
-from generator.verify.row_independence import mixing
+from generator.verify.samples import image_preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from generator.config.types import BuildOptions
     from generator.networks.user_networks import TorchNetwork
-    from generator.types import Signature
 
 
-def from_torch(name: str, definition: TorchNetwork, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:
-    """A torch module of the user's."""
+def prepare_torch(
+    name: str, definition: TorchNetwork, options: BuildOptions, on_step: Callable[[str], None]
+) -> Prepared:
+    """Export and simplify a user's torch module.
+
+    Raises:
+        NetworkUnusable: its rows are not independent, or the exporter dropped an input or the batch.
+    """
     on_step("weights")
     target = definition.target or name
-    module = Flat(definition.module(name)).eval()  # the exporter leaves it in the mode that it had
+    module = TupleOutput(definition.module(name)).eval()  # the exporter keeps the mode of a module
     outputs = output_names(target, module, definition)
     reference = TorchReference(module)
-    preprocessing = preprocessing_of(definition, definition.inputs)
-    reason = mixing(reference, definition.inputs, preprocessing)
+    preprocessing = image_preprocessing(definition.inputs, definition.image.given())
+    reason = row_dependence(reference, definition.inputs, preprocessing)
     if reason:
-        raise NetworkUnusable(target, reason, "Triton batches its requests: the first dimension is theirs")
+        raise NetworkUnusable(target, reason, "Triton batches requests along the first dimension")
     on_step("export")
     exported = export(name, module, definition.inputs, outputs)
     on_step("simplify")
     simplified = simplify(name, exported, options.rewrites)
     served = signature(name, simplified.model)
-    check_kept(target, definition, served)
+    for spec in definition.inputs:
+        if spec.name not in {kept.name for kept in served.inputs}:
+            raise NetworkUnusable(target, f"its answer does not depend on its input {spec.name!r}")
+    if served.unbatched:
+        why = f"exported, {served.unbatched}"
+        raise NetworkUnusable(target, why, "the exporter treats len(x) as a constant, but not x.shape[0]")
     weights = Weights(definition.target or "plugin")
     return Prepared(exported.exporter, simplified, served, reference, weights, preprocessing)
 
 
-def check_kept(target: str, definition: TorchNetwork, served: Signature) -> None:
-    """Raise NetworkUnusable where the exporter dropped an input, or the batch."""
-    kept = {spec.name for spec in served.inputs}
-    for spec in definition.inputs:
-        if spec.name not in kept:
-            raise NetworkUnusable(target, f"its answer does not depend on its input {spec.name!r}")
-    if served.unbatched:
-        raise NetworkUnusable(
-            target, f"exported, {served.unbatched}", "the exporter takes len(x) for a constant, and not x.shape[0]"
-        )
-
-
-class Flat(nn.Module):
-    """A module whose answer, a tensor, or a sequence or mapping of tensors, is a tuple."""
+class TupleOutput(nn.Module):
+    """A module that returns the output of another as a tuple of tensors."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The tensors in order."""
-        return sequence(self.module(*inputs))
+        """Return the tensors in order."""
+        return tensors(self.module(*inputs))
 
 
-def sequence(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (whatever a module returns)
-    """A tensor, or those of a sequence or mapping; none of anything else."""
+def tensors(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (a module may return anything)
+    """Return the tensors of a module's output: a tensor, sequence or mapping; none for anything else."""
     match answer:
         case torch.Tensor():
             return (answer,)
@@ -83,18 +82,18 @@ def sequence(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (whatever
             return ()
 
 
-def output_names(target: str, flat: Flat, definition: TorchNetwork) -> tuple[str, ...]:
-    """The keys of a mapping; else `output`, or `output_0`, `output_1` and so on.
+def output_names(target: str, wrapped: TupleOutput, definition: TorchNetwork) -> tuple[str, ...]:
+    """Return the names of the outputs: the keys of a mapping, `output`, or `output_0`, `output_1` and so on.
 
     Raises:
-        NetworkUnusable: the module does not take these inputs, or gives something else than tensors.
+        NetworkUnusable: the module rejects these inputs, or returns anything but tensors.
     """
     try:
         with torch.no_grad():
-            answer = flat.module(*zeros(definition.inputs, ROWS))
+            answer = wrapped.module(*zeros(definition.inputs, ROWS))
     except Exception as error:
         raise NetworkUnusable(target, f"it does not take its inputs: {first_line(error)}", "see `inputs`") from error
-    values = sequence(answer)
+    values = tensors(answer)
     if not values or not all(isinstance(value, torch.Tensor) for value in values):
         raise NetworkUnusable(target, "it answers with something else than tensors")
     if any(value.dtype == torch.bfloat16 for value in values):

@@ -1,4 +1,4 @@
-"""`provenance.json`: what made a model, so that it can be made again, told from another, and left as it is."""
+"""Read and write `provenance.json`: the record of how a model was built, for reproducible and incremental builds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from generator.types import Preprocessing, Signature, Weights
 from generator.verify.certificate import BatchError, Certificate
 
 if TYPE_CHECKING:
-    from generator.builder.prepared import Prepared
+    from generator.builder.types import Prepared
     from generator.networks.types import Network
     from generator.repository.model_files import Published
 
@@ -34,9 +34,9 @@ CONVERTER.register_structure_hook_func(
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of a model: all that its configs are rendered from, and what it was made by.
+    """The record of a model: the values that its configs are rendered from, and how it was built.
 
-    `network` is what defines it, `blake3` the digests of its files, `template` that of a user's own.
+    `network` defines the network, `blake3` holds the digests of its files, `template` that of a user's template.
     """
 
     network: dict[str, Any]
@@ -52,18 +52,18 @@ class Provenance:
 
     @property
     def graph_digests(self) -> dict[str, str]:
-        """Those of the graph's files."""
+        """The digests of the graph's files."""
         return {name: digest for name, digest in self.blake3.items() if name.startswith(f"{VERSION}/")}
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """The names of the configs of GPUs, such as t4-fp16."""
+        """The names of the GPU configs, such as t4-fp16."""
         names = sorted(PurePosixPath(name) for name in self.blake3)
         return tuple(name.stem for name in names if name.parent.name == "configs")
 
 
-def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
-    """Of a model that was just made, before its files are."""
+def new_provenance(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
+    """Return the record of a model before its files are written."""
     simplified, model = prepared.simplified, prepared.simplified.model
     graph = GraphFacts(
         exporter=prepared.exporter,
@@ -81,40 +81,43 @@ def of_prepared(network: Network, prepared: Prepared, options: BuildOptions, cer
 
 
 def versions() -> dict[str, str]:
-    """Of what a graph depends on."""
+    """Return the versions of the packages that a graph depends on."""
     return {package: version(package) for package in PACKAGES}
 
 
-def text(found: Provenance) -> bytes:
-    """The file; nothing of the machine is in it."""
-    options = found.options
+def serialized(provenance: Provenance) -> bytes:
+    """Return the content of the file, which is independent of the machine."""
+    options = provenance.options
     serving = {**dataclasses.asdict(options.serving), "accelerator": dict(options.serving.accelerator)}
     record = {
-        "network": found.network,
-        "weights": {"random": found.weights.random, **stated(found.weights)},
-        "preprocessing": dataclasses.asdict(found.preprocessing) if found.preprocessing else None,
+        "network": provenance.network,
+        "weights": {
+            "random": provenance.weights.random,
+            **{key: value for key, value in dataclasses.asdict(provenance.weights).items() if value is not None},
+        },
+        "preprocessing": dataclasses.asdict(provenance.preprocessing) if provenance.preprocessing else None,
         "options": {**dataclasses.asdict(options), "serving": serving},
-        "template": found.template,
-        "graph": {**dataclasses.asdict(found.graph), "unbatched": found.signature.unbatched},
-        "signature": dataclasses.asdict(found.signature),
-        "certificate": certificate_record(found.certificate),
-        "versions": found.versions,
-        "blake3": dict(sorted(found.blake3.items())),
+        "template": provenance.template,
+        "graph": {**dataclasses.asdict(provenance.graph), "unbatched": provenance.signature.unbatched},
+        "signature": dataclasses.asdict(provenance.signature),
+        "certificate": certificate_record(provenance.certificate),
+        "versions": provenance.versions,
+        "blake3": dict(sorted(provenance.blake3.items())),
     }
     return (json.dumps(record | {SEAL: seal(record)}, indent=2) + "\n").encode()
 
 
 def seal(record: dict[str, Any]) -> str:
-    """A digest of the rest of the file: an edit of it is seen, as one of any other file is."""
+    """Return the digest of the rest of the file, so that an edit is detected."""
     return digest_of(json.dumps(record, sort_keys=True).encode())
 
 
 def read(model: Published) -> Provenance:
-    """Of a model in a repository.
+    """Read the record of a model in a repository.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not one that this tritongen writes.
+        OSError: the file cannot be read.
+        ValueError: this version of tritongen did not write the file.
     """
     content = model.read(PROVENANCE_FILE, LARGEST_BYTES + 1)
     if len(content) > LARGEST_BYTES:
@@ -122,22 +125,17 @@ def read(model: Published) -> Provenance:
     try:
         record = json.loads(content)
         if record.pop(SEAL) != seal(record):
-            raise ValueError(model)  # noqa: TRY301 (as of any other that is none)
-        found = CONVERTER.structure(record, Provenance)
+            raise ValueError(model)  # noqa: TRY301 (one handler for all invalid files)
+        provenance = CONVERTER.structure(record, Provenance)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, cattrs.BaseValidationError) as error:
         raise ValueError(model) from error
-    if any(name.startswith("/") or ".." in name.split("/") for name in found.blake3):
-        raise ValueError(model)  # a file outside of the model's folder is none of it
-    return found
-
-
-def stated(weights: Weights) -> dict[str, Any]:
-    """The fields that these weights have."""
-    return {key: value for key, value in dataclasses.asdict(weights).items() if value is not None}
+    if any(name.startswith("/") or ".." in name.split("/") for name in provenance.blake3):
+        raise ValueError(model)  # a file outside the model's folder
+    return provenance
 
 
 def certificate_record(certificate: Certificate) -> dict[str, Any]:
-    """The certificate with the figures that it was judged by."""
+    """Return the certificate with its relative errors, for JSON."""
     return {
         "reference": certificate.reference,
         "compared": f"ONNX Runtime on the CPU with {certificate.reference}, fp32",
@@ -152,7 +150,7 @@ def certificate_record(certificate: Certificate) -> dict[str, Any]:
 
 
 def error_record(error: BatchError | None, compared: str | None = None) -> dict[str, Any] | None:
-    """One comparison; a figure that is not finite is written as text, since JSON has none."""
+    """Return one comparison for JSON; numbers that are not finite become text."""
     if error is None:
         return None
     figures = {

@@ -1,11 +1,11 @@
-"""What has to be done for a model to be up to date, and why."""
+"""Compare a published model with its job: what has to be done to bring it up to date, and the reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from generator.builder import provenance
+from generator.builder import provenance as provenance_file
 from generator.builder.types import NEW
 from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.config.types import Described
@@ -16,112 +16,91 @@ from generator.system.files import digest_of, digests, sha256_of
 from generator.types import RANDOM_METHOD
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.builder.provenance import Provenance
-    from generator.config.types import BuildOptions
-    from generator.networks.types import Network
+    from generator.builder.types import Job
     from generator.repository.model_files import Published
 
 CHANGED, OTHER = "was changed", "would be another"
 
-# Its graph anew, its texts alone, or as it is: what it needs, and what has become of it.
+# The graph and all files are built, only the other files are rendered, or nothing is written.
 Outcome = Literal["published", "rendered", "up to date"]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model that is to be in the repository; `weights` are those of a seed or of a file, where it is of the ten."""
-
-    network: Network
-    options: BuildOptions
-    weights: int | Path
-    labels: Path | None
-    template_dir: Path | None
-
-
-@dataclass(frozen=True)
-class Todo:
-    """What a model needs; `found` and `texts` are what is kept of it and what is written."""
+class Action:
+    """The action that brings a model up to date; `texts` are the files to write around a kept graph."""
 
     outcome: Outcome
     why: str
-    found: Provenance | None = None
+    provenance: Provenance | None = None
     texts: dict[str, bytes] = field(default_factory=dict)
 
 
-def to_do(job: Job, model: Published) -> Todo:
-    """Hold a model as it is against what it would be made of.
+def required_action(job: Job, model: Published) -> Action:
+    """Compare a published model with its job.
 
-    A graph is made anew where anything that it depends on differs from what its provenance says, or its files from
-    their digests; else its texts are rendered, which takes milliseconds, and written where one is another.
+    The graph is built again if an input of it differs from the provenance, or a file from its digest. Otherwise the
+    texts are rendered, which takes milliseconds, and written if one differs.
     """
     if not model.names():
-        return Todo("published", NEW)
+        return Action("published", NEW)
     try:
-        found = provenance.read(model)
+        provenance = provenance_file.read(model)
     except FileNotFoundError:
-        return Todo("published", f"its {layout.PROVENANCE_FILE} is not there")
+        return Action("published", f"its {layout.PROVENANCE_FILE} is not there")
     except (OSError, ValueError):
-        return Todo("published", f"its {layout.PROVENANCE_FILE} is not one that this tritongen writes")
-    if why := differs(job, found) or damaged(model, found):
-        return Todo("published", why)
-    return texts_to_do(job, model, found)
-
-
-def texts_to_do(job: Job, model: Published, found: Provenance) -> Todo:
-    """The same of a model whose graph stays."""
+        return Action("published", f"its {layout.PROVENANCE_FILE} is not one that this tritongen writes")
+    if why := changed_input(job, provenance) or damaged_file(model, provenance):
+        return Action("published", why)
     try:
-        rendered, texts = with_texts(job, found)
+        rendered, texts = with_texts(job, provenance)
     except TritongenError as error:
-        return Todo("published", str(error))
-    states = {name: state(model, name, digest) for name, digest in digests(texts).items()}
-    # A text that differs was edited, or an option is another: which, is not known.
-    reasons = [f"{name} {OTHER if what == CHANGED else what}" for name, what in states.items() if what][:1]
+        return Action("published", str(error))
+    damage = {name: file_damage(model, name, digest) for name, digest in digests(texts).items()}
+    # A text differs because it was edited or because an option changed; the digest does not tell which.
+    reasons = [f"{name} {OTHER if what == CHANGED else what}" for name, what in damage.items() if what][:1]
     if others := [name for name in model.names() if name not in rendered.blake3 and name not in texts]:
         reasons.append(f"{', '.join(map(printable, others))} would go")
-    return Todo("rendered", "; ".join(reasons), rendered, texts) if reasons else Todo("up to date", "", found)
+    return Action("rendered", "; ".join(reasons), rendered, texts) if reasons else Action("up to date", "", provenance)
 
 
-def differs(job: Job, found: Provenance) -> str | None:
-    """What a graph depends on and is not as it was, in a word."""
+def changed_input(job: Job, provenance: Provenance) -> str | None:
+    """Name the first input of a graph that differs from its provenance."""
+    weights = provenance.weights
     definition = job.network.definition
-    if not definition.own_weights and not same_weights(job, found):
+    if isinstance(job.weights, int):
+        same_weights = (weights.source, weights.seed) == ("random", job.weights)
+    else:
+        same_weights = (weights.file, weights.sha256) == (job.weights.name, sha256_of(job.weights))
+    if not definition.own_weights and not same_weights:
         return "other weights"
-    if found.weights.random and found.weights.method != RANDOM_METHOD:
+    if weights.random and weights.method != RANDOM_METHOD:
         return "another method of drawing random weights"
     if not definition.reproducible:
         return "what its function returns is not known before it is called"
-    if defined(job) != found.network:
+    if network_record(job) != provenance.network:
         return "another network"
     for name in ("tolerance", "rewrites"):
-        if getattr(job.options, name) != getattr(found.options, name):
+        if getattr(job.options, name) != getattr(provenance.options, name):
             return f"another --{name}"
-    now = provenance.versions()
-    return next((f"another version of {name}" for name in now if now[name] != found.versions.get(name)), None)
+    now = provenance_file.versions()
+    return next((f"another version of {name}" for name in now if now[name] != provenance.versions.get(name)), None)
 
 
-def same_weights(job: Job, found: Provenance) -> bool:
-    """Whether the ten's are of the same seed, or of the same file."""
-    if isinstance(job.weights, int):
-        return (found.weights.source, found.weights.seed) == ("random", job.weights)
-    return (found.weights.file, found.weights.sha256) == (job.weights.name, sha256_of(job.weights))
-
-
-def defined(job: Job) -> dict[str, Any]:
-    """What defines a network; of an ONNX file its bytes, and those of its external data."""
+def network_record(job: Job) -> dict[str, Any]:
+    """Return the definition of a network, with the digests of an ONNX file and its external data."""
     files = job.network.definition.files()
     return job.network.record() | ({"blake3": digests(files)} if files else {})
 
 
-def damaged(model: Published, found: Provenance) -> str | None:
-    """A file of the graph that is not as it was published."""
-    states = ((name, state(model, name, digest)) for name, digest in found.graph_digests.items())
-    return next((f"{name} {what}" for name, what in states if what), None)
+def damaged_file(model: Published, provenance: Provenance) -> str | None:
+    """Name the first file of the graph that differs from the published one."""
+    damage = ((name, file_damage(model, name, digest)) for name, digest in provenance.graph_digests.items())
+    return next((f"{name} {what}" for name, what in damage if what), None)
 
 
-def state(model: Published, name: str, digest: str) -> str | None:
-    """What has become of a file since it had that digest; None where it has it still."""
+def file_damage(model: Published, name: str, digest: str) -> str | None:
+    """Describe how a file differs from its digest; None if it does not."""
     try:
         return None if model.digest(name) == digest else CHANGED
     except FileNotFoundError:
@@ -130,12 +109,12 @@ def state(model: Published, name: str, digest: str) -> str | None:
         return "cannot be read"
 
 
-def with_texts(job: Job, found: Provenance) -> tuple[Provenance, dict[str, bytes]]:
-    """A model's provenance with the digests of its texts, and the texts, provenance included."""
-    options, graph = job.options, found.graph_digests
+def with_texts(job: Job, provenance: Provenance) -> tuple[Provenance, dict[str, bytes]]:
+    """Render the texts of a model; return its provenance with their digests, and the texts, provenance included."""
+    options, graph = job.options, provenance.graph_digests
     labels = job.labels or job.network.definition.labels
     described = Described(
-        job.network.name, found.signature, found.weights, found.preprocessing,
+        job.network.name, provenance.signature, provenance.weights, provenance.preprocessing,
         labelled=labels is not None, digest="".join(graph.values()),
     )  # fmt: skip
     variants = {
@@ -144,11 +123,11 @@ def with_texts(job: Job, found: Provenance) -> tuple[Provenance, dict[str, bytes
     }
     texts = {path: config_text(variant, job.template_dir).encode() for path, variant in variants.items()}
     if labels:
-        texts[LABELS] = read_labels(labels, found.signature.classes)
-    made = replace(
-        found,
+        texts[LABELS] = read_labels(labels, provenance.signature.classes)
+    provenance = replace(
+        provenance,
         options=options,
         template=digest_of(job.template_dir / CONFIG_TEMPLATE) if job.template_dir else None,
         blake3=graph | digests(texts),
     )
-    return made, texts | {layout.PROVENANCE_FILE: provenance.text(made)}
+    return provenance, texts | {layout.PROVENANCE_FILE: provenance_file.serialized(provenance)}

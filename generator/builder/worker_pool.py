@@ -1,7 +1,7 @@
-"""Models made side by side: a worker process each, as many as there is memory for.
+"""Build models in parallel: one worker process per model, as many as fit into memory.
 
-The processes are forked by multiprocessing's fork server, which has imported torch once and has no threads yet. A
-model's memory is the system's again when its process ends, and a crash of native code is a model that failed.
+multiprocessing's fork server, which imports torch once and has no threads yet, forks the workers. Memory is returned
+to the system when a worker ends, and a crash of native code is a failure of one model.
 """
 
 from __future__ import annotations
@@ -17,33 +17,38 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from operator import itemgetter
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
+
+import psutil
 
 from generator.errors import TritongenError, WorkerDied
 from generator.system.native import reuse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
-    from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerProcess
-    from pathlib import Path
 
-    from generator.builder.build_model import Made
-    from generator.builder.staleness import Job
+    from generator.builder.provenance import Provenance
+    from generator.builder.types import Job
     from generator.networks.types import Network
 
     OnStep = Callable[[Network, str], None]
-    Result = tuple[Job, Made | TritongenError]
+    Result = tuple[Job, tuple[Provenance, dict[str, bytes]] | TritongenError]
 
 FORKS = multiprocessing.get_context("forkserver")
+PRELOADED = ("generator.builder.build_model",)  # the fork server ignores a module that it cannot import
+CGROUP = Path("/sys/fs/cgroup")
+MEMORY_SHARE = 0.5  # the part of the free memory that builds may use
+GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many models are made at once, and the memory that they may take together."""
+    """The number of models built at once, and the memory that they may use together."""
 
     jobs: int
     memory_bytes: float
@@ -51,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process, what it makes, and what that is thought to take."""
+    """A process, its job, and the estimate of its memory."""
 
     process: ForkServerProcess
     job: Job
@@ -59,66 +64,82 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Bug:
-    """What Python says of an error that is none of the user's."""
+class UnexpectedError:
+    """The traceback of a worker's error that is not a TritongenError."""
 
-    text: str
+    traceback: str
 
 
-def side_by_side(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
-    """Each job with its model, staged, or with why there is none; in the order in which they end.
+def memory_budget_bytes(gib: float | None) -> float:
+    """Return a budget in bytes; by default half of the free memory of this container or machine (cgroup v2)."""
+    if gib is not None:
+        return gib * GIB
+    try:
+        free = int((CGROUP / "memory.max").read_text()) - int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no control group, or the limit is `max`
+        free = psutil.virtual_memory().available
+    return MEMORY_SHARE * min(free, psutil.virtual_memory().available)
 
-    A single one is made in this process, and so is what no other process can be told of.
+
+def build_in_parallel(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
+    """Yield each job with its staged model or its error, in the order of completion.
+
+    This process builds a single model, and models that cannot be sent to a worker.
     """
-    one_at_a_time = min(limits.jobs, len(jobs)) == 1
-    ours = [job for job in jobs if one_at_a_time or not portable(job)]
-    theirs = [job for job in jobs if not one_at_a_time and portable(job)]
-    yield from in_workers(theirs, staging, limits, on_step)
-    for job in ours:
-        yield job, here(job, staging, on_step)
+    in_process = min(limits.jobs, len(jobs)) == 1
+    yield from build_in_workers([job for job in jobs if not in_process and picklable(job)], staging, limits, on_step)
+    for job in jobs:
+        if in_process or not picklable(job):
+            yield job, build_here(job, staging, on_step)
 
 
-def portable(job: Job) -> bool:
-    """Whether another process finds what it is made of: no function without a name, nor one of the running script."""
+def picklable(job: Job) -> bool:
+    """Check that a worker can load a job: no lambda, and nothing from the running script."""
     try:
         return b"__main__" not in pickle.dumps(job)
-    except Exception:  # noqa: BLE001 (what cannot be pickled has no common error)
+    except Exception:  # noqa: BLE001 (pickle's errors have no common class)
         return False
 
 
-def here(job: Job, staging: Path, on_step: OnStep) -> Made | TritongenError:
-    """In this process."""
-    # torch, onnx and onnxsim are imported here: what is refused before is refused at once.
-    with held_back(signal.SIGINT, signal.SIGTERM):  # torch's native code aborts when its import is interrupted
-        from generator.builder.build_model import make
+def build_here(job: Job, staging: Path, on_step: OnStep) -> tuple[Provenance, dict[str, bytes]] | TritongenError:
+    """Build a model in this process."""
+    # torch, onnx and onnxsim are imported only here, so that errors before are immediate.
+    with blocked(signal.SIGINT, signal.SIGTERM):  # torch's native code aborts if its import is interrupted
+        from generator.builder.build_model import build_model
 
     try:
-        return make(job, staging / job.network.name, lambda step: on_step(job.network, step))
+        return build_model(job, staging / job.network.name, lambda step: on_step(job.network, step))
     except TritongenError as error:
         return error
 
 
-def in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
-    """The largest first; no worker is left when this ends, however it does."""
+def build_in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnStep) -> Generator[Result]:
+    """Build models in worker processes, the largest first; no worker outlives this generator."""
     waiting = sorted(((job.network.definition.memory_bytes(), job) for job in jobs), key=itemgetter(0), reverse=True)
     running: dict[Connection, Worker] = {}
     try:
         while waiting or running:
-            while (place := next_that_fits(waiting, list(running.values()), limits)) is not None:
-                connection, worker = started(*waiting.pop(place), staging)
+            while (index := next_fitting(waiting, list(running.values()), limits)) is not None:
+                connection, worker = start_worker(*waiting.pop(index), staging)
                 running[connection] = worker
             for ready in wait(list(running)):
                 connection = cast("Connection", ready)
-                job = running[connection].job
-                match received(connection):
+                worker = running[connection]
+                name = worker.job.network.name
+                try:
+                    message: Any = connection.recv()
+                except (EOFError, OSError):
+                    worker.process.join()
+                    message = WorkerDied(name, worker.process.exitcode)
+                match message:
                     case str() as step:
-                        on_step(job.network, step)
-                    case Bug() as bug:
-                        raise RuntimeError(f"{job.network.name}: {bug.text}")
+                        on_step(worker.job.network, step)
+                    case UnexpectedError():
+                        raise RuntimeError(f"{name}: {message.traceback}")
                     case result:
-                        worker = running.pop(connection)
+                        del running[connection]
                         connection.close()
-                        yield job, result or died(worker)
+                        yield worker.job, result
     finally:
         for worker in running.values():
             worker.process.kill()
@@ -126,85 +147,60 @@ def in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step: OnSt
             worker.process.join()
 
 
-def died(worker: Worker) -> WorkerDied:
-    """Of a process that said nothing more."""
-    worker.process.join()
-    return WorkerDied(worker.job.network.name, worker.process.exitcode)
-
-
-def next_that_fits(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], limits: Limits) -> int | None:
-    """Where the first stands for which there is room; one that is larger than the budget is made when it is alone."""
+def next_fitting(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], limits: Limits) -> int | None:
+    """Return the index of the first job that fits into memory; a job larger than the budget fits if it runs alone."""
     if len(running) >= limits.jobs:
         return None
     left = limits.memory_bytes - sum(worker.memory_bytes for worker in running)
-    return next((place for place, (needed, _) in enumerate(waiting) if not running or needed <= left), None)
+    return next((index for index, (needed, _) in enumerate(waiting) if not running or needed <= left), None)
 
 
-def started(needed: int, job: Job, staging: Path) -> tuple[Connection, Worker]:
-    """A process that makes it, and where it tells how far it is."""
+def start_worker(memory_bytes: int, job: Job, staging: Path) -> tuple[Connection, Worker]:
+    """Start a process that builds a model; return it with the connection for its messages."""
     ours, theirs = FORKS.Pipe(duplex=False)
-    process = FORKS.Process(target=work, args=(job, staging / job.network.name, theirs))
-    with without_main():
-        start_fork_server()
-        process.start()
-    theirs.close()
-    return ours, Worker(process, job, needed)
-
-
-def start_fork_server() -> None:
-    """Have it run, deaf to Ctrl-C: it ignores that once it has imported torch, and would die of it before."""
-    FORKS.set_forkserver_preload(["generator.builder.build_model"])
-    resource_tracker.ensure_running()  # the server would start it, which lets signals through again
-    with held_back(signal.SIGINT):  # here, and so there
-        forkserver.ensure_running()
-
-
-@contextmanager
-def without_main() -> Iterator[None]:
-    """Keep multiprocessing from running the user's script again in the worker, to have its `__main__` there."""
+    process = FORKS.Process(target=run_worker, args=(job, staging / job.network.name, theirs))
+    FORKS.set_forkserver_preload([*PRELOADED])
+    resource_tracker.ensure_running()  # otherwise the fork server starts it, which unblocks signals
     main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
+    sys.modules["__main__"] = ModuleType("__main__")  # else multiprocessing runs the user's script in the worker
     try:
-        yield
+        with blocked(signal.SIGINT):  # inherited: Ctrl-C would end the fork server while it imports torch
+            forkserver.ensure_running()
+        process.start()
     finally:
         sys.modules["__main__"] = main
+    theirs.close()
+    return ours, Worker(process, job, memory_bytes)
 
 
-def received(connection: Connection) -> Any:  # noqa: ANN401 (a step, a result, a bug, or None of a process that died)
-    """What a worker says next."""
-    try:
-        return connection.recv()
-    except (EOFError, OSError):
-        return None
-
-
-def work(job: Job, staged: Path, connection: Connection) -> None:
-    """Make a model in this process, which ends with the one that wants it."""
+def run_worker(job: Job, staged: Path, connection: Connection) -> None:
+    """Build a model in a worker process and send its steps and its result."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that waits, which ends us
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the user's own code may print; stdout is for data
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the user's code may print; stdout is for data
     reuse_memory()
     import torch
 
-    from generator.builder.build_model import make
+    from generator.builder.build_model import build_model
 
-    torch.set_num_threads(1)  # the other cores are the other workers'
-    gc.freeze()  # what was imported is no garbage, and need not be looked at
+    torch.set_num_threads(1)  # the other workers use the other cores
+    gc.freeze()  # imported objects need no collection
     try:
-        connection.send(make(job, staged, connection.send))
+        connection.send(build_model(job, staged, connection.send))
     except TritongenError as error:
         connection.send(error)
-    except BaseException:  # noqa: BLE001 (it is raised where it is seen)
-        connection.send(Bug(traceback.format_exc()))
+    except BaseException:  # noqa: BLE001 (the parent raises it)
+        connection.send(UnexpectedError(traceback.format_exc()))
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when the one that waits for it is gone: a signal, whatever is running then.
+    """Have the kernel end this process by a signal when the building process ends.
 
-    The fork server, our parent, lives as long as we do; but of the process that asked it for us we hold a pipe.
+    The fork server, which forked this process, lives as long as its children; so watch the pipe to the process that
+    asked for this one.
     """
     parent = multiprocessing.parent_process()
-    assert parent is not None  # it is a worker  # noqa: S101
+    assert parent is not None  # this is a worker  # noqa: S101
     pipe = parent.sentinel
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)  # SIGIO, which ends a process
@@ -213,8 +209,8 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Have signals wait until the context ends."""
+def blocked(*signals: signal.Signals) -> Iterator[None]:
+    """Delay signals until the context ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The data types that ONNX Runtime's backend serves, under each name that they have."""
+"""The data types that Triton's ONNX Runtime backend serves, with their names in each library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Datatype(NamedTuple):
-    """A row: the number in onnx.proto's TensorProto, numpy's name, ONNX Runtime's name, and if torch has it."""
+    """A data type: its number in onnx.proto's TensorProto, its names in numpy and ONNX Runtime; if torch has it."""
 
     onnx: int
     numpy: str
@@ -22,7 +22,7 @@ class Datatype(NamedTuple):
     torch: bool = True
 
 
-# By config.pbtxt's name. Source: onnxruntime_backend, `ConvertFromOnnxDataType` (src/onnxruntime_utils.cc).
+# By name in config.pbtxt. Source: onnxruntime_backend, `ConvertFromOnnxDataType` (src/onnxruntime_utils.cc).
 TYPES = {
     "TYPE_BOOL": Datatype(9, "bool", "tensor(bool)"),
     "TYPE_UINT8": Datatype(2, "uint8", "tensor(uint8)"),
@@ -43,19 +43,19 @@ OF_ONNXRUNTIME = {row.onnxruntime: name for name, row in TYPES.items()}
 
 
 def numpy_type(datatype: str) -> type[np.generic]:
-    """`TYPE_FP32` -> numpy.float32."""
+    """Return the numpy type: `TYPE_FP32` -> numpy.float32."""
     import numpy as np
 
     return np.dtype(TYPES[datatype].numpy).type
 
 
 def wire_type(datatype: str) -> str:
-    """The inference protocol's name: `TYPE_FP32` -> `FP32`."""
+    """Return the name in the inference protocol: `TYPE_FP32` -> `FP32`."""
     return "BYTES" if datatype == "TYPE_STRING" else datatype.removeprefix("TYPE_")
 
 
 def zeros(inputs: Iterable[TensorSpec], rows: int) -> tuple[Tensor, ...]:
-    """[rows,*dims] an input: zero is a value of every type, and an index into every table."""
+    """Return zeros of shape [rows,*dims] for each input; zero is a valid value of every type and a valid index."""
     import numpy as np
     import torch
 

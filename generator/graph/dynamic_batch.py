@@ -1,8 +1,8 @@
-"""A batch of fixed size made a dynamic one, where every node is known to keep the rows of a batch apart.
+"""Turn a fixed batch into a dynamic one, if every node is proven to keep the rows of a batch independent.
 
-The proof goes node by node in graph order: a value is `batched` when its first axis is the batch and its row i depends
-on row i of the inputs alone. `batch_rules` says of each operator when that passes from its inputs to its outputs; an
-operator that has no rule ends the proof. Verification then compares with the file as given, row by row.
+The proof goes node by node in graph order: a value is `batched` if its first axis is the batch and its row i depends
+on row i of the inputs only. `row_rules` has a rule for each operator: when its outputs are batched too. An operator
+without a rule ends the proof. Verification then compares with the given file, row by row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = "N"
 
 
 def with_dynamic_batch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str | None]:
-    """The model with its first axis open, or as it was and why."""
+    """Return the model with a dynamic first axis, or the unchanged model with the reason."""
     if model.graph.sparse_initializer:
         return model, "it has sparse constants"
     try:
@@ -33,59 +33,52 @@ def with_dynamic_batch(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str | N
         return model, f"its shapes cannot be inferred: {first_line(error)}"
     graph = graph_model.graph
     graph.sort()  # ONNX Runtime takes nodes in any order
-    context = Context(rows=fixed_rows(graph), batched=set(graph.inputs))
+    context = Context(rows=fixed_batch(graph), batched=set(graph.inputs))
     if context.rows is None:
         return model, "its inputs do not begin with one and the same fixed batch"
     for node in graph:
-        reason = follow(node, context)
+        reason = mark_outputs(node, context)
         if reason:
             return model, reason
-    left = next((value for value in graph.outputs if value not in context.batched), None)
-    if left is not None:
-        return model, f"its output {left.name!r} is not a row for each row of the input"
+    unbatched = next((value for value in graph.outputs if value not in context.batched), None)
+    if unbatched is not None:
+        return model, f"its output {unbatched.name!r} is not a row for each row of the input"
     for node in context.reshapes:
         keep_first_dimension(graph, node)
-    opened((*graph.inputs, *context.batched))
+    for value in (*graph.inputs, *context.batched):
+        if value.shape is not None and len(value.shape):
+            value.shape = ir.Shape([BATCH, *list(value.shape)[1:]])
     return ir.to_proto(graph_model), None
 
 
-def rows_of(model: onnx.ModelProto) -> int | None:
-    """The fixed first dimension that all inputs share."""
-    return fixed_rows(ir.from_proto(model).graph)
-
-
-def fixed_rows(graph: ir.Graph) -> int | None:
-    """The same of a graph."""
+def fixed_batch(graph: ir.Graph) -> int | None:
+    """Return the fixed first dimension that all inputs share, or None."""
     sizes = {size(value, 0) for value in graph.inputs}
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def follow(node: ir.Node, context: Context) -> str | None:
-    """Mark the node's outputs as batched if its inputs are; why not, where they would not be."""
+def mark_outputs(node: ir.Node, context: Context) -> str | None:
+    """Mark the outputs of a node with batched inputs as batched; return the reason if its rule does not allow that."""
+    name = f"{node.op_type} {node.name!r}" if node.name else node.op_type
     if not any(value in context.batched for value in node.inputs if value is not None):
         inner = (value for graph in inner_graphs(node) for value in values_read(graph))
-        return f"{named(node)} reads the batch inside a graph of its own" if context.batched & set(inner) else None
+        return f"{name} reads the batch inside a graph of its own" if context.batched & set(inner) else None
     rule = RULES.get(operator(node))
     if rule is None or not rule(node, context):
-        return f"{named(node)} is not known to keep the rows of a batch apart"
+        return f"{name} is not known to keep the rows of a batch apart"
     context.batched.update(node.outputs)
     if node.op_type == "Reshape":
         context.reshapes.append(node)
     return None
 
 
-def named(node: ir.Node) -> str:
-    """An operator and its node's name."""
-    return f"{node.op_type} {node.name!r}" if node.name else node.op_type
-
-
 def inner_graphs(node: ir.Node) -> Iterable[ir.Graph]:
-    """The branches of an If, the body of a Loop."""
+    """Return the branches of an If, or the body of a Loop."""
     return (attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH)
 
 
 def values_read(graph: ir.Graph) -> Iterable[ir.Value]:
-    """What the nodes of a graph, and of those inside it, read."""
+    """Yield the values that the nodes of a graph and of its subgraphs read."""
     for node in graph:
         yield from (value for value in node.inputs if value is not None)
         for inner in inner_graphs(node):
@@ -93,9 +86,9 @@ def values_read(graph: ir.Graph) -> Iterable[ir.Value]:
 
 
 def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
-    """Reshape to [0, …], which keeps the first dimension whatever it is; the rule lets no other 0 through."""
+    """Make a Reshape keep any first dimension: its new shape begins with 0. Its rule allows no other 0."""
     output = node.outputs[0]
-    assert output.shape is not None  # its rule looked  # noqa: S101
+    assert output.shape is not None  # its rule checks it  # noqa: S101
     dims = [0, *(dim for dim in output.shape[1:] if isinstance(dim, int))]
     shape = ir.tensor(np.array(dims, np.int64), name=f"{output.name}/{'x'.join(map(str, dims))}")
     value = ir.Value(
@@ -104,10 +97,3 @@ def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
     graph.register_initializer(value)
     node.replace_input_with(1, value)
     node.attributes.pop("allowzero", None)
-
-
-def opened(values: Iterable[ir.Value]) -> None:
-    """Their first dimension is the batch."""
-    for value in values:
-        if value.shape is not None and len(value.shape):
-            value.shape = ir.Shape([BATCH, *list(value.shape)[1:]])

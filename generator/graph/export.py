@@ -1,4 +1,4 @@
-"""A torch module as ONNX with a dynamic batch, in memory."""
+"""Export a torch module to ONNX with a dynamic batch, in memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from generator.types import TensorSpec
 
-# Opset 18 (IR 8) is the lowest that torch's current exporter writes, and every ONNX Runtime of Triton 24.05
-# and later (1.18 reads opset 21, IR 10) reads it.
+# Opset 18 (IR 8) is the lowest that torch's current exporter writes; every ONNX Runtime since Triton 24.05 reads it
+# (1.18 reads opset 21, IR 10).
 OPSET = 18
 BATCH = "N"
-ROWS = 2  # of the example: the current exporter takes a batch of 1 for a constant; 2 stays dynamic in both
+ROWS = 2  # of the example input: the current exporter treats a batch of 1 as a constant
 
 
 def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Exported:
@@ -38,18 +38,22 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     to the current exporter, whose graph simplifies to the same nodes.
 
     Args:
-        name: the model's, for the error.
-        module: takes one tensor [N,*dims] an input, in order.
-        inputs: their names, types and dims without the batch.
-        outputs: names of what the module returns: a tensor, or a sequence of tensors.
+        name: the name of the model, for errors.
+        module: takes one tensor [N,*dims] per input, in order.
+        inputs: names, types and dims without the batch.
+        outputs: names of the returned tensor or sequence of tensors.
 
     Raises:
-        ExportFailed: the exporter refused, or wrote another opset than asked.
+        ExportFailed: the exporter failed, or wrote a different opset.
     """
     try:
-        model, exporter = first_that_works(module, inputs, outputs)
+        with quiet(), torch.no_grad():
+            try:
+                model, exporter = export_torchscript(module, inputs, outputs), "torchscript"
+            except Exception:  # noqa: BLE001 (this torch has no dynamo=False, or it cannot export this module)
+                model, exporter = export_dynamo(module, inputs, outputs), "dynamo"
     except Exception as error:
-        # The current exporter wraps what went wrong in advice on how to go on.
+        # The current exporter wraps the cause in general advice.
         raise ExportFailed(name, first_line(error.__cause__ or error)) from error
     opset = next(entry.version for entry in model.opset_import if entry.domain == "")
     if opset != OPSET:
@@ -57,21 +61,10 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     return Exported(model, exporter)
 
 
-def first_that_works(
-    module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]
-) -> tuple[onnx.ModelProto, str]:
-    """The graph and the exporter's name; the error is that of the exporter that is here to stay."""
-    with quiet(), torch.no_grad():
-        try:
-            return torchscript(module, inputs, outputs), "torchscript"
-        except Exception:  # noqa: BLE001 (dynamo=False is gone, or cannot do this module)
-            return dynamo(module, inputs, outputs), "dynamo"
-
-
-def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
-    """By tracing."""
+def export_torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Export with the TorchScript exporter, which traces the module."""
     names = [spec.name for spec in inputs]
-    file = Written()
+    file = MemoryFile()
     torch.onnx.export(
         module,
         zeros(inputs, ROWS),
@@ -85,19 +78,19 @@ def torchscript(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequen
     return onnx.load_model_from_string(file.content)
 
 
-class Written(io.RawIOBase):
-    """A file in memory that keeps what is written to it as it is: a BytesIO copies all the weights."""
+class MemoryFile(io.RawIOBase):
+    """A file in memory that keeps a single write without a copy; a BytesIO would copy all the weights."""
 
     content = b""
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401 (bytes; the base class has a wider type)
-        """All at once, as the exporter does it, or a part."""
+        """Append data."""
         self.content = self.content + data if self.content else bytes(data)
         return len(data)
 
 
-def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
-    """By torch.export."""
+def export_dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Export with the current exporter, which uses torch.export."""
     batch = torch.export.Dim(BATCH, min=1, max=4096)
     shapes = tuple({0: batch} for _ in inputs)
     parameters = inspect.signature(module.forward).parameters.values()
@@ -112,18 +105,18 @@ def dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[st
         dynamo=True,
         verbose=False,
     )
-    assert program is not None  # it returns the program when it is given no file  # noqa: S101
+    assert program is not None  # without a file argument it returns the program  # noqa: S101
     return program.model_proto
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporters' warnings and progress lines from the user; errors still raise."""
+    """Suppress the exporters' warnings and progress lines; errors still raise."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), silent(1):  # a graph that fails is printed
+        with warnings.catch_warnings(), silent(1):  # the exporter prints a graph that fails
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,8 +1,8 @@
-"""An ONNX file without its weights: what rules need of it, in little memory however large or hostile the file is.
+"""Read an ONNX file without its weights, in little memory even if the file is large or hostile.
 
-The protobuf is walked on the wire, the data of tensors are stepped over, and onnx parses what is left. The file is
-read and not mapped: pages of a mapped file count as the program's memory together with their neighbours, and a file
-that another program cuts short meanwhile would end this one with SIGBUS.
+The reader walks the encoded protobuf, skips the data of tensors, and lets onnx parse the rest. It reads the file and
+does not map it: the pages of a mapped file, and their neighbours, count as the program's memory, and a file that
+another program truncates meanwhile would end this one with SIGBUS.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TEXT, DATA, OTHER = "text", "data", "other"
 
 
 class HeaderUnreadable(ValueError):
-    """A file that is no protobuf of a model, or too much of one; `str()` is the reason."""
+    """A file is not a protobuf of a model, or holds too much besides weights; `str()` is the reason."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class OnnxHeader:
     """A model without its weights.
 
     Attributes:
-        model: all of it but the data of tensors, wherever they are; a tensor that takes up to 1024 bytes in the file,
-            its name and dims included, keeps its data. An empty file is an empty model, without a graph.
-        external: where external data are, each location once, in the order of first use: a graph's initializers,
-            then its nodes, and functions after the graph. A tensor that names no location is at "".
+        model: the model without the data of tensors; a tensor of up to 1024 bytes in the file, name and dims
+            included, keeps its data. An empty file gives an empty model, without a graph.
+        external: the locations of external data, each once, in the order of first use: a graph's initializers,
+            then its nodes; functions come after the graph. A tensor without a location has the location "".
     """
 
     model: onnx.ModelProto
@@ -59,13 +59,13 @@ class OnnxHeader:
 
 
 def read_header(path: Path) -> OnnxHeader:
-    """The model in a file, without its weights.
+    """Read the model in a file, without its weights.
 
     Raises:
-        HeaderUnreadable: it is no regular file, no protobuf of a model, or has too much beside its weights.
-        OSError: it is missing or cannot be read.
+        HeaderUnreadable: the file is not regular, not a protobuf of a model, or holds too much besides weights.
+        OSError: the file is missing or cannot be read.
     """
-    # Asked before it is opened: opening a FIFO waits for whoever writes to it.
+    # Checked before the file is opened: opening a FIFO waits for whoever writes to it.
     mode = path.stat().st_mode
     if not stat.S_ISREG(mode):
         raise HeaderUnreadable("it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
@@ -80,10 +80,10 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
-    """The walk over a whole model; `pread` gives so many bytes from a place on, fewer at the end.
+    """Walk over a whole model; `pread(count, offset)` returns bytes of the file, fewer at its end.
 
     Raises:
-        HeaderUnreadable: as `read_header`.
+        HeaderUnreadable: for the reasons of `read_header`.
     """
     walk = Walk(pread)
     walk.message(MODEL, 0, size_bytes)
@@ -113,36 +113,36 @@ def tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def meaning(field: FieldDescriptor) -> str:
-    """What a field holds: a message, by its name, text, data of a tensor, or something else."""
+    """Return the kind of a field: the name of a message, TEXT, DATA of a tensor, or OTHER."""
     if field.message_type:
         name: str = field.message_type.full_name
         return name
-    # As onnx.proto has it, a tensor's elements are in one of the fields whose names end in _data.
+    # onnx.proto keeps a tensor's elements in the fields whose names end in _data.
     if field.containing_type.full_name == TENSOR and field.name.endswith("_data"):
         return DATA
     return TEXT if field.type == field.TYPE_STRING else OTHER
 
 
 def messages(kinds: Iterable[Descriptor]) -> Iterator[Descriptor]:
-    """Kinds of messages, and those declared inside them."""
+    """Yield message types and the types declared inside them."""
     for kind in kinds:
         yield kind
         yield from messages(kind.nested_types)
 
 
-# What the fields of each message hold, by number: onnx.proto as the installed onnx has it.
+# The kind of each field by message and number, from the onnx.proto of the installed onnx.
 FIELDS = {
     kind.full_name: {field.number: meaning(field) for field in kind.fields}
     for kind in messages(onnx.ModelProto.DESCRIPTOR.file.message_types_by_name.values())
 }
-# The messages that tensors are in, at any depth.
+# The messages that can hold tensors, at any depth.
 HOLDERS = {TENSOR}
 while more := {kind for kind, fields in FIELDS.items() if HOLDERS & set(fields.values())} - HOLDERS:
     HOLDERS |= more
 
 
 class Walk:
-    """A protobuf as it is read: `parts` of it without data of large tensors, and how much may still be added."""
+    """A walk over a protobuf: the `parts` read so far, without the data of large tensors, and the bytes left."""
 
     def __init__(self, pread: Callable[[int, int], bytes]) -> None:
         self.pread = pread
@@ -155,11 +155,11 @@ class Walk:
         """Check a message.
 
         Args:
-            kind: what it is.
-            at: where it begins.
-            end: where it ends.
-            level: how many messages it is in, itself included.
-            split: add it to the parts field by field; otherwise it is among them as a whole.
+            kind: the name of its type.
+            at: the offset of its first byte.
+            end: the offset after its last byte.
+            level: its nesting depth; 1 for the model.
+            split: add it to `parts` field by field; otherwise `parts` holds it as a whole already.
         """
         if level > LEVELS:
             raise HeaderUnreadable(f"its messages are nested more than {LEVELS} levels deep")
@@ -168,37 +168,37 @@ class Walk:
             if at == end:
                 return
             tag, start, stop = self.field(at, end)
-            holds = fields.get(tag >> 3, OTHER)
-            inner = holds in FIELDS and tag & 7 == DELIMITED
+            content = fields.get(tag >> 3, OTHER)
+            inner = content in FIELDS and tag & 7 == DELIMITED
             if inner and stop - start > SMALL_BYTES:
                 slot, left = len(self.parts), self.left
                 self.parts.append(b"")  # the length is known only afterwards
-                self.message(holds, start, stop, level + 1)
-                self.parts[slot] = encoded(tag) + encoded(left - self.left)
+                self.message(content, start, stop, level + 1)
+                self.parts[slot] = encode_varint(tag) + encode_varint(left - self.left)
                 self.keep(len(self.parts[slot]))
-            elif not split or holds != DATA:
+            elif not split or content != DATA:
                 if split:
                     self.keep(stop - at)
                     self.parts.append(self.read(at, stop))
                 if inner:
-                    self.message(holds, start, stop, level + 1, split=False)
-                elif holds == TEXT and not is_text(self.read(start, stop)):
+                    self.message(content, start, stop, level + 1, split=False)
+                elif content == TEXT and not is_text(self.read(start, stop)):
                     raise HeaderUnreadable(f"its text at byte {start} is not UTF-8")
             at = stop
         raise HeaderUnreadable(f"it has more than {STEPS} fields and messages")
 
     def field(self, at: int, end: int) -> tuple[int, int, int]:
-        """The tag of a field, and where its content begins and ends."""
+        """Return the tag of a field, and the offsets of its content's begin and end."""
         if at + 2 * VARINT_BYTES > self.origin + len(self.window):
             self.fill(at, at + 1)
         begin = at - self.origin
         length = 0
         try:
-            tag, place = varint(self.window, begin)
+            tag, place = decode_varint(self.window, begin)
             if tag & 7 == DELIMITED:
-                length, place = varint(self.window, place)
+                length, place = decode_varint(self.window, place)
             elif tag & 7 == VARINT:
-                _, place = varint(self.window, place)
+                _, place = decode_varint(self.window, place)
             else:
                 length = FIXED_BYTES[tag & 7]
         except (LookupError, ValueError) as error:
@@ -209,30 +209,30 @@ class Walk:
         return tag, start, start + length
 
     def read(self, at: int, end: int) -> bytes:
-        """Bytes of the file, none of them before the last field."""
+        """Return bytes of the file; their offset never decreases."""
         if end > self.origin + len(self.window):
             self.fill(at, end)
         return self.window[at - self.origin : end - self.origin]
 
     def fill(self, at: int, end: int) -> None:
-        """Have these bytes in the window, and what follows them."""
+        """Load the window with these bytes and those that follow."""
         self.window, self.origin = self.pread(max(WINDOW_BYTES, end - at), at), at
         if len(self.window) < end - at:
             raise broken(at)
 
     def keep(self, length: int) -> None:
-        """Count what is added to the parts, before it is read."""
+        """Count bytes against the limit before they are read into `parts`."""
         self.left -= length
         if self.left < 0:
             raise HeaderUnreadable(f"it has more than {KEPT_MIB} MiB beside its weights")
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, the lowest first, and where it ends.
+def decode_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a varint, seven bits per byte with the lowest first; return the number and the offset after it.
 
     Raises:
-        IndexError: it is cut short.
-        ValueError: it has more than ten bytes.
+        IndexError: the varint is cut short.
+        ValueError: the varint has more than ten bytes.
     """
     number = data[at]
     if number < MORE:
@@ -246,8 +246,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError(number)
 
 
-def encoded(number: int) -> bytes:
-    """A number as `varint` reads it."""
+def encode_varint(number: int) -> bytes:
+    """Write a number as a varint."""
     data = bytearray()
     while number >= MORE:
         data.append(number % MORE | MORE)
@@ -257,7 +257,7 @@ def encoded(number: int) -> bytes:
 
 
 def is_text(data: bytes) -> bool:
-    """Whether it is UTF-8; protobuf would hand out bytes for a string that is not."""
+    """Check for UTF-8; protobuf returns bytes for a string that is not."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -266,5 +266,5 @@ def is_text(data: bytes) -> bool:
 
 
 def broken(at: int) -> HeaderUnreadable:
-    """What is said of bytes that are no protobuf."""
+    """Return the error for bytes that are not a protobuf."""
     return HeaderUnreadable(f"it is no protobuf, or cut short, at byte {at}")

@@ -1,8 +1,7 @@
-"""An ONNX file of the user's own, as the graph that will be served: read, bounded, with no dimension left open."""
+"""Read a user's ONNX file as the graph that will be served: external data checked, old opset, fixed dims."""
 
 from __future__ import annotations
 
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,44 +16,47 @@ from generator.graph.types import Exported
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Protobuf holds no message of 2 GiB; beyond this a graph's external data stay in their files.
+# A protobuf message is smaller than 2 GiB; the external data of a larger model stay in their files.
 IN_MEMORY_BYTES = 1_900_000_000
-SERVED = "model.onnx"  # what Triton calls a graph
-PLACE = ("offset", "length")  # of a tensor's data in their file
-# What ONNX Runtime 1.18 reads, of Triton 24.05, the oldest release that the targets allow.
+MODEL_FILE = "model.onnx"  # the name that Triton gives a graph
+PLACE = ("offset", "length")  # of a tensor's data in their file, in bytes
+# The newest that ONNX Runtime 1.18 reads; it is part of Triton 24.05, the oldest release that the targets allow.
 NEWEST_OPSET, NEWEST_IR = 21, 10
-OLDEST_IR = 8  # from 4 on initializers are constants, and not inputs with a default
+OLDEST_IR = 8  # since version 4 initializers are constants, not inputs with a default
 
 
 def read(path: Path, dims: Mapping[str, tuple[int, ...]]) -> Exported:
-    """The graph, its external data in it unless they are too large.
+    """Read a graph, and its external data unless they are too large.
 
     Args:
-        path: the file; its external data may lie in its folder or below, nowhere else.
-        dims: shapes of inputs that it leaves open, with or without the batch.
+        path: the file; its external data must be in its folder or below.
+        dims: shapes of inputs whose dims are open, with or without the batch.
 
     Raises:
-        OnnxUnreadable: no ONNX model, data outside its folder or cut short, or newer than Triton reads.
+        OnnxUnreadable: not an ONNX model, external data outside its folder or truncated, or too new for Triton.
         BadValue: `dims` do not fit its inputs.
     """
     model = parse(path)
     sidecars = external_files(model, path)
     if path.stat().st_size + sum(file.stat().st_size for file in sidecars.values()) <= IN_MEMORY_BYTES:
-        take_in(model, path, sidecars)
+        embed(model, path, sidecars)
         sidecars = {}
     for location in sidecars:
-        if PurePosixPath(location).parts[0] == SERVED:
+        if PurePosixPath(location).parts[0] == MODEL_FILE:
             why = f"its data are in {quoted(location)}, and the graph is to have that name"
             raise OnnxUnreadable(path, why, "save the data under another name")
-    for_old_runtimes(model, path)
-    without_defaults(model)
+    lower_versions(model, path)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]  # old files list their weights as inputs with a default
+    model.graph.input.extend(inputs)
     for name, shape in dims.items():
-        fix(model, name, shape)
+        fix_dims(model, name, shape)
     return Exported(model, "none: given as ONNX", sidecars)
 
 
 def parse(path: Path) -> onnx.ModelProto:
-    """The graph without its external data."""
+    """Read the graph without its external data."""
     try:
         model: onnx.ModelProto = onnx.load(str(path), load_external_data=False)
     except FileNotFoundError as error:
@@ -71,9 +73,9 @@ def parse(path: Path) -> onnx.ModelProto:
 
 
 def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
-    """The files of its external data by location, each inside the model's folder and long enough.
+    """Return the files of external data by location; check that each is inside the model's folder and long enough.
 
-    Model and data may be links, if they lead into one folder, as in the Hugging Face hub's cache.
+    The model and its data may be links into one folder, as in the cache of the Hugging Face hub.
     """
     folders = path.parent.resolve(), path.resolve().parent
     files: dict[str, Path] = {}
@@ -84,13 +86,13 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
         pure = PurePosixPath(location)
         try:
             target = (path.parent / location).resolve()
-            there = target.is_file() and target != path.resolve()
-        except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, a zero byte
-            target, there = path.resolve(), False
+            exists = target.is_file() and target != path.resolve()
+        except (OSError, RuntimeError, ValueError):  # a name that is too long, a loop of links, a zero byte
+            target, exists = path.resolve(), False
         outside = pure.is_absolute() or ".." in pure.parts or not any(map(target.is_relative_to, folders))
         if not location or outside:
             raise OnnxUnreadable(path, f"the data of {name} lie outside its folder, at {quoted(location)}")
-        if not there:
+        if not exists:
             raise OnnxUnreadable(path, f"there is no file {quoted(location)} with the data of {name}")
         if not all(value.isascii() and value.isdecimal() for key, value in entries.items() if key in PLACE):
             raise OnnxUnreadable(path, f"the place of the data of {name} is no number from 0")
@@ -101,12 +103,8 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[str, Path]:
     return files
 
 
-def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> None:
-    """Read the external data into the graph.
-
-    Raises:
-        OnnxUnreadable: they cannot be read.
-    """
+def embed(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> None:
+    """Read the external data into the graph; raise OnnxUnreadable if they cannot be read."""
     for tensor in external_tensors(model):
         target = files[data_place(tensor)["location"]]
         for entry in tensor.external_data:
@@ -121,17 +119,14 @@ def take_in(model: onnx.ModelProto, path: Path, files: Mapping[str, Path]) -> No
         del tensor.external_data[:]
 
 
-def in_half(model: onnx.ModelProto) -> bool:
-    """Whether it computes in FP16."""
-    half = onnx.TensorProto.FLOAT16
-    types = chain(
-        (tensor.data_type for tensor in tensors(model.graph)), (v.type.tensor_type.elem_type for v in model.graph.input)
-    )
-    return half in types
+def uses_fp16(model: onnx.ModelProto) -> bool:
+    """Check for FP16 inputs and constants."""
+    inputs = {value.type.tensor_type.elem_type for value in model.graph.input}
+    return onnx.TensorProto.FLOAT16 in inputs | {tensor.data_type for tensor in tensors(model)}
 
 
-def for_old_runtimes(model: onnx.ModelProto, path: Path) -> None:
-    """Bring the opset and the IR version down to what every release reads, or refuse."""
+def lower_versions(model: onnx.ModelProto, path: Path) -> None:
+    """Lower the opset and the IR version to those that every release reads; raise OnnxUnreadable if impossible."""
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), NEWEST_OPSET)
     if opset > NEWEST_OPSET:
         try:
@@ -145,16 +140,8 @@ def for_old_runtimes(model: onnx.ModelProto, path: Path) -> None:
     model.ir_version = min(max(model.ir_version, OLDEST_IR), NEWEST_IR)
 
 
-def without_defaults(model: onnx.ModelProto) -> None:
-    """Leave the inputs that requests fill: old files list their weights as inputs too, with a default."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    kept = [value for value in model.graph.input if value.name not in constants]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-
-
-def fix(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
-    """Give an input the dims that it leaves open; a shape that is one short is without the batch."""
+def fix_dims(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
+    """Set the open dims of an input; a shape with one dimension less omits the batch."""
     names = [value.name for value in model.graph.input]
     given = "x".join(map(str, shape))
     if name == "" and len(names) == 1:
@@ -169,9 +156,5 @@ def fix(model: onnx.ModelProto, name: str, shape: Sequence[int]) -> None:
         if size is None:
             continue
         if dim.HasField("dim_value") and dim.dim_value != size:
-            raise BadValue(
-                "inputs",
-                f"{name}:{given}",
-                f"dimension {place} of {name!r} is {dim.dim_value} in the file",
-            )
+            raise BadValue("inputs", f"{name}:{given}", f"dimension {place} of {name!r} is {dim.dim_value} in the file")
         dim.dim_value = size

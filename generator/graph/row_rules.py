@@ -1,9 +1,9 @@
-"""When an operator keeps the rows of a batch apart: a rule a group of operators, in one table.
+"""Rules for operators that keep the rows of a batch independent: one rule per group of operators, in one table.
 
-A rule gets a node of which at least one input is batched (its first axis is the batch, each row of it depends on that
-row of the graph's inputs alone), and says whether the same is true of all its outputs. Operators: ONNX's operator
-documentation, onnx.ai/onnx/operators. Missing here is, on purpose, what looks at the whole tensor, such as
-DynamicQuantizeLinear, or has its batch on another axis, such as LSTM.
+A rule takes a node with at least one batched input (its first axis is the batch, and row i depends on row i of the
+graph's inputs only), and returns True if all its outputs are batched too. The semantics are those of ONNX's operator
+documentation, onnx.ai/onnx/operators. The table omits operators that read the whole tensor, such as
+DynamicQuantizeLinear, and those with the batch on another axis, such as LSTM.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """What is known so far: the fixed batch, the values that carry it, the Reshapes that must let it vary."""
+    """The state of a proof: the fixed batch, the batched values, and the Reshapes whose shape contains the batch."""
 
     rows: int | None
     batched: set[ir.Value]
     reshapes: list[ir.Node] = field(default_factory=list)
 
     def only_first(self, node: ir.Node) -> bool:
-        """Whether the first input is batched and the others are not."""
+        """Check that the first input is batched and the others are not."""
         return [value in self.batched for value in node.inputs] == [True, *[False] * (len(node.inputs) - 1)]
 
 
 def rank(value: ir.Value | None) -> int | None:
-    """How many dimensions it has, where that is known."""
+    """Return the number of dimensions, or None if unknown."""
     return len(value.shape) if value is not None and value.shape is not None else None
 
 
 def axis_of(node: ir.Node, default: int) -> int | None:
-    """The attribute `axis`, counted from the front."""
+    """Return the attribute `axis`, counted from the front."""
     dimensions = rank(node.inputs[0])
     axis = node.attributes.get_int("axis", default)
     return axis % dimensions if dimensions and -dimensions <= axis < dimensions else None
 
 
 def axes_of(node: ir.Node, place: int) -> Sequence[int] | None:
-    """The axes, an attribute in old opsets and input number `place` in newer ones, counted from the front."""
+    """Return the axes, counted from the front: an attribute in old opsets, input number `place` in newer ones."""
     dimensions = rank(node.inputs[0])
     if dimensions is None:
         return None
@@ -58,17 +58,17 @@ def axes_of(node: ir.Node, place: int) -> Sequence[int] | None:
 
 
 def first_input(node: ir.Node, context: Context) -> bool:
-    """Each row of the first input gives that row of the output; the others are constants."""
+    """Allow operators that compute each output row from one row of the first input and constants."""
     return context.only_first(node)
 
 
 def one_output(node: ir.Node, context: Context) -> bool:
-    """The same, of operators whose second output counts through the whole batch, or is of training."""
+    """Allow `first_input` operators without their second output, which indexes the whole batch or is for training."""
     return context.only_first(node) and len(node.outputs) == 1
 
 
 def elementwise(node: ir.Node, context: Context) -> bool:
-    """Broadcasting puts the batch at the front only if no other operand is longer, or has rows of its own."""
+    """Allow broadcasts if no operand has more dimensions than the batched one, or rows of its own."""
     output = rank(node.outputs[0])
     if output is None:
         return False
@@ -85,7 +85,7 @@ def elementwise(node: ir.Node, context: Context) -> bool:
 
 
 def inner_axis(default: int) -> Callable[[ir.Node, Context], bool]:
-    """Rows stay apart if the operator works along another axis than the first, with constants of fewer axes."""
+    """Allow operators along an axis other than the first, with constants of fewer dimensions."""
 
     def rule(node: ir.Node, context: Context) -> bool:
         dimensions, *others = (rank(value) for value in node.inputs if value is not None)
@@ -96,7 +96,7 @@ def inner_axis(default: int) -> Callable[[ir.Node, Context], bool]:
 
 
 def inner_axes(place: int) -> Callable[[ir.Node, Context], bool]:
-    """The same of several axes, which must be named: none means all."""
+    """Allow operators along named axes other than the first; no axes would mean all."""
 
     def rule(node: ir.Node, context: Context) -> bool:
         axes = axes_of(node, place)
@@ -106,30 +106,30 @@ def inner_axes(place: int) -> Callable[[ir.Node, Context], bool]:
 
 
 def unsqueeze(node: ir.Node, context: Context) -> bool:
-    """New axes come after the batch; they are counted in the output."""
+    """Allow new axes after the batch; axes are counted in the output."""
     dimensions = rank(node.outputs[0])
     axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else constant(node.inputs[1])
     return context.only_first(node) and dimensions is not None and all(axis % dimensions for axis in axes or (0,))
 
 
 def concat(node: ir.Node, context: Context) -> bool:
-    """Side by side, not one after the other; a constant would have rows of its own."""
+    """Allow a Concat of batched values along an axis other than the first."""
     return axis_of(node, 0) not in (None, 0) and all(value in context.batched for value in node.inputs)
 
 
 def transpose(node: ir.Node, context: Context) -> bool:
-    """The batch stays first."""
+    """Allow permutations that keep the batch first."""
     order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
     return context.only_first(node) and list(order[:1]) == [0]
 
 
 def flatten(node: ir.Node, context: Context) -> bool:
-    """Only the axes after the batch are joined."""
+    """Allow joining the axes after the batch."""
     return context.only_first(node) and axis_of(node, 1) == 1
 
 
 def reshape(node: ir.Node, context: Context) -> bool:
-    """A row stays a row if the first dimension does and the rest holds as many elements."""
+    """Allow fixed shapes that keep the first dimension and the number of elements per row."""
     if len(node.inputs) != 2:  # noqa: PLR2004 (before opset 5 the shape was an attribute)
         return False
     before, after = node.inputs[0], node.outputs[0]
@@ -142,7 +142,7 @@ def reshape(node: ir.Node, context: Context) -> bool:
 
 
 def matmul(node: ir.Node, context: Context) -> bool:
-    """A row, or a stack of matrices, times the same matrix; or stack by stack."""
+    """Allow rows or stacks of matrices times one matrix, and stacks times stacks."""
     left, right = node.inputs
     ranks = rank(left), rank(right)
     if None in ranks:
@@ -156,14 +156,14 @@ def matmul(node: ir.Node, context: Context) -> bool:
 
 
 def gemm(node: ir.Node, context: Context) -> bool:
-    """Rows times a constant matrix, plus the same constant row."""
+    """Allow rows times a constant matrix plus one constant row."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004
     same = bias is None or rank(bias) in (0, 1) or size(bias, 0) == 1
     return context.only_first(node) and not node.attributes.get_int("transA", default=0) and same
 
 
 def resize(node: ir.Node, context: Context) -> bool:
-    """By scales, that of the batch being 1 or not among them; sizes would fix it, a region of interest cut it."""
+    """Allow scales that leave the batch alone; `sizes` would fix the batch, and a region of interest would crop it."""
     cut = "coordinate_transformation_mode" in node.attributes and (
         node.attributes["coordinate_transformation_mode"].as_string() == "tf_crop_and_resize"
     )
@@ -172,20 +172,12 @@ def resize(node: ir.Node, context: Context) -> bool:
         return False
     if "axes" in node.attributes:
         return 0 not in (axes_of(node, 0) or (0,))
-    scales = constant_floats(node.inputs[1:3][-1]) if len(node.inputs) > 1 else None  # after a region, in newer opsets
+    scales = constant(node.inputs[1:3][-1]) if len(node.inputs) > 1 else None  # after a region, in newer opsets
     return scales is not None and list(scales[:1]) == [1]
 
 
-def constant_floats(value: ir.Value | None) -> Sequence[float] | None:
-    """The elements of a constant vector of floats."""
-    if value is None or value.const_value is None:
-        return None
-    elements: list[float] = value.const_value.numpy().ravel().tolist()
-    return elements
-
-
 def pad(node: ir.Node, context: Context) -> bool:
-    """No rows are added."""
+    """Allow constant padding of axes other than the first."""
     dimensions = rank(node.inputs[0])
     pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else constant(node.inputs[1])
     axes = len(node.inputs) > 3 and node.inputs[3] is not None  # noqa: PLR2004
@@ -195,18 +187,12 @@ def pad(node: ir.Node, context: Context) -> bool:
 
 
 def gather(node: ir.Node, context: Context) -> bool:
-    """Of each row the same places; or an embedding, a constant's rows by the batch's indices."""
+    """Allow the same indices for each row, and an embedding: a constant's rows at batched indices."""
     data, indices = node.inputs
     axis = axis_of(node, 0)
     if data in context.batched:
         return indices not in context.batched and axis not in (None, 0)
     return indices in context.batched and axis == 0
-
-
-def slices(node: ir.Node, context: Context) -> bool:
-    """Of each row the same part; axes must be named."""
-    axes = axes_of(node, 3)
-    return context.only_first(node) and bool(axes) and 0 not in (axes or ())
 
 
 ONE_TO_ONE = """
@@ -235,7 +221,7 @@ GROUPS: tuple[tuple[Callable[[ir.Node, Context], bool], str], ...] = (
     (pad, "Pad"),
     (reshape, "Reshape"),
     (resize, "Resize Upsample"),
-    (slices, "Slice"),
+    (inner_axes(3), "Slice"),
     (transpose, "Transpose"),
     (unsqueeze, "Unsqueeze"),
 )

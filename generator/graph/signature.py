@@ -1,7 +1,8 @@
-"""The inputs and outputs of an ONNX graph as a server will offer them."""
+"""Read the inputs and outputs of an ONNX graph as a server will offer them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from generator.errors import NotServable
@@ -13,19 +14,19 @@ if TYPE_CHECKING:
 
     import onnx
 
-OPEN = -1  # a dimension that is known at run time only
+OPEN = -1  # a dimension that is known only at run time
 
 
 def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -> Signature:
-    """The tensors of a graph, without their first dimension where that is open in all of them: it is the batch.
+    """Return the inputs and outputs of a graph; a first dimension that is open in all of them is the batch.
 
     Args:
-        name: the model's, for the error.
+        name: the name of the model, for errors.
         model: the graph.
-        unbatched: why its first dimension, though open, is no batch.
+        unbatched: the reason why an open first dimension is not a batch.
 
     Raises:
-        NotServable: a tensor of a type that Triton's ONNX Runtime backend does not serve.
+        NotServable: a tensor has a type that Triton's ONNX Runtime backend does not serve.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(tensor(name, value, "input") for value in model.graph.input if value.name not in constants)
@@ -34,14 +35,17 @@ def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -
         raise NotServable(name, f"it has no {'outputs' if inputs else 'inputs'}")
     fixed = next((spec for spec in (*inputs, *outputs) if spec.dims[:1] != (OPEN,)), None)
     if fixed is not None:
-        unbatched = f"{fixed.name!r} has no batch dimension: its shape is {shown(fixed)}"
+        unbatched = f"{fixed.name!r} has no batch dimension: its shape is {format_dims(fixed)}"
     if unbatched is not None:
         return Signature(inputs, outputs, unbatched)
-    return Signature(tuple(map(without_batch, inputs)), tuple(map(without_batch, outputs)))
+    return Signature(
+        tuple(replace(spec, dims=spec.dims[1:]) for spec in inputs),
+        tuple(replace(spec, dims=spec.dims[1:]) for spec in outputs),
+    )
 
 
 def with_output_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str | None]]) -> onnx.ModelProto:
-    """A copy that declares these shapes of its outputs, and no shapes between: the runtime infers those itself."""
+    """Copy a model with these output shapes and without inner shapes, which the runtime infers itself."""
     import onnx
 
     declared: onnx.ModelProto = onnx.ModelProto()
@@ -59,10 +63,10 @@ def with_output_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int
 
 
 def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
-    """One input or output with all its dimensions."""
-    held = value.type.WhichOneof("value")
-    if held != "tensor_type":
-        what = held.removesuffix("_type") if held else "value of no type"
+    """Return one input or output with all its dimensions."""
+    kind_of_value = value.type.WhichOneof("value")
+    if kind_of_value != "tensor_type":
+        what = kind_of_value.removesuffix("_type") if kind_of_value else "value of no type"
         raise NotServable(
             name,
             f"its {kind} {value.name!r} is a {what}, and Triton's ONNX Runtime backend serves tensors only",
@@ -71,20 +75,14 @@ def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
     declared = value.type.tensor_type
     datatype = OF_ONNX.get(declared.elem_type)
     if datatype is None:
-        raise NotServable(
-            name, f"its {kind} {value.name!r} has a type that Triton's ONNX Runtime backend does not serve"
-        )
+        why = f"its {kind} {value.name!r} has a type that Triton's ONNX Runtime backend does not serve"
+        raise NotServable(name, why)
     if kind == "input" and not declared.HasField("shape"):
         raise NotServable(name, f"its input {value.name!r} is of any number of dimensions", "export it with a shape")
     dims = (dim.dim_value if dim.dim_value > 0 else OPEN for dim in declared.shape.dim)
     return TensorSpec(value.name, datatype, tuple(dims))
 
 
-def without_batch(spec: TensorSpec) -> TensorSpec:
-    """Less its first dimension."""
-    return TensorSpec(spec.name, spec.datatype, spec.dims[1:])
-
-
-def shown(spec: TensorSpec) -> str:
-    """`[1,3,224,224]`."""
+def format_dims(spec: TensorSpec) -> str:
+    """Format the dims, such as `[1,3,224,224]`; `?` is an open dimension."""
     return f"[{','.join('?' if dim == OPEN else str(dim) for dim in spec.dims)}]"

@@ -1,4 +1,4 @@
-"""A smaller graph that computes the same: onnxsim, our rewrites, then nothing left of the machine that exported it."""
+"""Simplify a graph: onnxsim, tritongen's rewrites, then remove documentation and metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import onnxsim
 
 from generator.errors import ExportFailed, first_line
-from generator.graph.detach_weights import weightless
+from generator.graph.large_weights import simplify_without_weights
 from generator.graph.rewrites import rewrite
 from generator.graph.types import REWRITES, Exported, Simplified
 from generator.system.native import silent
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:
-    """Fold constants, infer shapes, rewrite; the model of `exported` is consumed.
+    """Fold constants, infer shapes and rewrite; the model of `exported` is consumed.
 
-    onnxsim's own check compares ONNX with ONNX; `verify` compares with the network, so it is left out here.
+    onnxsim's own check, which compares ONNX with ONNX, is not needed: `verify` compares with the network.
 
     Raises:
         ExportFailed: onnxsim could not read or simplify the graph.
@@ -29,23 +29,23 @@ def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) 
     before = len(exported.model.graph.node)
     try:
         with silent():
-            model = weightless(exported.model, lambda light: onnxsim.simplify(light)[0])
+            model = simplify_without_weights(exported.model, lambda light: onnxsim.simplify(light)[0])
         model, applied = rewrite(model, rewrites)
     except Exception as error:
         raise ExportFailed(name, f"it cannot be simplified: {first_line(error)}") from error
     return Simplified(without_traces(model), before, len(model.graph.node), applied)
 
 
-def as_given(exported: Exported, why: str) -> Simplified:
-    """The graph as it was, and why."""
+def keep_as_given(exported: Exported, why: str) -> Simplified:
+    """Return the graph unsimplified, with the reason."""
     count = len(exported.model.graph.node)
     return Simplified(without_traces(exported.model), count, count, sidecars=exported.sidecars, unsimplified=why)
 
 
 def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model without documentation and metadata.
+    """Remove documentation and metadata from a model.
 
-    Exporters put source paths and stack traces of the building machine there, onnxsim a log of its work.
+    Exporters write source paths and stack traces of the building machine there, onnxsim a log of its work.
     """
     graph = model.graph
     entries: tuple[Any, ...] = (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info)

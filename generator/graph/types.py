@@ -1,4 +1,4 @@
-"""The values that the steps on a graph hand on."""
+"""Values that the steps on a graph return."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import onnx
 
 
-# Names of generator.rewrites.
+# Names of the rewrites in generator.graph.rewrites, in the order of application; here they need no import of onnx.
 REWRITES = ("slice-of-conv", "slice-of-concat", "concat-of-concat")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A network as ONNX, and what wrote it.
+    """A network as ONNX, and the name of its exporter.
 
-    `sidecars` are files of external data, by the location that the graph names, of a model too large to be read
-    into memory; such a graph is served as it is.
+    `sidecars` are the files of external data by location, of a model that is too large to read into memory; such a
+    graph is served unchanged.
     """
 
     model: onnx.ModelProto
@@ -31,9 +31,9 @@ class Exported:
 
 @dataclass(frozen=True)
 class Simplified:
-    """The graph after onnxsim and our rewrites; node counts before and after, and what each rewrite replaced.
+    """A graph after onnxsim and the rewrites: node counts before and after, and the number each rewrite replaced.
 
-    `unsimplified` says why it is the graph as it was.
+    `unsimplified` is the reason why the graph was not simplified, or None.
     """
 
     model: onnx.ModelProto
@@ -46,7 +46,7 @@ class Simplified:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """What became of a graph on its way into the repository: counts of nodes, and what each rewrite replaced."""
+    """Facts about a published graph: node counts, and the number of nodes that each rewrite replaced."""
 
     exporter: str | None
     ir_version: int

@@ -105,7 +105,7 @@ def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> 
 
 def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
     """Return the inputs without the batch dimension, also if the batch size is fixed to 1."""
-    return model.inputs if model.max_batch_size else samples.of_one_row(model.inputs)
+    return model.inputs if model.max_batch_size else samples.without_single_row(model.inputs)
 
 
 def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
@@ -144,7 +144,7 @@ def preprocessing_of(model: ServedModel) -> Preprocessing | None:
     Raises:
         TritongenError: the parameters of the model are not as tritongen writes them.
     """
-    default = samples.image_preprocessing(row_specs(model))
+    default = samples.image_preprocessing(row_specs(model), {})
     parameters = model.parameters
     if default is None or "tritongen.crop_px" not in parameters:
         return default

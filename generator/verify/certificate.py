@@ -1,4 +1,4 @@
-"""The record of a comparison: error per batch, and the bound that it was held to."""
+"""The record of a verification: error per batch, and the tolerance."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchError:
-    """An answer against its reference on one batch; the outputs have no unit.
+    """The error of one batch against its reference; outputs have no unit.
 
-    `max_abs_logit` is the largest value of the reference over all images that were tried, those of larger batches too.
-    The `top` counts are of images whose first class, or whose set of first five, is the reference's, and of those
-    where it is another although the reference's own margin exceeds the error; None where the output is no classes.
+    `max_abs_logit` is the largest absolute value of the reference over all inputs, those of larger batches included.
+    `top1_agree` and `top5_agree` count the images with the top-1 class, or the set of top-5 classes, of the reference;
+    the flips count those that differ although the reference's margin exceeds the error. All four are None if the
+    output is not a list of classes.
     """
 
     batch_size: int
@@ -25,17 +26,17 @@ class BatchError:
 
     @property
     def relative_error(self) -> float:
-        """Largest difference over largest value, both absolute."""
+        """The largest absolute difference divided by the largest absolute value."""
         return ratio(self.max_abs_error, self.max_abs_logit)
 
     @property
     def relative_rms(self) -> float:
-        """Root of the mean square of the differences over the largest absolute value."""
+        """The root mean square of the differences divided by the largest absolute value."""
         return ratio(self.rms_error, self.max_abs_logit)
 
 
 def ratio(error: float, scale: float) -> float:
-    """An error relative to a scale; no error is none on any scale."""
+    """Divide an error by a scale; no error is 0 on every scale."""
     if error == 0:
         return 0.0
     return error / scale if scale else float("inf")
@@ -43,11 +44,11 @@ def ratio(error: float, scale: float) -> float:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was compared before a model was published, and the bound it was held to.
+    """The result of the verification before a model was published.
 
-    `inputs` says what it was tried on. `fp64` is the reference's own distance from itself in fp64, `fp16` the distance
-    of an FP16 cast of the graph, run by ONNX Runtime on the CPU: an estimate of TensorRT's. Both at batch 1, and held
-    to nothing.
+    `inputs` describes the sample inputs. `fp64` is the error of the reference against itself in fp64. `fp16` is the
+    error of an FP16 cast of the graph, run by ONNX Runtime on the CPU: an estimate for TensorRT. Both are measured at
+    batch 1 and have no tolerance.
     """
 
     reference: str

@@ -1,14 +1,17 @@
-"""The file that will be served against the network it was made of: does it compute the same?"""
+"""Verify the file that will be served against the network that it was made from."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import torch
+from onnx import TensorProto, numpy_helper
 
 from generator.errors import VerificationFailed, first_line
-from generator.graph.fp16_cast import half
 from generator.system.native import return_memory
 from generator.verify import samples
 from generator.verify.certificate import BatchError, Certificate
@@ -20,14 +23,20 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from generator.types import Preprocessing, Signature
+    from generator.types import Preprocessing, Signature, TensorSpec
     from generator.verify.references import Feeds, Reference
 
     Array = npt.NDArray[Any]
 
 BATCH_SIZES = (1, 4, 8)
-TOLERANCE = 1e-4  # of max |difference| / max |logit|; fp32 itself is up to 1e-4 off fp64 on these nets
+TOLERANCE = 1e-4  # max |difference| / max |logit|; fp32 itself differs from fp64 by up to 1e-4 on the networks
 TOP = 5
+# The largest difference between rows that should be equal: deterministic kernels at one size give the same bits.
+SAME_ROW = 1e-5
+# The first row of each pair is the second of the next: every row comes first and last, each time with another row.
+PAIRS = ([0, 1], [2, 0], [1, 2])
+LARGEST_FP16 = torch.finfo(torch.float16).max
+LARGE_TENSOR_BYTES = 1 << 14
 
 
 def verify(
@@ -40,54 +49,51 @@ def verify(
     preprocessing: Preprocessing | None,
     tolerance: float = TOLERANCE,
 ) -> Certificate:
-    """Compare ONNX Runtime's answers with the reference's on batches of 1, 4 and 8, every row another input.
+    """Compare ONNX Runtime with the reference on batches of 1, 4 and 8 different inputs.
 
     Args:
-        name: the model's, for the error.
+        name: the name of the model, for errors.
         path: the ONNX file that will be served.
-        model: the same in memory; it is consumed.
-        reference: what it must agree with.
-        signature: its inputs and outputs; without a batch it is compared once.
-        preprocessing: how photographs become its input, where it takes images.
-        tolerance: the largest difference allowed, relative to the largest value.
+        model: the same model in memory; it is consumed.
+        reference: the network to compare with.
+        signature: its inputs and outputs; an unbatched model is compared once.
+        preprocessing: the preprocessing of photographs, if the model takes images.
+        tolerance: the largest allowed difference, relative to the largest value.
 
     Raises:
-        VerificationFailed: an error above the tolerance, or other classes where the reference's own margin
-            exceeds the difference; or no answer at all.
+        VerificationFailed: the error exceeds the tolerance, classes differ although the reference's margin exceeds
+            the error, or the model does not run.
     """
     sizes = (1,) if signature.unbatched else BATCH_SIZES
     feeds = samples.feeds(signature.inputs, None if signature.unbatched else sizes[-1], preprocessing)
     batches = [feeds] if signature.unbatched else [first_rows(feeds, size) for size in sizes]
     try:
         expected = [reference.run(feeds)] if signature.unbatched else reference.run_batches(feeds, sizes)
-        answers = answers_of(path, batches)
+        answers = run_file(path, batches)
     except Exception as error:
-        tried = ", ".join(map(str, sizes))
-        raise VerificationFailed(name, f"it does not answer batches of {tried}: {first_line(error)}") from error
-    scales = [largest(output) for output in expected[-1]]
+        batch_sizes = ", ".join(map(str, sizes))
+        raise VerificationFailed(name, f"it does not answer batches of {batch_sizes}: {first_line(error)}") from error
+    scales = [largest_value(output) for output in expected[-1]]
     ranked = signature.classes is not None
 
-    def errors(answered: Sequence[Array], batch: int, wanted: Sequence[Array] = ()) -> BatchError:
-        return compare(wanted or expected[batch], answered, sizes[batch], ranked=ranked, scales=scales)
+    def batch_error(answer: Sequence[Array], batch: int, correct: Sequence[Array] = ()) -> BatchError:
+        return compare(correct or expected[batch], answer, sizes[batch], ranked=ranked, scales=scales)
 
-    found = tuple(errors(answer, number) for number, answer in enumerate(answers))
-    inputs = samples.described(signature, preprocessing)
-    judge(name, Certificate(reference.label, inputs, tolerance, found))
-    exact = reference.run_fp64(batches[0])
+    errors = tuple(batch_error(answer, number) for number, answer in enumerate(answers))
+    certificate = Certificate(reference.label, samples.described(signature, preprocessing), tolerance, errors)
+    check_errors(name, certificate)
+    in_fp64 = reference.run_fp64(batches[0])
     return_memory()
-    half_answer = fp16_answer(model, batches[0])
-    return Certificate(
-        reference.label,
-        inputs,
-        tolerance,
-        found,
-        fp64=None if exact is None else errors(expected[0], 0, exact),
-        fp16=None if half_answer is None else errors(half_answer, 0),
+    in_fp16 = run_fp16_cast(model, batches[0])
+    return replace(
+        certificate,
+        fp64=None if in_fp64 is None else batch_error(expected[0], 0, in_fp64),
+        fp16=None if in_fp16 is None else batch_error(in_fp16, 0),
     )
 
 
-def answers_of(path: Path, batches: Sequence[Feeds]) -> list[list[Array]]:
-    """What ONNX Runtime answers to each; its copy of the weights is gone after."""
+def run_file(path: Path, batches: Sequence[Feeds]) -> list[list[Array]]:
+    """Run each batch with ONNX Runtime, then free its copy of the weights."""
     session = cpu_session(path)
     answers = [run_session(session, batch) for batch in batches]
     del session
@@ -95,12 +101,12 @@ def answers_of(path: Path, batches: Sequence[Feeds]) -> list[list[Array]]:
     return answers
 
 
-def judge(name: str, certificate: Certificate) -> None:
+def check_errors(name: str, certificate: Certificate) -> None:
     """Raise VerificationFailed unless every batch is within the tolerance and flips no class."""
     for batch in certificate.batches:
-        # Written so that NaN fails.
+        # `not <=`, so that NaN fails.
         if not batch.relative_error <= certificate.tolerance:
-            rounding = f"less than {TOLERANCE:g}, the tolerance unless told, may be fp32's own rounding"
+            rounding = f"a tolerance below {TOLERANCE:g}, the default, can be smaller than the rounding of fp32"
             raise VerificationFailed(
                 name,
                 f"at batch {batch.batch_size} its answers differ from those of {certificate.reference} by "
@@ -122,21 +128,20 @@ def compare(
     ranked: bool,
     scales: Sequence[float] | None = None,
 ) -> BatchError:
-    """The errors of the output that is furthest off; its classes, where the only output is `ranked`, [N,classes,1,…].
+    """Return the largest error over the outputs, with class counts if the only output is `ranked`, [N,classes,1,…].
 
-    `scales` are the largest values of the outputs, where they are to be those of a larger batch.
+    `scales` are the largest values of the outputs; by default those of this batch.
     """
-    scales = scales or [largest(output) for output in expected]
-    errors = [
-        output_error(want, got, batch_size, scale) for want, got, scale in zip(expected, answered, scales, strict=True)
-    ]
+    scales = scales or [largest_value(output) for output in expected]
+    outputs = zip(expected, answered, scales, strict=True)
+    errors = [output_error(want, got, batch_size, scale) for want, got, scale in outputs]
     worst = max(errors, key=lambda error: (np.isnan(error.relative_error), error.relative_error))
-    same = ranked and expected[0].shape == answered[0].shape
-    return with_ranks(worst, expected[0], answered[0]) if same else worst
+    comparable = ranked and expected[0].shape == answered[0].shape
+    return replace(worst, **class_counts(batch_size, expected[0], answered[0])) if comparable else worst
 
 
-def largest(output: Array) -> float:
-    """The largest finite absolute value; 1 where nothing can be subtracted."""
+def largest_value(output: Array) -> float:
+    """Return the largest finite absolute value, or 1 for a type without subtraction."""
     if output.dtype.kind in "OUS":
         return 1.0
     values = np.abs(output.astype(np.float64))
@@ -144,41 +149,84 @@ def largest(output: Array) -> float:
 
 
 def output_error(expected: Array, answered: Array, batch_size: int, scale: float) -> BatchError:
-    """Of one output; what cannot be subtracted, or has another shape, is equal or infinitely far."""
+    """Return the error of one output; with a different shape, or a type without subtraction, it is 0 or infinite."""
     if expected.shape != answered.shape or expected.dtype.kind in "OUS":
         same = expected.shape == answered.shape and bool((expected == answered).all())
-        off = 0.0 if same else float("inf")
-        return BatchError(batch_size, off, off, scale)
+        error = 0.0 if same else float("inf")
+        return BatchError(batch_size, error, error, scale)
     want, got = expected.astype(np.float64), answered.astype(np.float64)
-    # Infinities of one sign agree; subtracted they would be NaN.
+    # Equal infinities agree; their difference would be NaN.
     difference = np.abs(np.subtract(want, got, out=np.zeros_like(want), where=want != got))
     rms = float(np.sqrt(np.mean(difference**2))) if difference.size else 0.0
     return BatchError(batch_size, float(difference.max(initial=0)), rms, scale)
 
 
-def with_ranks(error: BatchError, expected: Array, answered: Array) -> BatchError:
-    """The error with how many first classes, and sets of first five, agree, and which of the others count."""
-    expected, answered = (logits.reshape(error.batch_size, -1) for logits in (expected, answered))
-    off = np.abs(expected - answered).max(axis=1)
+def class_counts(batch_size: int, expected: Array, answered: Array) -> dict[str, int]:
+    """Count the images whose top-1 and top-5 classes agree, and those that flip despite a sufficient margin."""
+    expected, answered = (logits.reshape(batch_size, -1) for logits in (expected, answered))
+    difference = np.abs(expected - answered).max(axis=1)
     counts: dict[str, int] = {}
     for top in (1, TOP):
         if expected.shape[1] <= top:
             continue
         ordered = np.sort(expected, axis=1)[:, ::-1]
-        decided = ordered[:, top - 1] - ordered[:, top] > off
+        decided = ordered[:, top - 1] - ordered[:, top] > difference
         want, got = (np.sort(np.argsort(-logits, axis=1, kind="stable")[:, :top]) for logits in (expected, answered))
         agree = (want == got).all(axis=1)
         counts |= {f"top{top}_agree": int(agree.sum()), f"top{top}_flips": int((~agree & decided).sum())}
-    return BatchError(error.batch_size, error.max_abs_error, error.rms_error, error.max_abs_logit, **counts)
+    return counts
 
 
-def fp16_answer(model: onnx.ModelProto, feeds: Feeds) -> list[Array] | None:
-    """What the graph's FP16 cast answers; None where the graph is too large to cast, or has nothing to."""
+def run_fp16_cast(model: onnx.ModelProto, feeds: Feeds) -> list[Array] | None:
+    """Run an FP16 cast of the graph; return None if it has external data, no FP32 weights, or cannot be cast."""
     weights = model.graph.initializer
-    external = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in weights)
-    if external or not any(tensor.data_type == onnx.TensorProto.FLOAT for tensor in weights):
+    external = any(tensor.data_location == TensorProto.EXTERNAL for tensor in weights)
+    if external or not any(tensor.data_type == TensorProto.FLOAT for tensor in weights):
         return None
     try:
-        return run_session(cpu_session(half(model).SerializeToString(), optimised=False), feeds)
-    except Exception:  # noqa: BLE001 (a graph of the user's that cannot be cast is still a good FP32 graph)
+        return run_session(cpu_session(cast_to_fp16(model).SerializeToString(), optimised=False), feeds)
+    except Exception:  # noqa: BLE001 (a graph that cannot be cast is still a valid FP32 graph)
         return None
+
+
+def cast_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Cast weights and arithmetic to FP16 but keep the types of inputs and outputs; the given model is consumed.
+
+    Values beyond FP16's range become its largest, as in TensorRT's conversion of weights.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    # torch casts large tensors faster than the converter's numpy does. The converter knows which small constants must
+    # stay FP32, such as the scales of a Resize.
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.raw_data) > LARGE_TENSOR_BYTES:
+            values = torch.from_numpy(numpy_helper.to_array(tensor).copy()).clamp_(-LARGEST_FP16, LARGEST_FP16)
+            tensor.CopyFrom(numpy_helper.from_array(values.half().numpy(), tensor.name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one per tensor with values that FP16 rounds to zero
+        cast: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    return cast
+
+
+def row_dependence(
+    reference: Reference, inputs: tuple[TensorSpec, ...], preprocessing: Preprocessing | None
+) -> str | None:
+    """Return the reason why an open first dimension is not a batch: an answer depends on the other row or its place.
+
+    Args:
+        reference: the network, which can answer one row.
+        inputs: names, types and dims without the batch.
+        preprocessing: the preprocessing of photographs, if the network takes images.
+    """
+    feeds = samples.feeds(inputs, 3, preprocessing)
+    try:
+        answers = [reference.run({name: array[rows] for name, array in feeds.items()}) for rows in PAIRS]
+    except Exception as error:  # noqa: BLE001 (any error of the network)
+        return f"it does not take two rows at once: {first_line(error)}"
+    if any(np.shape(output)[:1] != (2,) for answer in answers for output in answer):
+        return "its outputs have another number of rows than its inputs"
+    for answer, following in zip(answers, [*answers[1:], answers[0]], strict=True):
+        first, last = [output[:1] for output in answer], [output[1:] for output in following]
+        if not compare(first, last, 1, ranked=False).relative_error <= SAME_ROW:
+            return "its answer to one row depends on the other rows"
+    return None

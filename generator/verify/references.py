@@ -1,4 +1,4 @@
-"""What a served graph is compared with: the torch module it was exported from, or the ONNX file as it was given."""
+"""References for verification: the torch module that was exported, or the given ONNX file."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Feeds = Mapping[str, Array]
 
-# Fixed: the order of sums, and so the last bits, must not depend on the machine. One: models are made side by side.
+# A fixed number, so that the order of sums, and with it the last bits, is equal on all machines; 1, because models
+# are built in parallel.
 THREADS = 1
 
 
 class Reference(Protocol):
-    """A network as it was before it was exported or rewritten."""
+    """A network before export or rewriting."""
 
     label: str
 
     def run(self, feeds: Feeds) -> list[Array]:
-        """The outputs in order."""
+        """Return the outputs in order."""
         ...
 
     def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """The outputs for the first rows, as many as each size says; the last size is the largest."""
+        """Return the outputs for the first rows, once per size; the last size is the largest."""
         ...
 
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
-        """The same in double precision, where that can be had."""
+        """Return the outputs in double precision, or None if the reference cannot compute in it."""
         ...
 
 
 class TorchReference:
-    """A torch module in evaluation mode that returns a tensor or a tuple; its inputs are the feeds in order."""
+    """A torch module in evaluation mode that takes the feeds in order and returns a tensor or a tuple."""
 
     label = "torch"
 
@@ -51,19 +52,19 @@ class TorchReference:
         self.module = module
 
     def run(self, feeds: Feeds) -> list[Array]:
-        """By the module."""
+        """Call the module."""
         with torch.no_grad(), torch_threads(THREADS):
             answer = self.module(*(torch.from_numpy(array) for array in feeds.values()))
         return [value.numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
 
     def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Once: the rows of a module in evaluation mode are apart."""
-        return sliced(self.run(first_rows(feeds, sizes[-1])), sizes)
+        """Call the module once: in evaluation mode the rows are independent."""
+        return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
 
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
-        """By the module in double precision, unless it computes in another type whatever its parameters are.
+        """Call the module in double precision; return None if it computes in a fixed type.
 
-        Every fp32 value is one in fp64, so that it is itself again after.
+        Every fp32 value is also an fp64 value, so the module is unchanged afterwards.
         """
         doubled = {
             name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in feeds.items()
@@ -71,63 +72,61 @@ class TorchReference:
         self.module.double()
         try:
             return self.run(doubled)
-        except RuntimeError:  # as torch says that two types do not go together
+        except RuntimeError:  # torch refuses to combine two types
             return None
         finally:
             self.module.float()
 
 
 class OnnxReference:
-    """An ONNX file as it was given, by ONNX Runtime without any optimisation.
+    """A given ONNX file, run by ONNX Runtime without optimisation.
 
-    `rows` is the fixed number of rows that it takes at once, where it has one. `half` is whether it computes in FP16:
-    on the CPU that is FP32 with a rounding after every operator, most of which only the optimiser takes out, so that
-    two answers can be compared only if both were optimised.
+    `rows` is its fixed batch, or None. `fp16` is True for a graph that computes in FP16: on the CPU ONNX Runtime
+    computes it in FP32 and rounds after every operator, unless the optimiser removes the rounding. Two answers are
+    therefore comparable only if both graphs were optimised.
     """
 
     label = "the file as given"
 
-    def __init__(self, model: bytes | Path, rows: int | None = None, *, half: bool = False) -> None:
-        self.session = cpu_session(model, optimised=half)
+    def __init__(self, model: bytes | Path, rows: int | None = None, *, fp16: bool = False) -> None:
+        self.session = cpu_session(model, optimised=fp16)
         self.rows = rows
 
     def run(self, feeds: Feeds) -> list[Array]:
-        """At once, or as many rows at a time as it takes."""
+        """Run all rows at once, or as many at a time as the fixed batch."""
         if self.rows is None:
             return run_session(self.session, feeds)
         count = len(next(iter(feeds.values())))
-        parts = [self.run_part(feeds, range(begin, begin + self.rows), count) for begin in range(0, count, self.rows)]
+        parts = []
+        for begin in range(0, count, self.rows):  # the last row is repeated to fill the last part
+            rows = [min(row, count - 1) for row in range(begin, begin + self.rows)]
+            parts.append(run_session(self.session, {name: array[rows] for name, array in feeds.items()}))
         return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
     def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Each batch as it will be asked, unless the file has a batch of its own."""
+        """Run each batch size, or the largest only if the file has a fixed batch."""
         if self.rows is not None:
-            return sliced(self.run(first_rows(feeds, sizes[-1])), sizes)
+            return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
         return [self.run(first_rows(feeds, size)) for size in sizes]
 
-    def run_part(self, feeds: Feeds, rows: range, count: int) -> list[Array]:
-        """Some rows, the last one repeated where there are too few."""
-        chosen = [min(row, count - 1) for row in rows]
-        return run_session(self.session, {name: array[chosen] for name, array in feeds.items()})
-
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
-        """A graph has the precision it was written in."""
+        """Return None: a graph has a fixed precision."""
         del feeds
         return None
 
 
 def first_rows(feeds: Feeds, count: int) -> dict[str, Array]:
-    """The first rows of every input."""
+    """Return the first rows of every input."""
     return {name: array[:count] for name, array in feeds.items()}
 
 
-def sliced(outputs: Sequence[Array], sizes: Sequence[int]) -> list[list[Array]]:
-    """The first rows of every output, for each size."""
+def rows_by_size(outputs: Sequence[Array], sizes: Sequence[int]) -> list[list[Array]]:
+    """Return the first rows of every output, once per size."""
     return [[output[:size] for output in outputs] for size in sizes]
 
 
 def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array]:
-    """All outputs in order."""
+    """Return all outputs in order."""
     outputs: Sequence[Array] = session.run(None, dict(feeds))
     return list(outputs)
 
@@ -135,11 +134,11 @@ def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Arr
 def cpu_session(
     model: bytes | Path, *, optimised: bool = True, data_folder: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU with a fixed thread count; `data_folder` is where bytes have their external data."""
+    """Open a graph with ONNX Runtime on the CPU; `data_folder` holds the external data of a graph given as bytes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores may be others' too
-    options.log_severity_level = 4  # its errors are raised as well
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores are shared
+    options.log_severity_level = 4  # errors are raised anyway
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if data_folder is not None:

@@ -1,4 +1,4 @@
-"""Inputs to try a network on: photographs where it takes images, else numbers that such an input may hold."""
+"""Sample inputs for a network: photographs for images, otherwise valid numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from generator.errors import BadValue
 from generator.graph.datatypes import numpy_type
+from generator.graph.signature import format_dims
 from generator.imagenet import images
 from generator.types import Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -25,18 +27,15 @@ CHANNELS = 3
 
 
 def feeds(inputs: Iterable[TensorSpec], rows: int | None, preprocessing: Preprocessing | None) -> dict[str, Array]:
-    """A value for each input, [rows, *dims], every row another; [*dims] where `rows` is None.
-
-    The same on every call.
-    """
+    """Return different rows for each input, shape [rows, *dims], or [*dims] if `rows` is None; equal on every call."""
     rng = np.random.default_rng(0)
     return {spec.name: sample(spec, rows, preprocessing, rng) for spec in inputs}
 
 
 def sample(spec: TensorSpec, rows: int | None, preprocessing: Preprocessing | None, rng: np.random.Generator) -> Array:
-    """Photographs first and then noise for an image, noise for other floats, small whole numbers for the rest."""
+    """Return photographs then noise for an image input, otherwise noise."""
     if rows is None:
-        (row,) = of_one_row((spec,))
+        (row,) = without_single_row((spec,))
         return noise(spec, spec.dims, rng) if row == spec else sample(row, 1, preprocessing, rng)
     if preprocessing is None or not takes_image(spec, preprocessing):
         return noise(spec, (rows, *spec.dims), rng)
@@ -46,8 +45,8 @@ def sample(spec: TensorSpec, rows: int | None, preprocessing: Preprocessing | No
 
 
 def described(signature: Signature, preprocessing: Preprocessing | None) -> str:
-    """What `feeds` gives, in words."""
-    rows = of_one_row(signature.inputs) if signature.unbatched else signature.inputs
+    """Describe the result of `feeds`, for the certificate."""
+    rows = without_single_row(signature.inputs) if signature.unbatched else signature.inputs
     pictures = preprocessing is not None and all(takes_image(spec, preprocessing) for spec in rows)
     if not pictures:
         return "noise, and small whole numbers for integers; every row another"
@@ -57,7 +56,7 @@ def described(signature: Signature, preprocessing: Preprocessing | None) -> str:
 
 
 def noise(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Unit normal floats; all of a byte; 0 and 1 for wider integers, which may be indices; digits for strings."""
+    """Return unit normal floats, any bytes, 0 and 1 for wider integers (they may be indices), or digits as strings."""
     match spec.datatype:
         case "TYPE_FP32":
             return rng.standard_normal(shape, dtype=np.float32)
@@ -72,13 +71,13 @@ def noise(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) ->
 
 
 def photograph(spec: TensorSpec, path: Path, preprocessing: Preprocessing) -> Array:
-    """One picture as the input takes it."""
+    """Load one photograph in the layout of the input."""
     pixels = images.tensor(images.load(path), preprocessing)
     return pixels if spec.dims[0] == CHANNELS else np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
 
 def takes_image(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
-    """Whether an input is a normalised RGB image of that size, channels first or last."""
+    """Check for a normalised RGB image of the cropped size, channels first or last."""
     side = preprocessing.crop_px
     return spec.datatype in ("TYPE_FP16", "TYPE_FP32") and spec.dims in (
         (CHANNELS, side, side),
@@ -86,19 +85,25 @@ def takes_image(spec: TensorSpec, preprocessing: Preprocessing) -> bool:
     )
 
 
-def of_one_row(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-    """The inputs of a model without a batch, less their first dimension where it is 1 in all of them."""
+def without_single_row(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Remove the first dimension of the inputs of an unbatched model, if it is 1 in all of them."""
     if any(spec.dims[:1] != (1,) for spec in inputs):
         return inputs
     return tuple(replace(spec, dims=spec.dims[1:]) for spec in inputs)
 
 
-def image_preprocessing(inputs: tuple[TensorSpec, ...]) -> Preprocessing | None:
-    """ImageNet's preprocessing at the size of the only input, where that may be a square image."""
-    if len(inputs) != 1:
-        return None
-    dims = inputs[0].dims
-    side = max(dims, default=0)
-    # As the published networks have it: 256 to 224.
-    guess = Preprocessing(resize_short_px=round(side * 256 / 224), crop_px=side)
-    return guess if takes_image(inputs[0], guess) else None
+def image_preprocessing(inputs: tuple[TensorSpec, ...], options: Mapping[str, Any]) -> Preprocessing | None:
+    """Return the preprocessing for the only input, if it takes a square image: ImageNet's, overridden by options.
+
+    Raises:
+        BadValue: there are options but no image input.
+    """
+    side = max(inputs[0].dims, default=0)
+    # The published networks resize to 256 and crop to 224.
+    default = Preprocessing(resize_short_px=round(side * 256 / 224), crop_px=side)
+    if len(inputs) == 1 and takes_image(inputs[0], default):
+        return replace(default, **options)
+    for key, value in options.items():
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise BadValue(key, text, f"no input takes a square RGB image: {', '.join(map(format_dims, inputs))}")
+    return None

@@ -1,4 +1,4 @@
-"""Which part of a tensor a Slice or Split takes."""
+"""Read nodes: operators, sizes, constants, and the part of a tensor that a Slice or Split takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONNX_DOMAINS = ("", "ai.onnx")
 
 @dataclass(frozen=True)
 class Part:
-    """`value` holds the indices start <= i < end of an axis of the tensor that was cut."""
+    """A slice of a tensor: `value` holds the indices start <= i < end of one axis."""
 
     value: ir.Value
     start: int
@@ -24,17 +24,17 @@ class Part:
 
 
 def operator(node: ir.Node) -> str:
-    """ONNX's own operator; one of another domain is unknown, whatever its name."""
+    """Return the name of a standard ONNX operator, or an empty text for an operator of another domain."""
     return node.op_type if node.domain in ONNX_DOMAINS else ""
 
 
 def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The elements of a constant; those of an input with a default are not known."""
+    """Return the tensor of a constant; None for an input with a default, which a request may override."""
     return None if value is None or value.is_graph_input() else value.const_value
 
 
 def size(value: ir.Value | None, axis: int) -> int | None:
-    """The length of an axis, where it is known."""
+    """Return the length of an axis, or None if it is unknown."""
     if value is None or value.shape is None or not -len(value.shape) <= axis < len(value.shape):
         return None
     length = value.shape[axis]
@@ -42,17 +42,17 @@ def size(value: ir.Value | None, axis: int) -> int | None:
 
 
 def parts(node: ir.Node, axis: int) -> tuple[Part, ...] | None:
-    """What a Slice or Split takes of its input along one axis alone; None where it is neither, or not known."""
+    """Return the parts that a Slice or Split takes along one axis only; None for other nodes and unknown bounds."""
     source = node.inputs[0] if node.inputs else None
     length = size(source, axis)
     if length is None:
         return None
     match operator(node):
         case "Slice":
-            bounds = sliced(node, axis, length)
+            bounds = slice_bounds(node, axis, length)
             return (Part(node.outputs[0], *bounds),) if bounds else None
         case "Split" if node.attributes.get_int("axis", 0) == axis:
-            lengths = [found for output in node.outputs if (found := size(output, axis)) is not None]
+            lengths = [length for output in node.outputs if (length := size(output, axis)) is not None]
             if len(lengths) < len(node.outputs) or 0 in lengths:
                 return None
             seams = pairwise(accumulate(lengths, initial=0))
@@ -61,8 +61,8 @@ def parts(node: ir.Node, axis: int) -> tuple[Part, ...] | None:
             return None
 
 
-def sliced(node: ir.Node, axis: int, length: int) -> tuple[int, int] | None:
-    """Start and end of a Slice of one axis with step 1 and constant bounds."""
+def slice_bounds(node: ir.Node, axis: int, length: int) -> tuple[int, int] | None:
+    """Return start and end of a Slice of one axis with step 1 and constant bounds."""
     starts, ends, axes, steps = (constant(value) for value in (*node.inputs[1:], *[None] * 4)[:4])
     if starts is None or ends is None or list(axes or ()) != [axis] or list(steps or (1,)) != [1]:
         return None
@@ -73,21 +73,22 @@ def sliced(node: ir.Node, axis: int, length: int) -> tuple[int, int] | None:
 
 
 def constant(value: ir.Value | None) -> Sequence[int] | None:
-    """The elements of a constant vector."""
-    found = constant_tensor(value)
-    elements: list[int] | None = None if found is None else found.numpy().ravel().tolist()
+    """Return the elements of a constant vector."""
+    tensor = constant_tensor(value)
+    elements: list[int] | None = None if tensor is None else tensor.numpy().ravel().tolist()
     return elements
 
 
-def concat(values: Sequence[ir.Value], axis: int, like: ir.Value) -> ir.Value:
-    """The output of a new Concat that computes `like`."""
+def insert_concat(graph: ir.Graph, before: ir.Node, values: Sequence[ir.Value], axis: int, like: ir.Value) -> ir.Value:
+    """Insert a Concat that computes `like`; return its output."""
     node = ir.Node("", "Concat", values, attributes=[ir.AttrInt64("axis", axis)])
     describe(node.outputs[0], like, f"{like.name}/concat")
+    graph.insert_before(before, node)
     return node.outputs[0]
 
 
 def describe(value: ir.Value, like: ir.Value, name: str) -> None:
-    """Name a new value that has the type and shape of another."""
+    """Give a new value, and the node that computes it, a name, and the type and shape of another value."""
     value.name, value.shape, value.type = name, like.shape, like.type
     producer = value.producer()
     if producer is not None:

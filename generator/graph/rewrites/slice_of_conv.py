@@ -1,7 +1,8 @@
 """Slice(Conv(x, W, b), channels s:e) = Conv(x, W[s:e], b[s:e]).
 
-A convolution whose output is only cut along its channels becomes one convolution a part. A dual path network does this
-in every block, between its residual and its dense path; the copies cost more than the second convolution.
+A convolution whose output is only sliced along its channels becomes one convolution per part. A dual path network
+slices like this in every block, between its residual and its dense path; the copies cost more than the second
+convolution.
 """
 
 from __future__ import annotations
@@ -17,52 +18,40 @@ CHANNELS = 1
 
 
 def apply(graph: ir.Graph) -> int:
-    """Replace the cuts of every convolution that is only cut; returns how many nodes."""
+    """Split every convolution whose output is only sliced; return the number of replaced nodes."""
     return sum(split(graph, node) for node in list(graph) if operator(node) == "Conv")
 
 
 def split(graph: ir.Graph, conv: ir.Node) -> int:
-    """One convolution a part, each computing no channel that another computes."""
+    """Replace a convolution and its slices with one convolution per part; return the number of replaced nodes."""
     output = conv.outputs[0]
-    cuts = [(consumer, parts(consumer, CHANNELS)) for consumer in output.consumers()]
-    if not cuts or output.is_graph_output() or not divisible(conv):
+    slices = [parts(consumer, CHANNELS) for consumer in output.consumers()]
+    constants = all(value is None or constant_tensor(value) is not None for value in conv.inputs[1:])
+    if not slices or output.is_graph_output() or conv.attributes.get_int("group", 1) != 1 or not constants:
         return 0
-    taken: dict[tuple[int, int], list[Part]] = {}
-    for _, found in cuts:
-        if found is None or any(part.value.is_graph_output() for part in found):
+    by_range: dict[tuple[int, int], list[Part]] = {}
+    for taken in slices:
+        if taken is None or any(part.value.is_graph_output() for part in taken):
             return 0
-        for part in found:
-            taken.setdefault((part.start, part.end), []).append(part)
-    bounds = sorted(taken)
-    if any(end > start for (_, end), (start, _) in pairwise(bounds)):
+        for part in taken:
+            by_range.setdefault((part.start, part.end), []).append(part)
+    if any(end > start for (_, end), (start, _) in pairwise(sorted(by_range))):
         return 0  # overlapping parts would be computed twice
-    for (start, end), same in taken.items():
-        piece = piece_of(graph, conv, start, end)
+    for (start, end), same in by_range.items():
+        filters = [slice_initializer(graph, value, start, end) if value else None for value in conv.inputs[1:]]
+        piece = ir.Node("", "Conv", [conv.inputs[0], *filters], attributes=list(conv.attributes.values()))
         describe(piece.outputs[0], same[0].value, f"{output.name}/{start}:{end}")
         graph.insert_before(conv, piece)
         for part in same:
             part.value.replace_all_uses_with(piece.outputs[0])
-    return len(cuts)
+    return len(slices)
 
 
-def divisible(conv: ir.Node) -> bool:
-    """Whether each output channel depends on its own filter alone, and the filters are constants."""
-    return conv.attributes.get_int("group", 1) == 1 and all(
-        value is None or constant_tensor(value) is not None for value in conv.inputs[1:]
-    )
-
-
-def piece_of(graph: ir.Graph, conv: ir.Node, start: int, end: int) -> ir.Node:
-    """The convolution with the filters start <= i < end."""
-    constants = [rows(graph, value, start, end) if value else None for value in conv.inputs[1:]]
-    return ir.Node("", "Conv", [conv.inputs[0], *constants], attributes=list(conv.attributes.values()))
-
-
-def rows(graph: ir.Graph, value: ir.Value, start: int, end: int) -> ir.Value:
-    """An initializer with rows of another; the same one where it has been made."""
+def slice_initializer(graph: ir.Graph, value: ir.Value, start: int, end: int) -> ir.Value:
+    """Return an initializer with the rows start <= i < end of another; make it once."""
     name = f"{value.name}/{start}:{end}"
     if name not in graph.initializers:
-        assert value.const_value is not None  # `divisible` looked  # noqa: S101
+        assert value.const_value is not None  # `split` checks it  # noqa: S101
         array = np.ascontiguousarray(value.const_value.numpy()[start:end])
         tensor = ir.tensor(array, name=name)
         graph.register_initializer(

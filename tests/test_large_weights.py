@@ -8,9 +8,9 @@ from onnx import numpy_helper
 from onnx_graphs import model_of, node, noise
 from tiny_networks import FOUR
 
-from generator.graph.detach_weights import weightless, weights
 from generator.graph.export import export
-from generator.graph.write import pieces, varint
+from generator.graph.header import encode_varint
+from generator.graph.large_weights import detachable_weights, serialized, simplify_without_weights
 from generator.networks import INPUT
 from generator.weights.random_init import random_network
 
@@ -63,9 +63,9 @@ def simplified(model):
 def test_the_same_graph(case):
     """As onnxsim makes it of the whole; only weights that it need not look at are taken out."""
     model, apart = graph(case)
-    assert bool(weights(model)) is apart
+    assert bool(detachable_weights(model)) is apart
     expected = parts(simplified(model))
-    assert parts(weightless(model, simplified)) == expected
+    assert parts(simplify_without_weights(model, simplified)) == expected
 
 
 @pytest.mark.parametrize("network", FOUR, ids=lambda network: network.name)
@@ -75,8 +75,8 @@ def test_the_same_network(network):
     with torch.no_grad():
         model = export(network.name, module, (INPUT,), ("output",)).model
     expected = parts(simplified(model))
-    assert weights(model)
-    assert parts(weightless(model, simplified)) == expected
+    assert detachable_weights(model)
+    assert parts(simplify_without_weights(model, simplified)) == expected
 
 
 def test_a_graph_inside_may_read_a_weight():
@@ -84,7 +84,7 @@ def test_a_graph_inside_may_read_a_weight():
     inner = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["v"])], "inner", [], [])
     model, _ = graph("nothing")
     model.graph.node.append(onnx.helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
-    assert weights(model) == frozenset()
+    assert detachable_weights(model) == frozenset()
 
 
 def test_beside_sparse_constants():
@@ -92,7 +92,7 @@ def test_beside_sparse_constants():
     model, apart = graph("nothing")
     assert apart
     model.graph.sparse_initializer.append(onnx.SparseTensorProto(dims=[4]))
-    assert weights(model) == frozenset()
+    assert detachable_weights(model) == frozenset()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,7 +101,7 @@ def test_pieces(case):
     model, _ = graph(case)
     model.doc_string, model.graph.doc_string = "of the model", "of the graph"
     before = model.SerializeToString(deterministic=True)
-    written = b"".join(pieces(model))
+    written = b"".join(serialized(model))
     assert onnx.ModelProto.FromString(written) == model
     assert model.SerializeToString(deterministic=True) == before
     assert len(written) == len(before)
@@ -110,7 +110,7 @@ def test_pieces(case):
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16_383, 16_384, 2**31, 2**35 + 7])
 def test_varint(number):
     """As protobuf writes a length: read again by a message whose field has that number."""
-    read = onnx.TensorProto.FromString(b"\x10" + varint(number & 0x7FFFFFFF))
+    read = onnx.TensorProto.FromString(b"\x10" + encode_varint(number & 0x7FFFFFFF))
     assert read.data_type == number & 0x7FFFFFFF
-    shifted = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(varint(number)))
+    shifted = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(encode_varint(number)))
     assert shifted == number

@@ -121,7 +121,7 @@ class Unreadable:
 
 def test_a_file_that_cannot_be_read():
     """Is not the one that was published."""
-    assert staleness.state(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
+    assert staleness.file_damage(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
 
 
 @pytest.mark.usefixtures("no_export")

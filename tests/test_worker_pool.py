@@ -17,8 +17,8 @@ from tiny_networks import FOUR, TINY_DENSENET, TINY_DPN, own
 import tritongen
 from generator import errors
 from generator.builder import worker_pool
-from generator.builder.staleness import Job
-from generator.builder.worker_pool import Limits, Worker, next_that_fits, portable
+from generator.builder.types import Job
+from generator.builder.worker_pool import Limits, Worker, next_fitting, picklable
 from generator.config.types import BuildOptions
 from generator.errors import BadValue, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied
 from generator.networks.types import Network
@@ -216,7 +216,7 @@ def test_the_budget():
     running = [Worker(None, waiting[2][1], 4)]
 
     def chosen(limits, running, waiting=waiting):
-        place = next_that_fits(waiting, running, limits)
+        place = next_fitting(waiting, running, limits)
         return None if place is None else waiting[place][1].network.name
 
     assert chosen(Limits(2, 8), running) == "tiny-densenet"
@@ -271,8 +271,8 @@ def test_what_no_other_process_can_be_told_of(tmp_path):
     """A function without a name is made in this one, beside the others."""
     module = tiny_networks.good()
     nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).shape.inputs), None)
-    assert not portable(job(nameless))
-    assert portable(job(TINY_DPN))
+    assert not picklable(job(nameless))
+    assert picklable(job(TINY_DPN))
     report = tritongen.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
     assert [model.network.name for model in report.built] == ["nameless", "tiny-densenet", "tiny-dpn"]
     assert report.failed == {}
@@ -291,7 +291,7 @@ def test_bad_limits(tritongen):
 
 def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     """One of ours, in a worker, is raised where the build was called, with where it was."""
-    monkeypatch.setattr(worker_pool, "work", broken_work)
+    monkeypatch.setattr(worker_pool, "run_worker", broken_work)
     with pytest.raises(RuntimeError, match=r"(?s)tiny-.*Traceback.*AttributeError"):
         tritongen.build([TINY_DENSENET, TINY_DPN], output=tmp_path / "models", jobs=2)
     assert list(tmp_path.iterdir()) == []
@@ -300,7 +300,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 def broken_work(job, staged, connection):
     """A worker with a bug."""
     del job
-    worker_pool.work(None, staged, connection)
+    worker_pool.run_worker(None, staged, connection)
 
 
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
