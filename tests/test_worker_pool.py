@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -270,12 +271,17 @@ def test_every_kind_of_error_can_be_sent():
 def test_what_no_other_process_can_be_told_of(tmp_path):
     """A function without a name is made in this one, beside the others."""
     module = tiny_networks.good()
-    nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).shape.inputs), None)
+    nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).definition.inputs), None)
     assert not picklable(job(nameless))
     assert picklable(job(TINY_DPN))
     report = tritongen.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
     assert [model.network.name for model in report.built] == ["nameless", "tiny-densenet", "tiny-dpn"]
     assert report.failed == {}
+
+
+def test_preloaded_modules_exist():
+    """The fork server ignores a module that it cannot import, and every worker would then import torch itself."""
+    assert all(map(find_spec, worker_pool.PRELOADED))
 
 
 def test_bad_limits(tritongen):
