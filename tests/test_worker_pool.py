@@ -271,7 +271,9 @@ def test_every_kind_of_error_can_be_sent():
 def test_what_no_other_process_can_be_told_of(tmp_path):
     """A function without a name is made in this one, beside the others."""
     module = tiny_networks.good()
-    nameless = Network("nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).definition.inputs), None)
+    nameless = Network(
+        "nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).definition.inputs), None
+    )
     assert not picklable(job(nameless))
     assert picklable(job(TINY_DPN))
     report = tritongen.build([nameless, TINY_DENSENET, TINY_DPN], output=tmp_path, jobs=2)
