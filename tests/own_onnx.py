@@ -1,4 +1,4 @@
-"""ONNX files of the user's own, and what became of them."""
+"""Users' ONNX files, and readers of their published models."""
 
 import json
 
@@ -12,32 +12,32 @@ MATRIX = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
 def relu(shape, name="x", **options):
-    """One operator."""
+    """Return a model with one Relu."""
     return onnx_model([("Relu", [name], ["y"])], {name: ["fp32", *shape]}, {"y": ["fp32", *shape]}, **options)
 
 
 def linear(**options):
-    """[N,3] by a constant matrix."""
+    """Return a product of [N,3] and a constant matrix."""
     return onnx_model(
         [("MatMul", ["x", "w"], ["y"])], {"x": ["fp32", "N", 3]}, {"y": ["fp32", "N", 2]}, {"w": MATRIX}, **options
     )
 
 
 def config(built):
-    """What Triton reads."""
+    """Read the config with the schema of Triton."""
     return text_format.Parse((built.folder / "config.pbtxt").read_text(), ModelConfig())
 
 
 def provenance(built):
-    """What made it."""
+    """Read the provenance."""
     return json.loads((built.folder / "provenance.json").read_text())
 
 
 def served(built):
-    """A session on what was published."""
+    """Open a session on the published graph."""
     return onnxruntime.InferenceSession(built.folder / "1" / "model.onnx", providers=["CPUExecutionProvider"])
 
 
 def rows(*shape):
-    """Noise."""
+    """Return noise."""
     return np.random.default_rng(1).standard_normal(shape, dtype=np.float32)

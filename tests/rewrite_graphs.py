@@ -1,4 +1,4 @@
-"""Graphs for the rewrites, and the check that what comes out says the same."""
+"""Graphs for the rewrites, and a check for equal answers."""
 
 import numpy as np
 import onnx
@@ -17,12 +17,12 @@ LAST = {"x": [1, 4, 4, 2], "y": [1, 4, 4, 3], "z": [1, 4, 4, 1]}
 
 
 def cut(start, end, output="s", source="c", axis=1, step=1):
-    """A Slice of one axis."""
+    """Return a Slice of one axis."""
     return node("Slice", [source, f"#{start}", f"#{end}", f"#{axis}", f"#{step}"], [output])
 
 
 def net(*nodes, read="s", inputs=X, constants=None, **options):
-    """A graph in which a Relu reads each of the named values (a letter each); what the Relus say is its output."""
+    """Return a graph with a Relu on each of the named values (one letter each) as its outputs."""
     relus = [node("Relu", [value], [f"relu_{value}"]) for value in read]
     return model_of(
         [*nodes, *relus], inputs, [f"relu_{value}" for value in read], WEIGHTS | (constants or {}), **options
@@ -30,7 +30,7 @@ def net(*nodes, read="s", inputs=X, constants=None, **options):
 
 
 def rewritten(model, names=REWRITES):
-    """The model after the rewrites, which is valid, has the same interface and says the same; and what was applied."""
+    """Rewrite a model; check validity, interface and answers; return it with the applied rewrites."""
     after, applied = rewrite(model, names)
     onnx.checker.check_model(after, full_check=True)
     assert list(after.graph.input) == list(model.graph.input)
@@ -43,7 +43,7 @@ def rewritten(model, names=REWRITES):
 
 
 def feeds_of(model):
-    """Noise of the declared shapes; what is open is 3."""
+    """Return noise of the declared shapes; open dims are 3."""
     shapes = {
         value.name: [dim.dim_value or 3 for dim in value.type.tensor_type.shape.dim] for value in model.graph.input
     }
@@ -51,19 +51,19 @@ def feeds_of(model):
 
 
 def unknown(model, name):
-    """The model without the shape of a value."""
+    """Remove the shape of a value from a model."""
     model.graph.value_info.remove(next(value for value in model.graph.value_info if value.name == name))
     return model
 
 
 def joined(*nodes, read="c", axis=1, **options):
-    """Concatenations of x, y and z."""
+    """Return a graph of Concats of x, y and z."""
     inputs = XYZ if axis == 1 else LAST
     return net(*nodes, read=read, inputs=inputs, **options)
 
 
 def join(names, output, axis=1):
-    """A Concat of values with a letter each."""
+    """Return a Concat of values with one-letter names."""
     return node("Concat", list(names), [output], axis=axis)
 
 

@@ -1,4 +1,4 @@
-"""From a torch module to a simplified ONNX graph."""
+"""Export of a torch module to a simplified ONNX graph."""
 
 import numpy as np
 import onnxruntime
@@ -24,7 +24,7 @@ SMALL = {
 
 @pytest.fixture(name="module", params=SMALL)
 def _module(request):
-    """A small network of each family, its weights random."""
+    """Return a small network of each family with random weights."""
     module = SMALL[request.param]()
     with torch.no_grad():
         initialise(module, np.random.default_rng(0))
@@ -32,14 +32,14 @@ def _module(request):
 
 
 def answers(model, batch):
-    """What ONNX Runtime says."""
+    """Run a model with ONNX Runtime."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"input": batch})[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
-def test_the_batch_is_dynamic(module, batch_size):
-    """One graph answers every batch size as torch does."""
+def test_dynamic_batch(module, batch_size):
+    """One graph gives the answers of torch for every batch size."""
     simplified = simplify("small", export("small", module, (INPUT,), ("output",)))
     batch = np.random.default_rng(0).standard_normal((batch_size, 3, 224, 224), dtype=np.float32)
     with torch.no_grad():
@@ -47,8 +47,8 @@ def test_the_batch_is_dynamic(module, batch_size):
     assert np.abs(answers(simplified.model, batch) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-def test_the_graph_is_one_that_old_runtimes_read(module):
-    """Opset 18 and IR 8, named tensors, a symbolic batch, no Constant or Identity nodes left."""
+def test_old_runtimes_can_read_the_graph(module):
+    """Opset 18 and IR 8, named tensors, a symbolic batch, and no Constant or Identity nodes."""
     model = simplify("small", export("small", module, (INPUT,), ("output",))).model
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert model.ir_version == 8
@@ -60,15 +60,15 @@ def test_the_graph_is_one_that_old_runtimes_read(module):
     assert not {"Constant", "Identity", "Shape"} & {node.op_type for node in model.graph.node}
 
 
-def test_nothing_of_this_machine_is_left(module):
-    """No path, no stack trace and no metadata."""
+def test_no_traces_of_this_machine(module):
+    """The graph has no path, stack trace or metadata."""
     exported = export("small", module, (INPUT,), ("output",))
     assert exported.exporter == "torchscript"
     check_no_traces(simplify("small", exported).model)
 
 
 def check_no_traces(model):
-    """Nothing that tells where, or by what, it was made."""
+    """Check that a graph has no text about its machine or exporter."""
     content = model.SerializeToString()
     for text in (str(ROOT), "site-packages", "/usr/", "/root", "/home", "stack_trace", "onnxsim", ".py"):
         assert text.encode() not in content
@@ -76,8 +76,8 @@ def check_no_traces(model):
 
 
 @pytest.mark.parametrize("module", ["dpn"], indirect=True)
-def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch, capsys):
-    """The current exporter's graph simplifies to the same operators, computes the same, tells nothing, and is quiet."""
+def test_fallback_without_the_torchscript_exporter(module, monkeypatch, capsys):
+    """The current exporter's graph simplifies to the same operators, gives the same answers, and prints nothing."""
     batch = np.random.default_rng(0).standard_normal((2, 3, 224, 224), dtype=np.float32)
     fast = simplify("small", export("small", module, (INPUT,), ("output",))).model
     monkeypatch.setattr(exporting, "export_torchscript", refuse)
@@ -92,19 +92,19 @@ def test_a_torch_without_the_torchscript_exporter_falls_back(module, monkeypatch
 
 
 def refuse(*_arguments):
-    """As torch.onnx.export will, once it has no `dynamo=False`."""
+    """Fail like a torch.onnx.export without `dynamo=False`."""
     raise TypeError("export() got an unexpected keyword argument 'dynamo'")
 
 
 def operators(model):
-    """How many nodes of each operator."""
+    """Count the nodes of each operator."""
     same = {"ReduceMean": "GlobalAveragePool", "Reshape": "Flatten"}
     kinds = [same.get(node.op_type, node.op_type) for node in model.graph.node]
     return {kind: kinds.count(kind) for kind in kinds}
 
 
-def test_what_cannot_be_exported_is_one_sentence():
-    """The exporter's own error, without its traceback."""
+def test_export_error_is_one_sentence():
+    """The error is the exporter's own, without its traceback."""
 
     class Odd(torch.nn.Module):
         def forward(self, x):

@@ -1,4 +1,4 @@
-"""Graphs that are simplified without the weights of their convolutions, and files that are written in pieces."""
+"""Graphs are simplified without their large weights, and serialized one weight at a time."""
 
 import onnx
 import onnxsim
@@ -36,14 +36,14 @@ CASES = {
 
 
 def graph(case):
-    """A model of it, and whether a weight is taken out."""
+    """Return the model of a case, and True if its weight can be detached."""
     nodes, constants, apart = CASES[case]
     made = [node(*one[:3], **(one[3] if one[3:] else {})) for one in nodes]
     return model_of(made, {"x": ("N", 8, 10, 10)}, {"y": None}, constants), apart
 
 
 def parts(model):
-    """What a model consists of, whatever the order of its constants."""
+    """Return the content of a model without the order of its constants."""
     inner = model.graph
     return (
         [one.SerializeToString() for one in inner.node],
@@ -55,13 +55,13 @@ def parts(model):
 
 
 def simplified(model):
-    """By onnxsim alone."""
+    """Simplify with onnxsim alone."""
     return onnxsim.simplify(model)[0]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_same_graph(case):
-    """As onnxsim makes it of the whole; only weights that it need not look at are taken out."""
+def test_same_result_as_onnxsim(case):
+    """The result equals that of onnxsim on the whole graph."""
     model, apart = graph(case)
     assert bool(detachable_weights(model)) is apart
     expected = parts(simplified(model))
@@ -69,8 +69,8 @@ def test_the_same_graph(case):
 
 
 @pytest.mark.parametrize("network", FOUR, ids=lambda network: network.name)
-def test_the_same_network(network):
-    """Of our exports nearly all bytes are taken out, and the graph is the same."""
+def test_same_result_for_networks(network):
+    """Weights of exported networks are detached, and the result equals that of onnxsim."""
     module, _ = random_network(network, 0)
     with torch.no_grad():
         model = export(network.name, module, (INPUT,), ("output",)).model
@@ -79,16 +79,16 @@ def test_the_same_network(network):
     assert parts(simplify_without_weights(model, simplified)) == expected
 
 
-def test_a_graph_inside_may_read_a_weight():
-    """Then none is taken out: a Loop's or an If's nodes see the names around them."""
+def test_subgraphs_prevent_detaching():
+    """The nodes of an If or Loop may read weights of the outer graph."""
     inner = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["v"])], "inner", [], [])
     model, _ = graph("nothing")
     model.graph.node.append(onnx.helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
     assert detachable_weights(model) == frozenset()
 
 
-def test_beside_sparse_constants():
-    """None is taken out: a simplifier may make them other constants."""
+def test_sparse_constants_prevent_detaching():
+    """A simplifier may turn sparse constants into dense ones."""
     model, apart = graph("nothing")
     assert apart
     model.graph.sparse_initializer.append(onnx.SparseTensorProto(dims=[4]))
@@ -96,8 +96,8 @@ def test_beside_sparse_constants():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_pieces(case):
-    """They are a file with the same model; what they are made of stays as it was."""
+def test_serialized_pieces(case):
+    """The pieces form a file with the same model, and the given model is unchanged."""
     model, _ = graph(case)
     model.doc_string, model.graph.doc_string = "of the model", "of the graph"
     before = model.SerializeToString(deterministic=True)
@@ -109,7 +109,7 @@ def test_pieces(case):
 
 @pytest.mark.parametrize("number", [0, 1, 127, 128, 300, 16_383, 16_384, 2**31, 2**35 + 7])
 def test_varint(number):
-    """As protobuf writes a length: read again by a message whose field has that number."""
+    """The encoded number is read by protobuf."""
     read = onnx.TensorProto.FromString(b"\x10" + encode_varint(number & 0x7FFFFFFF))
     assert read.data_type == number & 0x7FFFFFFF
     shifted = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(encode_varint(number)))

@@ -17,8 +17,8 @@ from generator.networks.user_networks import COPIES_OF_FILE, onnx_network
     [("3000\n", "1000\n", 2000), ("max\n", "1000\n", float("inf")), (None, None, float("inf"))],
     ids=["a limit", "no limit", "no control group"],
 )
-def test_the_container(tmp_path, monkeypatch, limit, used, left):
-    """Half of what its limit leaves, where that is less than the machine's; what is said goes before it."""
+def test_memory_budget(tmp_path, monkeypatch, limit, used, left):
+    """The default is half of the free memory of the container or machine; a given budget overrides it."""
     monkeypatch.setattr(worker_pool, "CGROUP", tmp_path)
     if limit:
         (tmp_path / "memory.max").write_text(limit)
@@ -29,18 +29,18 @@ def test_the_container(tmp_path, monkeypatch, limit, used, left):
 
 
 class Free:
-    """What psutil says of a machine."""
+    """The memory of a machine, from psutil."""
 
     available = 8000
 
 
 def needed(network):
-    """Of a network."""
+    """Return the estimate for a network."""
     return network.definition.memory_bytes()
 
 
-def test_needs(tmp_path):
-    """They grow with the weights; a file's by its size, that of what is none by nothing; what is unknown is large."""
+def test_estimates(tmp_path):
+    """Estimates grow with the weights and the size of a file; unknown networks get the largest."""
     (small,) = networks.select(["dpn68"])
     (large,) = networks.select(["dpn107"])
     assert BASE_BYTES < needed(TINY_DPN) < needed(small) < needed(large) <= 1.01 * needed(own(good))

@@ -1,4 +1,4 @@
-"""What is read of an ONNX file without its weights."""
+"""Reading an ONNX file without its weights."""
 
 import numpy as np
 import onnx
@@ -26,19 +26,19 @@ from generator.graph.header import read_header
 
 
 def with_initializers(*made):
-    """An Identity, and tensors."""
+    """Return a model with an Identity and initializers."""
     model = onnx_model([("Identity", ["x"], ["y"])], INPUT, OUTPUT)
     model.graph.initializer.extend(made)
     return model
 
 
 def raw():
-    """Large and small tensors, in raw_data."""
+    """Return large and small tensors in raw_data."""
     return with_initializers(tensor("large"), tensor("small", 3), tensor("none", 0))
 
 
 def typed():
-    """Tensors in the other data fields, one of strings."""
+    """Return tensors in the other data fields, one of strings."""
     one = helper.make_tensor
     return with_initializers(
         one("floats", TensorProto.FLOAT, [900], np.arange(900.0)),
@@ -52,12 +52,12 @@ def typed():
 
 
 def unpacked():
-    """Numbers that an old writer has written one by one, as protobuf still reads them."""
+    """Return numbers written one by one, as old writers do."""
     return onnx.ModelProto.FromString(field(7, field(5, b"\x08\xac\x02\x10\x01" + b"\x25\0\0\x80\x3f" * 300)))
 
 
 def constants():
-    """Large and small tensors in nodes, also several in one attribute."""
+    """Return large and small tensors in nodes, several in one attribute."""
     return with_nodes(
         constant("large", tensor("large")),
         constant("shape", tensor("small", 2)),
@@ -70,8 +70,8 @@ MODELS = [small_onnx, raw, typed, constants, branches, functions, sparse_tensors
 
 
 @pytest.mark.parametrize("build", [*MODELS, unpacked])
-def test_as_onnx_reads_it(tmp_path, build):
-    """All but the data of tensors is what onnx.load gives."""
+def test_equal_to_onnx_load(tmp_path, build):
+    """Everything but the data of tensors equals onnx.load."""
     path = tmp_path / "model.onnx"
     path.write_bytes(build().SerializeToString())
     expected = without_data(onnx.load(path, load_external_data=False))
@@ -80,14 +80,14 @@ def test_as_onnx_reads_it(tmp_path, build):
 
 
 @pytest.mark.parametrize("build", MODELS)
-def test_what_is_read_is_a_file_too(read, build):
-    """A header, written and read again, stays as it is."""
+def test_header_is_a_valid_file(read, build):
+    """A header that is written and read again is unchanged."""
     header = read(build().SerializeToString())
     assert read(header.model.SerializeToString()) == header
 
 
-def test_fields_in_parts_are_joined(read):
-    """A graph in two pieces, as protobuf allows it, with a tensor in each."""
+def test_split_fields_are_merged(read):
+    """A graph in two pieces, as protobuf allows."""
     one, two = raw(), typed()
     header = read(one.SerializeToString() + two.SerializeToString())
     assert header.model == without_data(onnx.ModelProto.FromString(one.SerializeToString() + two.SerializeToString()))
@@ -95,7 +95,7 @@ def test_fields_in_parts_are_joined(read):
 
 
 def test_data_of_small_tensors_are_kept(read):
-    """Of those that take up to 1024 bytes."""
+    """Tensors of up to 1024 bytes keep their data."""
     model = with_initializers(*(tensor("weight", count) for count in range(240, 270)))
     header = read(model.SerializeToString())
     assert header.model == without_data(model)
@@ -103,27 +103,27 @@ def test_data_of_small_tensors_are_kept(read):
 
 
 @pytest.mark.parametrize("size", range(20, 60))
-def test_fields_across_the_ends_of_what_is_read_at_once(monkeypatch, read, size):
-    """Wherever a read ends."""
+def test_fields_across_window_ends(monkeypatch, read, size):
+    """A field may cross the end of a read."""
     monkeypatch.setattr(onnx_header, "WINDOW_BYTES", size)
     assert read(branches().SerializeToString()).model == without_data(branches())
 
 
-def test_fields_of_another_type(read):
-    """A graph that is a number, a name that is one, and fields that ONNX does not have: as protobuf takes them."""
+def test_fields_of_a_wrong_type(read):
+    """Fields of a wrong type or unknown number are treated as protobuf treats them."""
     content = b"\x38\x05" + b"\x10\x05" + field(1000, b"\xff") + b"\xf9\x3e" + bytes(8) + b"\x39" + b"\xff" * 8
     assert read(content).model == onnx.ModelProto.FromString(content)
     assert not read(content).model.HasField("graph")
 
 
 def test_locations_in_order_of_first_use(read):
-    """The graph's own, then its nodes', then functions'; one that data_location does not point to is none."""
+    """The graph's initializers, its nodes, then functions; only external data count."""
     found = read(external().SerializeToString()).external
     assert found == ("weights.bin", "more.bin", "sparse.bin", "node.bin", "branch.bin", "functions/f.bin")
 
 
-def test_the_last_location_counts(read):
-    """As for onnx and ONNX Runtime; a tensor without one is there all the same."""
+def test_last_location_overrides(read):
+    """A later location overrides, as in ONNX Runtime; a tensor without one has ""."""
     twice, never = elsewhere("a", "first.bin"), elsewhere("b", "")
     twice.external_data.add(key="location", value="last.bin")
     del never.external_data[:]
@@ -131,6 +131,6 @@ def test_the_last_location_counts(read):
 
 
 def test_a_model_without_a_graph(read):
-    """It is read, as an empty file is."""
+    """It is read, as is an empty file."""
     assert not read(b"").model.HasField("graph")
     assert read(onnx.ModelProto(ir_version=8).SerializeToString()).model.ir_version == 8

@@ -1,4 +1,4 @@
-"""What an ONNX header costs that is large, and how one is refused that is hostile."""
+"""Reading large and hostile ONNX files: memory, time and errors."""
 
 import os
 import random
@@ -19,7 +19,7 @@ SECONDS = 1
 
 
 def nested(depth):
-    """A model with an If in an If, and so on."""
+    """Return a model with nested Ifs."""
     graph = field(1, field(4, b"Abs"))
     for _ in range(depth):
         graph = field(1, field(5, field(6, graph)))
@@ -27,7 +27,7 @@ def nested(depth):
 
 
 def unreadable(read, content):
-    """Why it cannot be read, None if it can; it may not fail in another way."""
+    """Return the error of a read, or None; any other exception fails."""
     try:
         header = read(content)
     except HeaderUnreadable as error:
@@ -37,7 +37,7 @@ def unreadable(read, content):
 
 
 def test_little_memory_and_time_for_300_mb(tmp_path):
-    """2000 tensors in 300 MB, read ten times in a process of its own."""
+    """2000 tensors in 300 MB, read ten times in a separate process."""
     path = tmp_path / "model.onnx"
     size = 150_000
     heads = [
@@ -75,8 +75,8 @@ print(len(header.model.graph.initializer), header.model.ByteSize(), peak() - bef
     assert seconds < SECONDS
 
 
-def test_every_length_of_a_file_cut_short(tmp_path):
-    """It is read where protobuf reads it, between two fields, and refused everywhere else."""
+def test_truncated_file(tmp_path):
+    """It is read if protobuf reads it, that is between two fields, and refused otherwise."""
     path = tmp_path / "model.onnx"
     content = external().SerializeToString() + branches().SerializeToString()
     path.write_bytes(content)
@@ -91,8 +91,8 @@ def test_every_length_of_a_file_cut_short(tmp_path):
             read_header(path)
 
 
-def test_2000_files_with_wrong_bytes(read):
-    """Up to four bytes changed in each: a header, or the one refusal."""
+def test_2000_damaged_files(read):
+    """With up to four changed bytes the result is a header or HeaderUnreadable."""
     generator = random.Random(20)  # noqa: S311
     contents = [build().SerializeToString() for build in (external, branches, functions, sparse_tensors)]
     # Beside the data of tensors, which are most of a file and are not looked at.
@@ -141,18 +141,18 @@ BROKEN = "it is no protobuf, or cut short, at byte"
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )
-def test_what_is_refused(read, content, why):
-    """Each in its own words."""
+def test_errors(read, content, why):
+    """Each error has its own text."""
     assert unreadable(read, content) == why
 
 
-def test_graphs_in_graphs_up_to_a_depth(read):
-    """Twenty are read."""
+def test_nested_graphs(read):
+    """Twenty levels are read."""
     assert read(nested(20)).model == onnx.ModelProto.FromString(nested(20))
 
 
 def test_two_gigabytes_of_zeros(tmp_path):
-    """They are refused at the first."""
+    """The first byte is refused."""
     path = tmp_path / "zeros.onnx"
     path.touch()
     os.truncate(path, 1 << 31)
@@ -163,7 +163,7 @@ def test_two_gigabytes_of_zeros(tmp_path):
 
 
 def test_two_gigabytes_of_weights(tmp_path):
-    """More than protobuf itself would read."""
+    """A file larger than the limit of protobuf is read."""
     path = tmp_path / "model.onnx"
     size = (1 << 31) + 5
     tail = varint(9 << 3 | 2) + varint(size)
@@ -176,7 +176,7 @@ def test_two_gigabytes_of_weights(tmp_path):
 
 
 def test_no_regular_file(tmp_path):
-    """A folder, and a pipe to which nobody writes."""
+    """A folder and a pipe without a writer are refused."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(HeaderUnreadable, match="it is a folder"):
         read_header(tmp_path)
@@ -184,14 +184,14 @@ def test_no_regular_file(tmp_path):
         read_header(tmp_path / "pipe")
 
 
-def test_no_file(tmp_path):
-    """What the system says of it stays."""
+def test_missing_file(tmp_path):
+    """The error of the system is raised."""
     with pytest.raises(FileNotFoundError):
         read_header(tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("content", "at"), [(b"\x12\x02ab", 4), (b"\x12\x04ab", 0), (b"\x12", 0), (b"", 0)])
-def test_a_file_that_shrinks_meanwhile(monkeypatch, read, content, at):
-    """It is cut short, and this process goes on."""
+def test_file_truncated_while_reading(monkeypatch, read, content, at):
+    """The read is refused and this process survives."""
     monkeypatch.setattr(onnx_header.os, "fstat", lambda _: SimpleNamespace(st_size=6))
     assert unreadable(read, content) == f"{BROKEN} {at}"

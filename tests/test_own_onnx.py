@@ -1,4 +1,4 @@
-"""ONNX files of the user's own: what is read, what is refused and how."""
+"""Users' ONNX files: reading, external data, versions and types."""
 
 import os
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ DATATYPES = [name.removeprefix("TYPE_").lower() for name in TYPES]
 
 
 def with_data(entries):
-    """[N,3] by a matrix that lies in another file, at the place that these entries say."""
+    """Return a product with a matrix in an external file with these entries."""
     model = linear()
     (tensor,) = model.graph.initializer
     tensor.ClearField("raw_data")
@@ -31,8 +31,8 @@ def with_data(entries):
     return model
 
 
-def test_what_is_not_there(tmp_path):
-    """A wrong call: nothing is begun."""
+def test_missing_file(tmp_path):
+    """It is a usage error."""
     with pytest.raises(BadValue, match=r"model\.onnx: there is no such file"):
         tritongen.build(tritongen.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
@@ -49,8 +49,8 @@ def test_what_is_not_there(tmp_path):
         (onnx.numpy_helper.from_array(MATRIX).SerializeToString(), "it "),
     ],
 )
-def test_what_is_no_model(build, content, why):
-    """One sentence each; no repository is made."""
+def test_invalid_files(build, content, why):
+    """The error is one sentence, and no repository is created."""
     if content == "folder":
         Path("model.onnx").mkdir()
     with pytest.raises(OnnxUnreadable, match=rf"^model.onnx cannot be used: {why}"):
@@ -82,8 +82,8 @@ def test_what_is_no_model(build, content, why):
         ({"location": "w.bin", "offset": "0", "length": "2_4"}, "the place of the data of 'w' is no number from 0"),
     ],
 )
-def test_external_data_that_are_not_taken(build, tmp_path, entries, why):
-    """One sentence each; no repository is made."""
+def test_invalid_external_data(build, tmp_path, entries, why):
+    """The error is one sentence, and no repository is created."""
     (tmp_path / "work" / "below").mkdir(parents=True)
     os.chdir("work")
     for path in ("w.bin", "../w.bin"):
@@ -99,8 +99,8 @@ def test_external_data_that_are_not_taken(build, tmp_path, entries, why):
 
 @pytest.mark.parametrize("place", ["branch", "function"])
 @pytest.mark.parametrize("location", ["/etc/passwd", "w.bin"])
-def test_external_data_of_inner_graphs(build, place, location):
-    """A constant in a branch of an If, or in a function of the model, is looked at as any other, and folded in."""
+def test_external_data_of_subgraphs(build, place, location):
+    """Constants in branches and functions are checked and embedded like others."""
     (outside,) = with_data({"location": location}).graph.initializer
     constant = helper.make_node("Constant", [], ["inner"], value=outside)
     product = helper.make_node("MatMul", ["x", "inner"], ["product"])
@@ -127,8 +127,8 @@ def test_external_data_of_inner_graphs(build, place, location):
             build(model)
 
 
-def test_a_refusal_on_the_command_line(tritongen, tmp_path):
-    """Exit status 1, the sentence, nothing else written."""
+def test_error_on_the_command_line(tritongen, tmp_path):
+    """Exit status 1, one sentence, and nothing is written."""
     (tmp_path / "mine.onnx").write_bytes(with_data({"location": "/etc/passwd"}).SerializeToString())
     ran = tritongen("build", "--onnx", "mine.onnx")
     assert (ran.status, ran.stdout) == (1, "")
@@ -140,8 +140,8 @@ def test_a_refusal_on_the_command_line(tritongen, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["beside", "below", "links"])
-def test_external_data_are_folded_in(build, layout):
-    """One file is published, whether the data lay beside, below, or both behind links as in the hub's cache."""
+def test_external_data_are_embedded(build, layout):
+    """One file is published for data beside, below, or behind links as in the hub's cache."""
     below = Path("snapshot" if layout == "links" else "data")
     below.mkdir()
     file, location = {
@@ -160,8 +160,8 @@ def test_external_data_are_folded_in(build, layout):
     np.testing.assert_allclose(served(built).run(None, {"x": x})[0], x @ MATRIX, rtol=1e-5)
 
 
-def test_data_too_large_to_fold_in(build, monkeypatch):
-    """They are published beside the graph, recorded, and found there; the graph is as it was, and says why."""
+def test_external_data_too_large_to_embed(build, monkeypatch):
+    """They are published beside the unchanged graph and recorded with the reason."""
     monkeypatch.setattr(load, "IN_MEMORY_BYTES", 1000)
     weight = rows(30, 20)
     Path("data").mkdir()
@@ -183,8 +183,8 @@ def test_data_too_large_to_fold_in(build, monkeypatch):
 
 
 @pytest.mark.parametrize("rows_given", ["N", 4])
-def test_a_large_model_with_a_batch_of_its_own(build, monkeypatch, rows_given):
-    """An open batch is one; a fixed one stays, since nobody looks at such a graph."""
+def test_batch_of_a_large_model(build, monkeypatch, rows_given):
+    """A dynamic batch is used; a fixed one stays, since a large graph is not analysed."""
     monkeypatch.setattr(load, "IN_MEMORY_BYTES", 10)
     Path("w.bin").write_bytes(MATRIX.tobytes())
     model = with_data({"location": "w.bin"})
@@ -200,8 +200,8 @@ def test_a_large_model_with_a_batch_of_its_own(build, monkeypatch, rows_given):
 
 
 @pytest.mark.parametrize("location", ["model.onnx", "./model.onnx", "model.onnx/w.bin"])
-def test_large_data_in_the_way_of_the_graph(build, monkeypatch, location):
-    """A graph cannot be published under the name of its own data."""
+def test_external_data_named_like_the_graph(build, monkeypatch, location):
+    """A graph cannot have the name of its own data."""
     monkeypatch.setattr(load, "IN_MEMORY_BYTES", 10)
     if location.endswith("bin"):
         Path("model.onnx").mkdir()
@@ -212,7 +212,7 @@ def test_large_data_in_the_way_of_the_graph(build, monkeypatch, location):
 
 @pytest.mark.parametrize(("opset", "ir_version"), [(7, 3), (13, 7), (18, 8), (21, 10), (22, 10), (23, 11), (25, 13)])
 def test_versions(build, opset, ir_version):
-    """What is too new for Triton 24.05 is brought down, and no IR is older than constants that are no inputs."""
+    """The opset is lowered to that of Triton 24.05; the IR version is at least 8."""
     built = build(relu(["N", 3], opset=opset, ir_version=ir_version))
     graph = provenance(built)["graph"]
     assert graph["opset"]["ai.onnx"] <= 21
@@ -221,8 +221,8 @@ def test_versions(build, opset, ir_version):
     assert (served(built).run(None, {"x": x})[0] == np.maximum(x, 0)).all()
 
 
-def test_an_opset_that_cannot_be_brought_down(build):
-    """An operator that did not exist then: refused, with the opset to export with."""
+def test_opset_that_cannot_be_lowered(build):
+    """An operator of a newer opset is refused, with the opset to export with."""
     model = onnx_model(
         [("RMSNormalization", ["x", "scale"], ["y"])],
         {"x": ["fp32", "N", 3]},
@@ -237,7 +237,7 @@ def test_an_opset_that_cannot_be_brought_down(build):
 
 
 def test_weights_that_are_inputs_too(build):
-    """As files before IR 4 have them: what requests fill is left."""
+    """Inputs with a default, as before IR 4, are removed."""
     model = linear(opset=9, ir_version=3)
     model.graph.input.add().CopyFrom(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 2]))
     assert [entry.name for entry in config(build(model)).input] == ["x"]
@@ -245,7 +245,7 @@ def test_weights_that_are_inputs_too(build):
 
 @pytest.mark.parametrize("kind", ["sequence", "map", "optional"])
 def test_values_that_are_no_tensors(build, kind):
-    """Named, with what to do; a classifier of scikit-learn is such a file."""
+    """The error names the value and the remedy; scikit-learn classifiers have such outputs."""
     if kind == "map":
         iris = Path(find_spec("onnxruntime").origin).parent / "datasets" / "logreg_iris.onnx"
         model = onnx.load(iris)
@@ -262,7 +262,7 @@ def test_values_that_are_no_tensors(build, kind):
 
 @pytest.mark.parametrize("end", ["input", "output"])
 def test_bfloat16(build, end):
-    """Triton's ONNX Runtime backend has no such type."""
+    """Triton's ONNX Runtime backend does not serve it."""
     model = onnx_model(
         [("Cast", ["x"], ["y"], {"to": TensorProto.BFLOAT16 if end == "output" else TensorProto.FLOAT})],
         {"x": ["fp32", "N", 3]},
@@ -276,7 +276,7 @@ def test_bfloat16(build, end):
 @pytest.mark.parametrize("given", ["N", 1, 4])
 @pytest.mark.parametrize("datatype", DATATYPES)
 def test_every_type(build, datatype, given):
-    """In and out, the batch open or fixed: in the config and in the graph the same, and the values come through."""
+    """Inputs and outputs of every type, with a dynamic or fixed batch, are served unchanged."""
     ends = {"x": [datatype, given, 2, 3]}, {"y": [datatype, given, 2, 3]}
     built = build(onnx_model([("Identity", ["x"], ["y"])], *ends))
     written = config(built)
@@ -292,8 +292,8 @@ def test_every_type(build, datatype, given):
 
 
 @pytest.mark.parametrize("given", ["N", 1])
-def test_a_network_in_half_precision(build, given):
-    """Deep enough for its roundings to be seen; its rows are the file's own, to the bit."""
+def test_fp16_network(build, given):
+    """A deep FP16 network is verified despite its rounding."""
     draw = np.random.default_rng(0)
     weights = {f"w{i}": (draw.standard_normal((64, 64)) / 8).astype(np.float16) for i in range(12)}
     nodes = [("MatMul", [f"x{i}" if i else "x", f"w{i}"], [f"x{i + 1}" if i < 11 else "y"]) for i in range(12)]
@@ -303,7 +303,7 @@ def test_a_network_in_half_precision(build, given):
 
 
 def test_scalars(build):
-    """One number in, one out: dims [ 1 ] in the config, no batch; a batch of scalars is reshaped."""
+    """A scalar has dims [ 1 ] without batch; in a batch it is reshaped."""
     model = onnx_model([("Neg", ["x"], ["y"])], {"x": ["fp32"]}, {"y": ["fp32"]})
     built = build(model, file="one.onnx")
     assert (config(built).max_batch_size, list(config(built).input[0].dims)) == (0, [1])
@@ -313,15 +313,15 @@ def test_scalars(build):
 
 
 def test_an_input_without_a_shape(build):
-    """It could be anything."""
+    """It is refused."""
     model = relu(["N", 3])
     model.graph.input[0].type.tensor_type.ClearField("shape")
     with pytest.raises(NotServable, match="its input 'x' is of any number of dimensions"):
         build(model)
 
 
-def test_an_input_that_nothing_reads(build):
-    """It stays: whoever sends it is not refused."""
+def test_unused_input(build):
+    """It stays in the config, so that requests with it succeed."""
     model = relu(["N", 3])
     model.graph.input.add().CopyFrom(helper.make_tensor_value_info("spare", TensorProto.INT64, ["N", 2]))
     built = build(model)

@@ -1,4 +1,4 @@
-"""The configs: two networks against golden files, all ten by invariants that are each seen to break."""
+"""Configs: golden files for two networks, and invariants for all networks."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def configs(name, precision="fp16", digest="0" * 64, **serving):
-    """Every config of a network by its path in the model's folder."""
+    """Return every config of a network by its path in the model folder."""
     described = Described(name, SIGNATURE, Weights("random", 0), Preprocessing(), labelled=True, digest=digest)
     gpus = ("v100", "t4")
     options = BuildOptions(precision=precision, gpus=gpus, serving=in_force([("", validated(SERVING, serving))], gpus))
@@ -31,13 +31,13 @@ def configs(name, precision="fp16", digest="0" * 64, **serving):
 
 
 def parsed(text):
-    """What Triton's own schema reads."""
+    """Parse a text with Triton's schema."""
     return text_format.Parse(text, ModelConfig())
 
 
 @pytest.mark.parametrize("name", ["densenet121", "dpn92"])
 def test_golden_files(name):
-    """All five files of the two networks, whole; none more, none less."""
+    """All five files of each network are equal to the golden files."""
     written = {path: config_text(model) for path, model in configs(select([name])[0].name).items()}
     golden = {str(path.relative_to(GOLDEN / name)): path.read_text() for path in (GOLDEN / name).rglob("*.pbtxt")}
     assert written == golden
@@ -47,7 +47,7 @@ def test_golden_files(name):
 @pytest.mark.parametrize("max_batch_size", [1, 2, 8, 32])
 @pytest.mark.parametrize("default", ["fp16", "fp32"])
 def test_invariants(network, max_batch_size, default):
-    """What holds for every file that is written."""
+    """Every config holds all invariants."""
     for path, model in configs(network.name, default, max_batch_size=max_batch_size).items():
         config = parsed(config_text(model))
         assert text_format.Parse(text_format.MessageToString(config), ModelConfig()) == config
@@ -58,7 +58,7 @@ def test_invariants(network, max_batch_size, default):
 
 @pytest.mark.parametrize("broken", INVARIANTS, ids=lambda invariant: invariant.__name__)
 def test_each_invariant_can_break(broken):
-    """The change is there, and the invariant sees it."""
+    """A broken config fails the invariant."""
     path = "configs/v100-fp32.pbtxt"
     good = config_text(configs("densenet121")[path])
     pattern, replacement = INVARIANTS[broken]
@@ -69,7 +69,7 @@ def test_each_invariant_can_break(broken):
 
 
 def test_every_variant_has_its_own_cache_and_precision():
-    """The fp16 and fp32 engines of a model never share a folder."""
+    """FP16 and FP32 engines of a model are in different folders."""
     caches = {path: dict(model.accelerator) for path, model in configs("dpn92", "fp32").items()}
     assert caches["config.pbtxt"]["precision_mode"] == "FP32"
     assert {parameters["trt_engine_cache_path"] for parameters in caches.values()} == {
@@ -79,8 +79,8 @@ def test_every_variant_has_its_own_cache_and_precision():
     }
 
 
-def test_another_model_or_setting_never_finds_the_engine_of_the_first():
-    """ONNX Runtime names engines by the graph's structure; the prefix tells weights and parameters apart."""
+def test_engine_prefix_depends_on_model_and_options():
+    """Different weights and engine options have different prefixes."""
 
     def prefix(**options):
         return dict(configs("dpn92", **options)["configs/t4-fp16.pbtxt"].accelerator)["trt_engine_cache_prefix"]
@@ -94,7 +94,7 @@ def test_another_model_or_setting_never_finds_the_engine_of_the_first():
 
 
 def test_options_reach_the_config():
-    """Each serving option, in Triton's words."""
+    """Each serving option sets Triton's field."""
     written = configs(
         "dpn92", max_batch_size=16, preferred_batch_sizes=[16, 2], max_queue_delay_us=0, instance_count=3,
         workspace_mib=512, profile=[1, 4, 16], builder_optimization_level=5, response_cache=True, warmup=False,
@@ -118,7 +118,7 @@ def test_options_reach_the_config():
 
 
 def test_strings_are_quoted_for_the_text_format():
-    """Quotes, backslashes, newlines and other scripts survive."""
+    """Quotes, backslashes, newlines and other scripts are preserved."""
     for text in ('a"b', "a\\b", "two\nlines", "ünï", ""):
         name = f"parameters {{ key: {quote(text)} value {{ string_value: {quote(text)} }} }}"
         assert dict(parsed(name).parameters)[text].string_value == text
@@ -127,8 +127,8 @@ def test_strings_are_quoted_for_the_text_format():
 OURS = (ROOT / "templates" / "config.pbtxt.j2").read_text()
 
 
-def test_a_template_of_the_users_own(tmp_path):
-    """It takes the place of ours, with ours' values and filters."""
+def test_user_template(tmp_path):
+    """It replaces the built-in template and has the same values and filters."""
     (tmp_path / "config.pbtxt.j2").write_text(OURS + 'model_operations { op_library_filename: "ops.so" }\n')
     check_templates(tmp_path)
     for model in configs("dpn92").values():
@@ -146,19 +146,25 @@ def test_a_template_of_the_users_own(tmp_path):
         (OURS + "{% if model.dynamic_batching is none %}{{ only_unbatched }}{% endif %}", "'only_unbatched' is undef"),
         ("{% if %}", "line 1: Expected an expression"),
         ("name: {{ model.name | shout }}", "line 1: No filter named 'shout'."),
-        ("max_batchsize: 8", 'what it gives is no config: 1:1 : Message type "inference.ModelConfig" has no field'),
-        ("name: {{ model.name }}", "what it gives is no config: 1:7 : "),
-        ("", "stand-in's name must be stand-in, and it gives "),
-        (OURS.replace("{{ model.max_batch_size }}", "64"), "stand-in's max_batch_size must be 8, and it gives 64"),
-        (OURS.replace('"onnxruntime"', '"python"'), "stand-in's backend must be onnxruntime, and it gives python"),
-        (OURS.replace("{{ tensor.name | quote }}", '"zz"', 1), "stand-in's inputs must be [('input', 'TYPE_FP32', (3"),
+        (
+            "max_batchsize: 8",
+            'the result is not a valid config: 1:1 : Message type "inference.ModelConfig" has no field',
+        ),
+        ("name: {{ model.name }}", "the result is not a valid config: 1:7 : "),
+        ("", "the name of stand-in must be stand-in, but it gives "),
+        (OURS.replace("{{ model.max_batch_size }}", "64"), "the max_batch_size of stand-in must be 8, but it gives 64"),
+        (OURS.replace('"onnxruntime"', '"python"'), "the backend of stand-in must be onnxruntime, but it gives python"),
+        (
+            OURS.replace("{{ tensor.name | quote }}", '"zz"', 1),
+            "the inputs of stand-in must be [('input', 'TYPE_FP32', (3",
+        ),
         ("{{ ''.__class__.__mro__ }}", "line 1: access to attribute '__class__' of 'str' object is unsafe"),
         ("{% include '../secret' %}", "../secret"),
         ("{{ 1 / 0 }}", "line 1: division by zero"),
     ],
 )
-def test_templates_that_give_no_config(tmp_path, template, sentence):
-    """One sentence with the file and the line, before anything is built."""
+def test_invalid_templates(tmp_path, template, sentence):
+    """The error names the file and the line, before anything is built."""
     (tmp_path / "config.pbtxt.j2").write_text(template)
     (tmp_path.parent / "secret").write_text("name: 'x'")
     with pytest.raises(TemplateUnusable) as caught:
@@ -168,7 +174,7 @@ def test_templates_that_give_no_config(tmp_path, template, sentence):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_is_described_by_frozen_values():
-    """Steps cannot change what another step made."""
+def test_configs_are_frozen():
+    """A step cannot change the result of another."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         configs("dpn92")["config.pbtxt"].name = "other"

@@ -1,4 +1,4 @@
-"""Concatenations that are cut along their seams or joined again: where their equations hold, and where not."""
+"""Rewrites of sliced and nested Concats: when they apply and when they must not."""
 
 import onnx
 import pytest
@@ -11,7 +11,7 @@ from generator.graph.types import REWRITES
 
 
 def test_a_concatenation_of_another_domain_is_not_flattened():
-    """Neither the inner one nor one beside the outer one."""
+    """A Concat of another domain is kept, as inner node or beside the outer one."""
     model = joined(node("Concat", ["x", "y"], ["i"], axis=1), node("Concat", ["i", "z"], ["c"], axis=1))
     assert rewrite(model, REWRITES)[1]
     for place in (0, 1):
@@ -60,8 +60,8 @@ CUT_CONCATS = {
 
 
 @pytest.mark.parametrize(("model", "replaced", "left"), CUT_CONCATS.values(), ids=CUT_CONCATS)
-def test_what_is_cut_along_seams_was_there_before(model, replaced, left):
-    """A Concat stays only where something else reads it, or several of its inputs are wanted."""
+def test_slices_of_whole_inputs_are_replaced(model, replaced, left):
+    """A Concat stays only if another node reads it or a part spans several inputs."""
     after, applied = rewritten(model)
     assert applied == {"slice-of-concat": replaced}
     assert operators(after) == left
@@ -103,8 +103,8 @@ UNCUT_CONCATS = {
 
 
 @pytest.mark.parametrize("model", UNCUT_CONCATS.values(), ids=UNCUT_CONCATS)
-def test_a_cut_off_the_seams_is_left(model):
-    """The model comes back as it was."""
+def test_other_slices_are_kept(model):
+    """The model is unchanged."""
     after, applied = rewrite(model, REWRITES)
     assert applied == {}
     assert after is model
@@ -135,8 +135,8 @@ NESTED = {
 
 
 @pytest.mark.parametrize(("model", "replaced", "left"), NESTED.values(), ids=NESTED)
-def test_a_concatenation_of_concatenations_is_one(model, replaced, left):
-    """The inner one is gone, unless something still reads it."""
+def test_nested_concats_are_flattened(model, replaced, left):
+    """The inner Concat is removed unless another node reads it."""
     after, applied = rewritten(model)
     assert applied == {"concat-of-concat": replaced}
     assert operators(after) == left
@@ -157,8 +157,8 @@ NOT_NESTED = {
 
 
 @pytest.mark.parametrize("model", NOT_NESTED.values(), ids=NOT_NESTED)
-def test_a_concatenation_that_must_stay_is_left(model):
-    """The model comes back as it was."""
+def test_concats_that_are_kept(model):
+    """The model is unchanged."""
     after, applied = rewrite(model, REWRITES)
     assert applied == {}
     assert after is model

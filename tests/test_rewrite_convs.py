@@ -1,4 +1,4 @@
-"""Convolutions that are cut: where they are made in parts, and where they must stay."""
+"""Rewrite of sliced convolutions: when it applies and when it must not."""
 
 from collections import Counter
 
@@ -72,15 +72,15 @@ CUT_CONVS = {
 
 
 @pytest.mark.parametrize(("model", "replaced", "convolutions"), CUT_CONVS.values(), ids=CUT_CONVS)
-def test_a_convolution_that_is_only_cut_is_made_in_parts(model, replaced, convolutions):
+def test_sliced_convolution_is_split(model, replaced, convolutions):
     """No Slice or Split is left, and each range of channels is computed once."""
     after, applied = rewritten(model)
     assert applied == {"slice-of-conv": replaced}
     assert Counter(operators(after).split()) == {"Conv": convolutions, "Relu": len(model.graph.output)}
 
 
-def test_the_parts_hold_no_filter_that_is_not_used():
-    """The filters that were cut are gone; two convolutions that share them share the parts."""
+def test_unused_filters_are_removed():
+    """The original filters are removed; convolutions that share them share the parts."""
     after, _ = rewritten(CUT_CONVS["two convolutions with the same filters"][0])
     filters = {held.name: held.dims[0] for held in after.graph.initializer if len(held.dims) == 4}
     assert sorted(filters.values()) == [3, 5]
@@ -89,7 +89,7 @@ def test_the_parts_hold_no_filter_that_is_not_used():
 
 
 def with_branches(then, otherwise):
-    """The convolution is cut outside an If, and the nodes of the branches, which make `i`, read it too."""
+    """Return a convolution that is sliced outside an If whose branches, which compute `i`, read it too."""
     output = tensor("i", None)
     branches = {
         name: helper.make_graph(nodes, name, [], [output])
@@ -100,7 +100,7 @@ def with_branches(then, otherwise):
     return model_of(nodes, X, ["o", "r"], WEIGHTS | inside)
 
 
-def test_a_cut_inside_a_branch_counts_as_one():
+def test_slice_in_a_branch():
     """The branch reads the part instead."""
     model = with_branches([cut(0, 3, "k"), node("Neg", ["k"], ["i"])], [cut(0, 3, "l"), node("Abs", ["l"], ["i"])])
     after, applied = rewritten(model)
@@ -113,14 +113,14 @@ def test_a_cut_inside_a_branch_counts_as_one():
 
 
 def with_default(model, name):
-    """The model with a constant that a request may replace: an input with a default."""
+    """Turn a constant into an input with a default."""
     array = WEIGHTS[name]
     model.graph.input.append(tensor(name, array.shape))
     return model
 
 
 def sparse(model):
-    """The model with a constant of another kind beside the dense ones."""
+    """Add a sparse constant to a model."""
     values, places = (
         numpy_helper.from_array(np.ones(1, np.float32), "few"),
         numpy_helper.from_array(np.array([1]), "at"),
@@ -189,8 +189,8 @@ UNCUT_CONVS = {
 
 
 @pytest.mark.parametrize("model", UNCUT_CONVS.values(), ids=UNCUT_CONVS)
-def test_a_convolution_that_must_stay_is_left(model):
-    """The model comes back as it was; its answers are those of any model that comes back."""
+def test_convolutions_that_are_kept(model):
+    """The model is unchanged."""
     feeds = feeds_of(model)
     after, applied = rewrite(model, REWRITES)
     assert applied == {}
@@ -198,8 +198,8 @@ def test_a_convolution_that_must_stay_is_left(model):
     answers(model, feeds)  # it is a model that runs, so that it is not left for being broken
 
 
-def test_an_input_with_a_default_still_counts():
-    """What a request sends in place of the default is what is computed with."""
+def test_input_with_a_default_can_be_overridden():
+    """A value in a request replaces the default."""
     model = UNCUT_CONVS["filters that are an input with a default"]
     feeds = feeds_of(model) | {"w": 2 * WEIGHTS["w"]}
     assert not np.allclose(answers(rewrite(model, REWRITES)[0], feeds)[0], answers(model, {"x": feeds["x"]})[0])

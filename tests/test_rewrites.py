@@ -1,4 +1,4 @@
-"""Our rewrites together: each by name, again, on whole networks, and on graphs at random."""
+"""All rewrites: by name, repeatedly, on whole networks, and on random graphs."""
 
 from collections import Counter
 from itertools import combinations
@@ -33,8 +33,8 @@ from generator.weights.random_init import initialise
 
 
 @pytest.mark.parametrize("operator", ["Conv", "Concat", "Slice", "Split"])
-def test_another_domain_has_other_operators(operator):
-    """One that is only called Conv, Concat, Slice or Split is not touched."""
+def test_other_domains_are_ignored(operator):
+    """A node of another domain named Conv, Concat, Slice or Split is kept."""
     first = CONV if operator == "Conv" else CONCAT
     cutter = node("Split", ["c", "#2,4"], ["s", "t"], axis=1) if operator == "Split" else cut(0, 2)
     model = net(first, cutter, inputs=XYZ | X if operator == "Conv" else XYZ)
@@ -47,7 +47,7 @@ def test_another_domain_has_other_operators(operator):
 
 
 def dual_path():
-    """Every rewrite has its place here: a path that is cut, added to and appended to, as in a dual path network."""
+    """Return a graph for every rewrite, like a block of a dual path network."""
     nodes = [CONV, cut(0, 5, "r"), cut(5, 8, "d"), node("Relu", ["r"], ["q"])]
     nodes += [join("qd", "p"), cut(0, 5, "a", "p"), cut(5, 8, "e", "p"), join("ed", "f"), join("qf", "o")]
     return net(*nodes, read="oap")
@@ -57,8 +57,8 @@ SUBSETS = [names for count in range(len(REWRITES) + 1) for names in combinations
 
 
 @pytest.mark.parametrize("names", SUBSETS)
-def test_only_what_is_named_is_applied(names):
-    """None, each by itself, in pairs and all, whatever the order they are named in."""
+def test_only_named_rewrites_are_applied(names):
+    """None, each alone, in pairs and all, named in any order."""
     model = dual_path()
     after, applied = rewritten(model, reversed(names))
     assert applied == {name: {"slice-of-conv": 2, "slice-of-concat": 2, "concat-of-concat": 1}[name] for name in names}
@@ -67,7 +67,7 @@ def test_only_what_is_named_is_applied(names):
 
 
 def test_rewriting_again_changes_nothing():
-    """What comes out has no place left for any of them."""
+    """A second run finds nothing to rewrite."""
     after, _ = rewritten(dual_path())
     again, applied = rewrite(onnx.shape_inference.infer_shapes(after), REWRITES)
     assert applied == {}
@@ -86,15 +86,15 @@ SMALL_INPUT = TensorSpec("input", "TYPE_FP32", (3, 64, 64))
 
 
 def exported(module):
-    """The network with random weights, as the exporter writes it."""
+    """Export a network with random weights."""
     with torch.no_grad():
         initialise(module, np.random.default_rng(0))
     return export("small", module.eval(), (SMALL_INPUT,), ("output",))
 
 
 @pytest.mark.parametrize("shape", DPNS.values(), ids=DPNS)
-def test_a_dual_path_network_has_nothing_left_that_cuts(shape):
-    """Two convolutions a block are cut; a path is cut again in every block that is not its stage's first."""
+def test_no_slices_left_in_a_dual_path_network(shape):
+    """Every block has two sliced convolutions; a path is sliced in every block but the first of a stage."""
     given = exported(DPN(shape, classes=10, bn_eps=1e-5))
     plain, ours = simplify("small", given, ()), simplify("small", given)
     assert plain.rewrites == {}
@@ -112,15 +112,15 @@ def test_a_dual_path_network_has_nothing_left_that_cuts(shape):
 
 
 def test_a_densenet_has_nothing_to_rewrite():
-    """Its concatenations are read by batch norms, and nothing is cut."""
+    """Batch norms read its Concats, and nothing is sliced."""
     given = exported(DenseNet(DenseNetShape(8, 4, (2, 2, 2, 2)), classes=10, bn_eps=1e-5))
     plain, ours = simplify("small", given, ()), simplify("small", given)
     assert ours.rewrites == {}
     assert ours.model == plain.model
 
 
-def test_random_graphs_say_the_same_after():
-    """Sixty of them, in which every rewrite applies somewhere."""
+def test_random_graphs_give_equal_answers():
+    """Sixty graphs, in which every rewrite is applied at least once."""
     total = Counter()
     for seed in range(60):
         model = RandomGraph(seed).model()

@@ -1,4 +1,4 @@
-"""Builds that do only what is needed: what each change asks for, and that nothing else is done."""
+"""Incremental builds: which models are built again, which are only rendered, and which are up to date."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ GROWN = Network("tiny-dpn", "TinyDPN", DPNShape(8, 3, 16, 8, 4, (1, 1, 1, 1), (8
 
 @pytest.fixture(autouse=True)
 def _tiny_network(monkeypatch):
-    """The table with one network that builds in a second."""
+    """Replace the built-in networks with one that builds in a second."""
     monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
 
 
@@ -39,13 +39,13 @@ def _first_build(tmp_path_factory):
 
 @pytest.fixture(name="repository")
 def _repository(tmp_path, first_build):
-    """Its copy, which is up to date too."""
+    """Build a repository with that network."""
     return shutil.copytree(first_build, tmp_path / "repo")
 
 
 @pytest.fixture(name="no_export")
 def _no_export(repository, monkeypatch):  # noqa: ARG001 (built before)
-    """With the network built, a build that makes a graph fails."""
+    """Make every export fail, after the network was built."""
 
     def refuse(*_):
         raise AssertionError("it was exported")
@@ -54,7 +54,7 @@ def _no_export(repository, monkeypatch):  # noqa: ARG001 (built before)
 
 
 def state(folder):
-    """Every file with its content, its inode and its time."""
+    """Return every file with its content, inode and time."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.rglob("*") if path.is_file()
@@ -62,13 +62,13 @@ def state(folder):
 
 
 def contents(folder):
-    """Every file with its content."""
+    """Return every file with its content."""
     return {name: content for name, (content, _, _) in state(folder).items()}
 
 
 @pytest.mark.usefixtures("no_export")
-def test_nothing_changed(repository):
-    """Nothing is written, and the summary has the figures all the same."""
+def test_unchanged_model_is_up_to_date(repository):
+    """Nothing is written, and the summary has all figures."""
     before = state(repository)
     report = tritongen.build(output=repository)
     assert only(report) == ("up to date", "")
@@ -78,7 +78,7 @@ def test_nothing_changed(repository):
 
 
 def edit(path, content):
-    """Write a file anew in its place."""
+    """Replace the content of a file."""
     path.write_bytes(content)
 
 
@@ -90,8 +90,8 @@ GRAPH = {
 
 
 @pytest.mark.parametrize("case", GRAPH)
-def test_what_a_graph_depends_on(repository, tmp_path, case):
-    """It is made anew, to the bytes of a first build."""
+def test_changed_graph_input_rebuilds(repository, tmp_path, case):
+    """The model has the bytes of a first build."""
     options, why = GRAPH[case]
     assert only(tritongen.build(output=repository, **options)) == ("published", why)
     tritongen.build(output=tmp_path / "other", **options)
@@ -99,14 +99,14 @@ def test_what_a_graph_depends_on(repository, tmp_path, case):
     assert only(tritongen.build(output=repository, **options)) == ("up to date", "")
 
 
-def test_another_network_of_the_name(repository, monkeypatch):
-    """One hyper-parameter is another."""
+def test_changed_network_rebuilds(repository, monkeypatch):
+    """A different hyper-parameter under the same name rebuilds the model."""
     monkeypatch.setattr("generator.networks.NETWORKS", (GROWN,))
     assert only(tritongen.build(output=repository)) == ("published", "another network")
 
 
-def test_random_weights_of_an_older_method(repository, monkeypatch):
-    """They are drawn anew, with the reason."""
+def test_older_random_method_rebuilds(repository, monkeypatch):
+    """The random weights are drawn again, with the reason."""
     monkeypatch.setattr(staleness, "RANDOM_METHOD", 3)
     assert only(tritongen.build(output=repository)) == ("published", "another method of drawing random weights")
 
@@ -115,18 +115,18 @@ class Unreadable:
     """A model on a disk that has gone bad."""
 
     def digest(self, _name):
-        """As the system says it."""
+        """Raise the error of the system."""
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-def test_a_file_that_cannot_be_read():
-    """Is not the one that was published."""
+def test_unreadable_file():
+    """A file that cannot be read counts as changed."""
     assert staleness.file_damage(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_version_that_is_linked(repository, tmp_path):
-    """From another disk, say: it is the same, and stays a link."""
+def test_linked_version_folder(repository, tmp_path):
+    """A link to a folder elsewhere stays and is up to date."""
     (repository / "tiny-dpn" / "1").rename(tmp_path / "elsewhere")
     (repository / "tiny-dpn" / "1").symlink_to(tmp_path / "elsewhere")
     assert only(tritongen.build(output=repository)) == ("up to date", "")
@@ -134,15 +134,15 @@ def test_a_version_that_is_linked(repository, tmp_path):
 
 
 @pytest.mark.parametrize("package", provenance.PACKAGES)
-def test_another_version(repository, monkeypatch, package):
-    """Of whatever makes or verifies a graph."""
+def test_other_package_version_rebuilds(repository, monkeypatch, package):
+    """A different version of a package that makes or verifies a graph rebuilds the model."""
     now = provenance.versions()
     monkeypatch.setattr(provenance, "versions", lambda: {**now, package: "0.0.1"})
     assert only(tritongen.build(output=repository)) == ("published", f"another version of {package}")
 
 
 def flipped(content):
-    """One bit, in the middle."""
+    """Flip one bit in the middle."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
@@ -155,8 +155,8 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_graph(repository, case):
-    """It is made anew, and is what it was."""
+def test_damaged_graph_is_rebuilt(repository, case):
+    """The model is published again with the same bytes."""
     damage, why = DAMAGED[case]
     before = contents(repository)
     damage(repository / "tiny-dpn" / "1" / "model.onnx")
@@ -175,8 +175,8 @@ PROVENANCE = {
 
 
 @pytest.mark.parametrize("case", PROVENANCE)
-def test_provenance_that_cannot_be_read(repository, case):
-    """The model is made anew."""
+def test_invalid_provenance_rebuilds(repository, case):
+    """The model is published again with the same bytes."""
     before = contents(repository)
     (repository / "tiny-dpn" / "provenance.json").write_bytes(PROVENANCE[case])
     outcome, why = only(tritongen.build(output=repository))
@@ -184,8 +184,8 @@ def test_provenance_that_cannot_be_read(repository, case):
     assert contents(repository) == before
 
 
-def test_provenance_that_is_gone(repository):
-    """The config says whose the model is; without that it is somebody else's."""
+def test_missing_provenance(repository):
+    """The config still proves that tritongen made the model; without it the folder is not replaced."""
     before = contents(repository)
     (repository / "tiny-dpn" / "provenance.json").unlink()
     assert only(tritongen.build(output=repository)) == ("published", "its provenance.json is not there")
@@ -195,8 +195,8 @@ def test_provenance_that_is_gone(repository):
     assert "was not made by tritongen" in str(tritongen.build(output=repository).failed["tiny-dpn"])
 
 
-def test_provenance_that_was_edited(repository):
-    """A better figure, written by hand, does not stay."""
+def test_edited_provenance_rebuilds(repository):
+    """A hand-written figure is replaced."""
     path = repository / "tiny-dpn" / "provenance.json"
     before = path.read_bytes()
     record = json.loads(before)
@@ -207,8 +207,8 @@ def test_provenance_that_was_edited(repository):
 
 
 @pytest.mark.parametrize("name", ["1/../../../secret", "/etc/passwd"])
-def test_provenance_of_files_elsewhere(repository, name):
-    """Sealed or not, it names no file outside of the model's folder."""
+def test_provenance_cannot_name_files_outside(repository, name):
+    """A path outside the model folder is invalid, even with a correct seal."""
     path = repository / "tiny-dpn" / "provenance.json"
     record = json.loads(path.read_text())
     record["blake3"][name] = "0" * 64
@@ -230,8 +230,8 @@ TEXTS = {
 
 @pytest.mark.parametrize("case", TEXTS)
 @pytest.mark.usefixtures("no_export")
-def test_what_only_texts_depend_on(repository, tmp_path, monkeypatch, case):
-    """They are rendered, nothing is exported, and the graph is the same file."""
+def test_changed_option_renders_texts(repository, tmp_path, monkeypatch, case):
+    """The texts are rendered, nothing is exported, and the graph file is unchanged."""
     options, why = TEXTS[case]
     before = state(repository)
     assert only(tritongen.build(output=repository, **options)) == ("rendered", why)
@@ -257,8 +257,8 @@ EDITED = {
 
 @pytest.mark.parametrize("case", EDITED)
 @pytest.mark.usefixtures("no_export")
-def test_an_edited_text(repository, case):
-    """It is as it was again."""
+def test_edited_text_is_restored(repository, case):
+    """The text is rendered again."""
     change, why = EDITED[case]
     before = contents(repository)
     change(repository / "tiny-dpn")
@@ -269,8 +269,8 @@ def test_an_edited_text(repository, case):
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_template_of_one_s_own(repository, tmp_path):
-    """Another text, another rendering; the same text, none."""
+def test_user_template(repository, tmp_path):
+    """A changed template renders the texts again; an unchanged one does not."""
     (tmp_path / "own").mkdir()
     text = (ROOT / "templates" / "config.pbtxt.j2").read_text()
     (tmp_path / "own" / "config.pbtxt.j2").write_text("# mine\n" + text)
@@ -282,15 +282,15 @@ def test_a_template_of_one_s_own(repository, tmp_path):
 
 
 def test_force(repository):
-    """Everything, to the same bytes."""
+    """A forced build publishes the same bytes."""
     before = contents(repository)
     assert only(tritongen.build(output=repository, force=True)) == ("published", "a rebuild was forced")
     assert contents(repository) == before
 
 
 @pytest.mark.usefixtures("no_export")
-def test_a_dry_run(repository, tmp_path):
-    """What would be done, and nothing written, not even a folder."""
+def test_dry_run(repository, tmp_path):
+    """The actions are reported and nothing is written."""
     before = state(repository)
     for options, needed in (({}, ("up to date", "")), ({"seed": 3}, ("published", "other weights")),
                             ({"precision": "fp32"}, ("rendered", "config.pbtxt would be another"))):  # fmt: skip
@@ -303,8 +303,8 @@ def test_a_dry_run(repository, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
 
-def test_an_onnx_file_of_one_s_own(tmp_path):
-    """Its bytes and those of its external data are what it is."""
+def test_changed_onnx_file_rebuilds(tmp_path):
+    """The digests of the file and its external data define the network."""
     model = small_onnx(classes=10)
     path = tmp_path / "net.onnx"
     onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
@@ -326,8 +326,8 @@ def test_an_onnx_file_of_one_s_own(tmp_path):
     assert build() == ("published", "another network")
 
 
-def test_a_torch_function_is_called(tmp_path, monkeypatch):
-    """What it returns is not known before."""
+def test_torch_function_always_rebuilds(tmp_path, monkeypatch):
+    """The result of a function is unknown before the call."""
     (tmp_path / "ours.py").write_text(
         "import torch\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Linear(4, 2)\n"
     )
@@ -350,8 +350,8 @@ THEIRS = [
 
 
 @pytest.mark.parametrize("theirs", THEIRS, ids=["empty", "a file", "of our names"])
-def test_a_folder_of_somebody_else(tmp_path, theirs):
-    """It is neither taken nor replaced, whatever its files are called."""
+def test_foreign_folder_is_kept(tmp_path, theirs):
+    """A folder that tritongen did not make is not replaced, whatever files it has."""
     (tmp_path / "repo" / "tiny-dpn" / "1").mkdir(parents=True)
     for name, content in theirs.items():
         (tmp_path / "repo" / "tiny-dpn" / name).write_bytes(content)
@@ -363,8 +363,8 @@ def test_a_folder_of_somebody_else(tmp_path, theirs):
     assert contents(tmp_path / "repo" / "tiny-dpn") == theirs
 
 
-def test_a_folder_of_somebody_else_that_comes_meanwhile(tmp_path, monkeypatch):
-    """While the model is made: it is not replaced either."""
+def test_foreign_folder_created_during_build_is_kept(tmp_path, monkeypatch):
+    """A folder that appears during the build is not replaced."""
     verify = build_model.verify
 
     def slow(*arguments, **options):
@@ -378,8 +378,8 @@ def test_a_folder_of_somebody_else_that_comes_meanwhile(tmp_path, monkeypatch):
     assert contents(tmp_path / "repo") == {"tiny-dpn/precious": b"mine"}
 
 
-def test_where_no_repository_can_be(tmp_path):
-    """A dry run says it too."""
+def test_invalid_repository_path(tmp_path):
+    """A dry run raises the same error."""
     (tmp_path / "file").touch()
     for dry_run in (True, False):
         with pytest.raises(OutputFailed, match=r"^cannot write \S+/file: file exists$"):

@@ -1,4 +1,4 @@
-"""The table of targets: windows of images, and what is refused with which sentence."""
+"""The table of targets: windows of images, and the errors outside them."""
 
 import pytest
 
@@ -43,16 +43,16 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("gpu", "precision", "tag", "sentence", "hint"), REFUSED)
-def test_impossible_pairs(gpu, precision, tag, sentence, hint):
-    """Refused with the reason and the nearest that works."""
+def test_impossible_images(gpu, precision, tag, sentence, hint):
+    """The error has the reason, and the hint names the nearest image that works."""
     with pytest.raises(BadValue) as caught:
         docker_options(gpu, precision, tag)
     assert str(caught.value).startswith(sentence)
     assert caught.value.hint == hint
 
 
-def test_every_end_of_a_window_has_its_refusal():
-    """A row that is added wants its sentences tried: the tag before each window's first, and after its last."""
+def test_both_sides_of_each_window_are_tested():
+    """A new row needs cases before its first tag and after its last."""
     tried = {(gpu, precision, tag) for gpu, precision, tag, *_ in REFUSED}
     for target in targets.TARGETS:
         for precision, window in target.windows.items():
@@ -62,16 +62,16 @@ def test_every_end_of_a_window_has_its_refusal():
 
 
 @pytest.mark.parametrize("target", targets.TARGETS, ids=lambda target: target.name)
-def test_the_ends_of_the_windows(target):
-    """Both are in; so is the default; what has no end has none."""
+def test_window_bounds_are_inclusive(target):
+    """The first, default and last tags are allowed; an open window allows any later tag."""
     for precision, window in target.windows.items():
         for tag in (window.first, target.default_tag, window.last or "30.01"):
             targets.check_tag(target, precision, tag)
     assert target.sources
 
 
-def test_the_images_of_the_published_tables():
-    """Both tables come from one image, so from one TensorRT; names in any case; an unknown one has its sentence."""
+def test_default_images_and_names():
+    """All GPUs have one default image; names ignore case; an unknown name is an error."""
     assert {target.default_tag for target in targets.GPUS} == {targets.DEFAULT_TAG}
     assert targets.find("T4").compute_capability == "7.5"
     with pytest.raises(UnknownName, match="there is no GPU named 'k80'"):
@@ -85,14 +85,14 @@ def test_the_images_of_the_published_tables():
         ("NVIDIA T400 4GB", None), ("NVIDIA A100-SXM4-40GB", None), ("NVIDIA T4G", None), ("Quadro GV100", None),
     ],
 )  # fmt: skip
-def test_gpus_by_the_names_of_nvidia_smi(name, target):
-    """The V100S is one; the T400 and the GV100, which was not tried, are none."""
+def test_gpu_names_of_nvidia_smi(name, target):
+    """A V100S is a V100; a T400 and a GV100 are unknown."""
     found = targets.of_gpu(name)
     assert (found.name if found else None) == target
 
 
 def test_list_targets(tritongen):
-    """A row each, on stdout; the sources beside; the same for a program."""
+    """One row per target on stdout, the sources on stderr, and the same as JSON."""
     ran = tritongen("list", "--targets")
     rows = {line.split()[0]: line for line in ran.stdout.splitlines()}
     assert ran.status == 0

@@ -1,4 +1,4 @@
-"""The comparison that decides whether a model is published."""
+"""Verification of a graph before it is published."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ IMAGE = TensorSpec("input", "TYPE_FP32", (3, 224, 224))
 
 
 class Small(torch.nn.Module):
-    """What `small_onnx` computes."""
+    """The torch module of `small_onnx`."""
 
     def __init__(self):
         super().__init__()
@@ -33,7 +33,7 @@ class Small(torch.nn.Module):
 
 
 def certify(folder, model, reference=None, **options):
-    """The certificate of a graph, written where it will be read."""
+    """Write a graph and return its certificate."""
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
     options = {"preprocessing": Preprocessing(), **options}
@@ -42,8 +42,8 @@ def certify(folder, model, reference=None, **options):
     )
 
 
-def test_the_same_network_is_certified(tmp_path):
-    """Batches of 1, 4 and 8, errors in the last bits, every class the same; FP16 is further off, fp64 near."""
+def test_certificate_of_the_same_network(tmp_path):
+    """Batches of 1, 4 and 8 have small errors and equal classes; the FP16 error is larger."""
     certificate = certify(tmp_path, small_onnx())
     assert certificate.reference == "torch"
     assert [batch.batch_size for batch in certificate.batches] == [1, 4, 8]
@@ -56,8 +56,8 @@ def test_the_same_network_is_certified(tmp_path):
     assert certificate == certify(tmp_path, small_onnx())
 
 
-def test_double_precision_leaves_the_module_as_it_was():
-    """The same bits after it."""
+def test_double_precision_keeps_the_module():
+    """The weights have the same bits afterwards."""
     module = Small()
     before = module.weight.clone()
     feeds = samples.feeds((IMAGE,), 1, Preprocessing())
@@ -66,8 +66,8 @@ def test_double_precision_leaves_the_module_as_it_was():
 
 
 @pytest.mark.parametrize("damage", [1e-3, float("nan")])
-def test_a_damaged_graph_is_not(tmp_path, damage):
-    """One weight a little off, or NaN, fails with the model's name and the figures."""
+def test_damaged_graph_fails(tmp_path, damage):
+    """A changed or NaN weight fails with the model's name."""
     model = small_onnx()
     weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
     weight[0, 7] += damage
@@ -78,14 +78,14 @@ def test_a_damaged_graph_is_not(tmp_path, damage):
         certify(tmp_path, model)
 
 
-def test_the_tolerance_can_be_tightened(tmp_path):
-    """What 1e-4 lets pass, 1e-9 does not."""
+def test_smaller_tolerance(tmp_path):
+    """An error below 1e-4 exceeds a tolerance of 1e-9."""
     with pytest.raises(VerificationFailed, match="above the tolerance of 1e-09"):
         certify(tmp_path, small_onnx(), tolerance=1e-9)
 
 
-def test_a_flip_counts_only_where_torch_was_decided():
-    """Row 1 flips within its own error, row 2 flips although torch's margin is larger than the error."""
+def test_flips_need_a_margin():
+    """A changed class is a flip only if the margin of torch exceeds the error."""
     reference = np.array([[1.0, 1.00001, 0.0], [3.0, 2.0, 0.0]], np.float32)
     nearly = compare([reference], [reference + np.array([[2e-5, 0, 0], [0, 0, 0]], np.float32)], 2, ranked=True)
     assert (nearly.top1_agree, nearly.top1_flips) == (1, 0)
@@ -97,8 +97,8 @@ def test_a_flip_counts_only_where_torch_was_decided():
     assert flipped.rms_error == pytest.approx((2 * 0.6**2 / 6) ** 0.5)
 
 
-def test_the_first_five_are_a_set():
-    """Their order does not count; another one among them does, where it was decided."""
+def test_top5_is_a_set():
+    """The order within the top 5 does not count."""
     reference = np.array([[9.0, 8.0, 7.0, 6.0, 5.0, 1.0, 0.0]], np.float32)
     swapped = reference[:, [1, 0, 2, 3, 4, 5, 6]]
     assert compare([reference], [swapped], 1, ranked=True).top5_agree == 1
@@ -108,8 +108,8 @@ def test_the_first_five_are_a_set():
     assert (error.top1_agree, error.top1_flips) == (1, 0)
 
 
-def test_flips_and_errors_are_judged_apart():
-    """A flip fails however small the error; the tolerance is a bound that may be met."""
+def test_flips_fail_below_the_tolerance():
+    """A flip fails at any error; an error equal to the tolerance passes."""
     good = BatchError(batch_size=4, max_abs_error=1e-4, rms_error=1e-5, max_abs_logit=1.0)
     check_errors("small", Certificate("torch", "noise", 1e-4, (good,)))
     with pytest.raises(VerificationFailed, match="at batch 4 1 of its images have another top-1 class than torch"):
@@ -134,21 +134,21 @@ def test_flips_and_errors_are_judged_apart():
         ([True, False], [True, True], 1.0),
     ],
 )
-def test_outputs_of_every_kind(expected, answered, relative):
-    """Zeros, infinities, another shape, strings, integers and truth."""
+def test_errors_of_all_types(expected, answered, relative):
+    """Zeros, infinities, different shapes, strings, integers and booleans."""
     as_array = lambda values: np.array(values, np.object_ if isinstance(values[0], str) else None)  # noqa: E731
     assert compare([as_array(expected)], [as_array(answered)], 2, ranked=False).relative_error == relative
 
 
-def test_the_worst_output_counts():
-    """Of two outputs the one that is further off; NaN is furthest."""
+def test_largest_error_over_outputs():
+    """The largest error counts, and NaN counts as the largest."""
     one, two = np.array([[1.0, 2.0]]), np.array([[1.0]])
     assert compare([one, two], [one, two * 1.5], 1, ranked=False).relative_error == 0.5
     assert np.isnan(compare([one, two], [one * np.nan, two * 1.5], 1, ranked=False).relative_error)
 
 
-def test_a_file_as_given_is_a_reference_too(tmp_path):
-    """Of a fixed batch it takes that many rows at a time, the last ones repeated."""
+def test_onnx_reference_with_a_fixed_batch(tmp_path):
+    """The file runs in parts of its fixed batch; the last rows are repeated."""
     fixed = tmp_path / "fixed.onnx"
     fixed.write_bytes(small_onnx(batch=3).SerializeToString())
     certificate = certify(tmp_path, small_onnx(), OnnxReference(fixed, rows=3))
@@ -157,8 +157,8 @@ def test_a_file_as_given_is_a_reference_too(tmp_path):
     assert certificate.fp64 is None
 
 
-def test_integers_have_no_half(tmp_path):
-    """A graph without floats has nothing to cast."""
+def test_integers_are_not_cast_to_fp16(tmp_path):
+    """A graph without floats has no FP16 error."""
     graph = helper.make_graph(
         [helper.make_node("Add", ["ids", "one"], ["more"])],
         "integers",
@@ -175,8 +175,8 @@ def test_integers_have_no_half(tmp_path):
     assert certificate.fp16 is None
 
 
-def test_every_row_is_another_image():
-    """Photographs first; no two rows alike."""
+def test_sample_images_differ():
+    """Photographs come first, and no two rows are equal."""
     images = samples.feeds((IMAGE,), 8, Preprocessing())["input"]
     assert images.shape == (8, 3, 224, 224)
     assert images.dtype == np.float32

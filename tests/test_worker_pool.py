@@ -1,4 +1,4 @@
-"""Models in worker processes: the same bytes, each failure its own, nothing left behind."""
+"""Builds in worker processes: the same bytes, isolated failures, and no process left behind."""
 
 import os
 import pickle
@@ -34,7 +34,7 @@ assert not report.failed, report.failed
 
 
 def script(text, *arguments, start_new_session=False, **environment):
-    """A Python program that uses the API, started."""
+    """Start a Python program that uses the API."""
     return subprocess.Popen(
         [sys.executable, "-c", text, *map(str, arguments)],
         cwd=TESTS, env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}", **environment},
@@ -44,7 +44,7 @@ def script(text, *arguments, start_new_session=False, **environment):
 
 @pytest.fixture(name="undisturbed", scope="module")
 def _undisturbed(tmp_path_factory):
-    """A repository of the four networks, built in this process."""
+    """Build a repository of the four networks in this process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "models"
     assert tritongen.build(FOUR, output=folder, jobs=1).failed == {}
     return contents(folder)
@@ -60,16 +60,16 @@ def _undisturbed(tmp_path_factory):
     ids=["one process, three threads", "two workers, one thread", "four workers, two threads"],
 )
 def test_reproducible(tmp_path, undisturbed, jobs, environment):
-    """Byte for byte, whatever the folder, the number of workers and the threads are."""
+    """The bytes do not depend on folder, number of workers, threads and environment."""
     build = script(BUILD_FOUR, tmp_path / "elsewhere" / "models", jobs, **environment)
-    _, said = build.communicate()
-    assert build.returncode == 0, said
+    _, stderr = build.communicate()
+    assert build.returncode == 0, stderr
     assert contents(tmp_path / "elsewhere" / "models") == undisturbed
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["models"]
 
 
-def test_a_script_of_ones_own(tmp_path, undisturbed):
-    """As a file, which multiprocessing would run again in every worker; what a network's code prints is no data."""
+def test_script_runs_once(tmp_path, undisturbed):
+    """Workers do not run the script again; output of user code goes to stderr."""
     more = "(tiny_networks.own(tiny_networks.good), *tiny_networks.FOUR)"
     text = BUILD_FOUR.replace("import sys", "print('once'); import sys").replace("tiny_networks.FOUR", more)
     (tmp_path / "script.py").write_text(text)
@@ -82,8 +82,8 @@ def test_a_script_of_ones_own(tmp_path, undisturbed):
     assert contents(tmp_path / "models").items() > undisturbed.items()
 
 
-def test_each_failure_is_its_own(tmp_path, monkeypatch):
-    """A crash, an error of the user's code and a model that is another's folder stop no other; the order is the call's."""
+def test_failures_are_isolated(tmp_path, monkeypatch):
+    """A crash, an error in user code and a foreign folder do not stop the others; the order is that of the call."""
     monkeypatch.syspath_prepend(str(TESTS))
     (tmp_path / "models" / "small-dpn").mkdir(parents=True)
     networks = [own(tiny_networks.killed), *FOUR, own(tiny_networks.refused), own(tiny_networks.good)]
@@ -99,13 +99,13 @@ def test_each_failure_is_its_own(tmp_path, monkeypatch):
 
 
 def line_of(text):
-    """Where it stands in the networks' file."""
+    """Return the line number of a text in the networks file."""
     lines = Path(tiny_networks.__file__).read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def test_the_summary_says_which_and_why(tritongen, monkeypatch):
-    """Exit status 1, the good ones published, stdout for data alone."""
+def test_summary_of_a_failed_build(tritongen, monkeypatch):
+    """The exit status is 1, the other models are published, and stdout holds only data."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{TESTS}")
     done = tritongen("build", "--torch", "tiny_networks:good", "--input", "4", "--json", "--jobs", 2)
     assert done.status == 0, done.stderr
@@ -125,7 +125,7 @@ tritongen.build(networks, output=sys.argv[1], jobs=2)
 
 @pytest.fixture(name="slow_build")
 def _slow_build(tmp_path):
-    """A build that hangs in one worker and has published what the other made."""
+    """Start a build that hangs in one worker after it published the other models."""
     build = script(INTERRUPTED, tmp_path / "models")
     assert eventually(lambda: len(list((tmp_path / "models").glob("*/provenance.json"))) == len(FOUR), 120)
     process = psutil.Process(build.pid)
@@ -137,19 +137,19 @@ def _slow_build(tmp_path):
 
 
 def test_ctrl_c(tmp_path, slow_build, undisturbed):
-    """The workers end, nothing stays staged, what was published stays."""
+    """The workers end, nothing stays staged, and published models stay."""
     build, family = slow_build
     build.send_signal(signal.SIGINT)
-    _, said = build.communicate(timeout=60)
-    assert said.rstrip().endswith("KeyboardInterrupt")  # one traceback, the script's own
-    assert said.count("Traceback") == 1
+    _, stderr = build.communicate(timeout=60)
+    assert stderr.rstrip().endswith("KeyboardInterrupt")  # one traceback, the script's own
+    assert stderr.count("Traceback") == 1
     assert eventually(lambda: not any(map(alive, family)))
     assert contents(tmp_path / "models") == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
 
 
-def test_a_killed_build_takes_its_workers_along(tmp_path, slow_build, undisturbed):
-    """SIGKILL to the one process that the user sees; until then Ctrl-C to another is not theirs to obey."""
+def test_killed_build_ends_its_workers(tmp_path, slow_build, undisturbed):
+    """SIGKILL to the build ends all processes; SIGINT to the others does nothing."""
     build, family = slow_build
     for process in family:
         process.send_signal(signal.SIGINT)
@@ -162,7 +162,7 @@ def test_a_killed_build_takes_its_workers_along(tmp_path, slow_build, undisturbe
 
 
 def alive(process):
-    """Whether it runs."""
+    """Check that a process runs."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -170,7 +170,7 @@ def alive(process):
 
 
 def interrupt_a_terminal(tmp_path, models, ready, after_s=0.0):
-    """Ctrl-C reaches the whole group; one sentence is said, nothing is left, and the status is a shell's."""
+    """Send Ctrl-C to the process group of a build: one error, nothing left, exit status 130."""
     with subprocess.Popen(
         [sys.executable, "-m", "tritongen", "build", "--models", models, "--jobs", "2", "-o", "models"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
@@ -181,38 +181,38 @@ def interrupt_a_terminal(tmp_path, models, ready, after_s=0.0):
         time.sleep(after_s)
         family = process.children(recursive=True)
         os.killpg(build.pid, signal.SIGINT)
-        _, said = build.communicate(timeout=60)
-    assert (build.returncode, said.strip()) == (130, "error: interrupted")
+        _, stderr = build.communicate(timeout=60)
+    assert (build.returncode, stderr.strip()) == (130, "error: interrupted")
     assert eventually(lambda: not any(map(alive, family)))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("models", ["densenet121", "densenet121,dpn68"], ids=["in this process", "in workers"])
 def test_ctrl_c_of_a_terminal(tmp_path, models):
-    """While models are made."""
+    """Ctrl-C while models are built."""
     interrupt_a_terminal(tmp_path, models, lambda _: list(tmp_path.glob(".models.staging/models/*/1/model.onnx")))
 
 
 @pytest.mark.parametrize("after_s", [0, 0.5, 1])
-def test_ctrl_c_while_the_workers_are_prepared(tmp_path, after_s):
-    """The fork server imports torch first; it dies of nothing, and says nothing."""
+def test_ctrl_c_while_the_fork_server_starts(tmp_path, after_s):
+    """The fork server ignores Ctrl-C while it imports torch."""
     interrupt_a_terminal(
         tmp_path, "densenet121,dpn68", lambda build: any(map(is_fork_server, build.children())), after_s
     )
 
 
 def is_fork_server(process):
-    """By its command."""
+    """Recognise the fork server by its command."""
     return "multiprocessing.forkserver" in " ".join(process.cmdline())
 
 
 def job(network):
-    """Of a network with everything else as it is unless told."""
+    """Return a job with default options."""
     return Job(network, BuildOptions(), 0, None, None)
 
 
-def test_the_budget():
-    """The next is the first that there is room for; one that is larger than all of it is made alone."""
+def test_next_fitting_job():
+    """The first job that fits into memory starts next; a larger one runs alone."""
     waiting = list(zip((3, 2, 9, 1), map(job, FOUR), strict=True))
     running = [Worker(None, waiting[2][1], 4)]
 
@@ -229,8 +229,8 @@ def test_the_budget():
     assert chosen(Limits(4, 5), [], []) is None
 
 
-def test_the_budget_of_a_build(tmp_path):
-    """With room for one the models are made one after the other, each in a process of its own."""
+def test_small_budget_builds_one_at_a_time(tmp_path):
+    """With memory for one model, the workers run one after the other."""
     steps = []
     report = tritongen.build(
         FOUR, output=tmp_path, jobs=4, memory_gib=0.001,
@@ -253,23 +253,23 @@ def test_the_budget_of_a_build(tmp_path):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_of_a_worker(error):
-    """It is the same in the process that reports it."""
+def test_errors_survive_pickling(error):
+    """Type, text, hint and exit code are equal in the parent process."""
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
     assert (type(again), str(again), again.hint, again.exit_code) == (
         type(error), str(error), error.hint, error.exit_code,
     )  # fmt: skip
 
 
-def test_every_kind_of_error_can_be_sent():
-    """None has state that is lost: pickled, they are made again without their __init__."""
+def test_all_errors_can_be_pickled():
+    """No class of error overrides the pickling of TritongenError."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TritongenError)]
     assert len(kinds) > 20
     assert all(kind.__reduce__ is TritongenError.__reduce__ for kind in kinds)
 
 
-def test_what_no_other_process_can_be_told_of(tmp_path):
-    """A function without a name is made in this one, beside the others."""
+def test_lambda_is_built_in_this_process(tmp_path):
+    """A network that cannot be pickled is built here, beside the workers."""
     module = tiny_networks.good()
     nameless = Network(
         "nameless", "Nameless", TorchNetwork(lambda: module, own(tiny_networks.good).definition.inputs), None
@@ -287,7 +287,7 @@ def test_preloaded_modules_exist():
 
 
 def test_bad_limits(tritongen):
-    """One sentence each."""
+    """Invalid limits are usage errors."""
     for arguments, sentence in (
         (("--jobs", 0), "--jobs 0: must be at least 1"),
         (("--memory", -1), "--memory -1.0: must be above 0"),
@@ -297,8 +297,8 @@ def test_bad_limits(tritongen):
         assert (done.status, done.stderr.splitlines()[0]) == (2, f"error: {sentence}")
 
 
-def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
-    """One of ours, in a worker, is raised where the build was called, with where it was."""
+def test_unexpected_error_keeps_its_traceback(tmp_path, monkeypatch):
+    """An unexpected error in a worker is raised by build() with its traceback."""
     monkeypatch.setattr(worker_pool, "run_worker", broken_work)
     with pytest.raises(RuntimeError, match=r"(?s)tiny-.*Traceback.*AttributeError"):
         tritongen.build([TINY_DENSENET, TINY_DPN], output=tmp_path / "models", jobs=2)
@@ -306,7 +306,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 
 
 def broken_work(job, staged, connection):
-    """A worker with a bug."""
+    """Run a worker that fails with an AttributeError."""
     del job
     worker_pool.run_worker(None, staged, connection)
 
@@ -314,16 +314,16 @@ def broken_work(job, staged, connection):
 FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
 
 
-def test_a_disk_that_refuses_in_a_worker(tmp_path, undisturbed):
-    """One sentence ends the build; every model is the old one whole, and nothing is staged."""
+def test_full_disk_in_a_worker(tmp_path, undisturbed):
+    """One error ends the build; all models keep their old version, and nothing is staged."""
     for name, content in undisturbed.items():
         path = tmp_path / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     build = script(FULL_DISK + BUILD_FOUR.replace("output=", "seed=2, output="), tmp_path / "models", 2)
-    _, said = build.communicate()
+    _, stderr = build.communicate()
     assert build.returncode == 1
-    assert "OutputFailed: cannot write" in said.splitlines()[-1]
-    assert said.rstrip().endswith("1/model.onnx: file too large")
+    assert "OutputFailed: cannot write" in stderr.splitlines()[-1]
+    assert stderr.rstrip().endswith("1/model.onnx: file too large")
     assert contents(tmp_path / "models") == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["models"]

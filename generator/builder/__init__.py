@@ -1,1 +1,1 @@
-"""From networks to verified models in a repository."""
+"""Build verified models into a repository."""

@@ -1,4 +1,4 @@
-"""From a specification to the text of a config.pbtxt: pure, but for reading the template."""
+"""Render the text of a config.pbtxt; the template is the only file that is read."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ BACKEND = "onnxruntime"
 
 
 def default_config(model: Described, options: BuildOptions) -> ModelConfig:
-    """The variant of `config.pbtxt`.
+    """Return the default variant, `config.pbtxt`.
 
-    It must load under a plain `docker run … tritonserver` with nothing mounted but the repository. The provider
-    makes its cache folder without parents, so it stands one level below /tmp, which always exists.
+    It must load under a plain `docker run … tritonserver` that mounts only the repository. The TensorRT provider
+    creates its cache folder without parents, so the folder is directly below /tmp, which always exists.
     """
     precision = options.precision
     cache = f"/tmp/tritongen-{model.name}-{precision}"  # noqa: S108 (inside the server's container)
@@ -36,7 +36,7 @@ def default_config(model: Described, options: BuildOptions) -> ModelConfig:
 
 
 def target_configs(model: Described, options: BuildOptions) -> dict[str, ModelConfig]:
-    """The variants of `configs/`, by file name; their cache lies in the folder that `serve` mounts at /cache."""
+    """Return the variants in `configs/` by file name; their cache is in the folder that `serve` mounts at /cache."""
     return {
         f"{gpu}-{precision}.pbtxt": model_config(model, options.serving, precision, f"/cache/{model.name}-{precision}")
         for gpu in options.gpus
@@ -45,7 +45,7 @@ def target_configs(model: Described, options: BuildOptions) -> dict[str, ModelCo
 
 
 def model_config(model: Described, options: ServingOptions, precision: Precision, cache_path: str) -> ModelConfig:
-    """One variant of a network's config."""
+    """Return one variant of a model's config."""
     signature = model.signature
     batched = not signature.unbatched
     largest = options.max_batch_size if batched else 0
@@ -70,14 +70,14 @@ def model_config(model: Described, options: ServingOptions, precision: Precision
 
 
 def config_tensor(tensor: TensorSpec, *, batched: bool, labels: str | None = None) -> ConfigTensor:
-    """An input or output block: a scalar has one element, and of a batch of scalars each row is one."""
+    """Return an input or output block; a scalar has dims [1], and in a batch it is reshaped to []."""
     if tensor.dims:
         return ConfigTensor(tensor.name, tensor.datatype, tensor.dims, None, labels)
     return ConfigTensor(tensor.name, tensor.datatype, (1,), () if batched else None, labels)
 
 
 def preprocessing_parameters(prep: Preprocessing | None) -> tuple[tuple[str, str], ...]:
-    """How an image becomes the input, for clients; nothing where the input is no image."""
+    """Return the preprocessing of images as parameters for clients; none for a model without image input."""
     if prep is None:
         return ()
     return (
@@ -91,10 +91,10 @@ def preprocessing_parameters(prep: Preprocessing | None) -> tuple[tuple[str, str
 def accelerator(
     model: Described, options: ServingOptions, precision: Precision, cache_path: str
 ) -> tuple[tuple[str, str], ...]:
-    """Key and value of each parameter of the `tensorrt` accelerator.
+    """Return the parameters of the `tensorrt` accelerator.
 
-    ONNX Runtime names a cached engine by the graph's structure: another set of weights would be answered with the
-    engine of the first (LeelaChessZero/lc0 #2214). The prefix therefore tells the model and all that shapes its engine.
+    ONNX Runtime names a cached engine by the structure of the graph, so a model with different weights would run the
+    engine of the first (LeelaChessZero/lc0 #2214). The prefix therefore identifies the model and its engine options.
     """
     level = options.builder_optimization_level
     shaping = (
@@ -116,10 +116,9 @@ def accelerator(
 
 
 def profile(model: Described, batch_sizes: tuple[int, int, int]) -> tuple[tuple[str, str], ...]:
-    """Exactly one profile, whose maximum is `max_batch_size`.
+    """Return exactly one profile, whose maximum is `max_batch_size`.
 
-    Outside it TensorRT would rebuild the engine on live traffic, and a second profile's inputs fail
-    (onnxruntime #31624).
+    Outside a profile TensorRT rebuilds the engine during live traffic; a second profile fails (onnxruntime #31624).
     """
 
     def shapes(batch_size: int) -> str:
@@ -129,10 +128,10 @@ def profile(model: Described, batch_sizes: tuple[int, int, int]) -> tuple[tuple[
 
 
 def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:
-    """`config.pbtxt` of one variant.
+    """Render one variant.
 
     Raises:
-        TemplateUnusable: the template, or what it gives, is no config.
+        TemplateUnusable: the template cannot be rendered, or its result is not a valid config.
     """
     text = render(CONFIG_TEMPLATE, template_dir, model=model)
     check_config_text(text, model, template_dir)
@@ -140,9 +139,9 @@ def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:
 
 
 def check_config_text(text: str, model: ModelConfig, template_dir: Path | None) -> None:
-    """Raise TemplateUnusable unless Triton's schema reads the text, and finds the model in it.
+    """Raise TemplateUnusable unless the text is a valid config of the model by Triton's schema.
 
-    What follows from the graph and the options is not a template's to change: `provenance.json` says it.
+    A template must not change values that follow from the graph and the options and are in `provenance.json`.
     """
     from google.protobuf import text_format
     from tritonclient.grpc import model_config_pb2
@@ -151,7 +150,7 @@ def check_config_text(text: str, model: ModelConfig, template_dir: Path | None) 
         config = text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
         why = " ".join(str(error).split())
-        raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, f"what it gives is no config: {why}") from error
+        raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, f"the result is not a valid config: {why}") from error
     datatypes = model_config_pb2.DataType
     for what, given, wanted in (
         ("name", config.name, model.name),
@@ -161,24 +160,26 @@ def check_config_text(text: str, model: ModelConfig, template_dir: Path | None) 
         ("outputs", tensors(config.output, datatypes), [(t.name, t.datatype, t.dims) for t in model.outputs]),
     ):
         if given != wanted:
-            why = f"{model.name}'s {what} must be {wanted}, and it gives {given}"
+            why = f"the {what} of {model.name} must be {wanted}, but it gives {given}"
             raise TemplateUnusable(CONFIG_TEMPLATE, template_dir, why)
 
 
 def tensors(blocks: Any, datatypes: Any) -> list[tuple[str, str, tuple[int, ...]]]:  # noqa: ANN401 (protobuf's)
-    """Name, type and dims of each block."""
+    """Return name, type and dims of each block."""
     return [(block.name, datatypes.Name(block.data_type), tuple(block.dims)) for block in blocks]
 
 
 def check_templates(template_dir: Path) -> None:
-    """Try a user's templates on stand-ins for a model with a batch and one without, before anything is built.
+    """Render a user's template for a batched and an unbatched example model, before anything is built.
 
     Raises:
-        BadValue: there are none.
-        TemplateUnusable: one cannot be used.
+        BadValue: the folder has no template.
+        TemplateUnusable: the template cannot be rendered, or its result is not a valid config.
     """
     if not (template_dir / CONFIG_TEMPLATE).is_file():
-        raise BadValue("template_dir", template_dir, f"has no {CONFIG_TEMPLATE}", "copy ours and change it")
+        raise BadValue(
+            "template_dir", template_dir, f"has no {CONFIG_TEMPLATE}", "copy the built-in template and edit it"
+        )
     image, classes = TensorSpec("input", "TYPE_FP32", (3, 224, 224)), TensorSpec("output", "TYPE_FP32", (1000,))
     options = ServingOptions(builder_optimization_level=3, response_cache=True)
     for unbatched in (None, "a stand-in"):

@@ -1,4 +1,4 @@
-"""The devices that tritongen knows, one row each: what they can do, and which tritonserver images run there.
+"""The devices that tritongen knows, one row each: their precisions, and the tritonserver images that run on them.
 
 Tags are Triton releases (`yy.mm`, nvcr.io/nvidia/tritonserver:<tag>-py3). `tritongen list --targets` shows the table.
 """
@@ -19,7 +19,7 @@ RELEASE = r"\d\d\.(0[1-9]|1[0-2])"
 
 @dataclass(frozen=True)
 class Window:
-    """The image tags that run a precision on a device, and why those outside do not; without `last` no end is known."""
+    """The image tags that run a precision on a device, and the reasons why others do not; `last` is None if unknown."""
 
     first: str
     last: str | None
@@ -27,13 +27,13 @@ class Window:
     why_not_after: str = ""
 
     def __str__(self) -> str:
-        """`24.05 to 24.09`."""
+        """Format the window, such as `24.05 to 24.09`."""
         return f"{self.first} to {self.last}" if self.last else f"{self.first} and later"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A device. `compute_capability` is None for the CPU, `gpu_name` what nvidia-smi's name of the GPU matches."""
+    """A device; `compute_capability` is None for the CPU, `gpu_name` a pattern for the name that nvidia-smi prints."""
 
     name: str
     title: str
@@ -47,11 +47,11 @@ class Target:
 
     @property
     def gpu(self) -> bool:
-        """Whether it is one."""
+        """True for a GPU."""
         return self.compute_capability is not None
 
 
-# Facts that more than one row rests on.
+# Reasons and sources that several rows share.
 NO_CONFIG_NAME = "--model-config-name begins with 24.05"
 NO_VOLTA = "TensorRT 10.5, in 24.10, ended the support of compute capability 7.0"
 NO_WEAK_TYPING = "TensorRT 11, in 26.06, has no FP16 by precision_mode"
@@ -114,14 +114,14 @@ TARGETS: tuple[Target, ...] = (
 )
 CPU = TARGETS[-1]
 GPUS = tuple(target for target in TARGETS if target.gpu)
-DEFAULT_TAG = "24.09"  # for a GPU that is no target: the image of both that are
+DEFAULT_TAG = "24.09"  # for an unknown GPU: the default of both known ones
 
 
 def find(name: str) -> Target:
-    """The row of a name, in any letter case.
+    """Return the device of a name, in any letter case.
 
     Raises:
-        UnknownName: no such row.
+        UnknownName: no device has the name.
     """
     for target in TARGETS:
         if target.name == name.lower():
@@ -130,18 +130,18 @@ def find(name: str) -> Target:
 
 
 def of_gpu(gpu_name: str) -> Target | None:
-    """The row of a GPU as nvidia-smi names it (`Tesla V100-SXM2-16GB`), or None."""
+    """Return the device for a GPU name from nvidia-smi, such as `Tesla V100-SXM2-16GB`, or None."""
     return next((gpu for gpu in GPUS if gpu.gpu_name and re.search(gpu.gpu_name, gpu_name)), None)
 
 
 def check_release(tag: str, parameter: str = "image_tag") -> None:
-    """Raise BadValue unless a tag has the form of a release."""
+    """Raise BadValue unless a tag is a release number."""
     if not re.fullmatch(RELEASE, tag):
         raise BadValue(parameter, tag, "not a release of Triton", "releases are YY.MM, such as 24.09")
 
 
 def check_precision(target: Target, precision: Precision) -> None:
-    """Raise BadValue where the device does not run the precision; the hint is one that it runs."""
+    """Raise BadValue if the device does not run the precision; the hint names one that it runs."""
     if precision not in target.windows:
         runs = next(iter(target.windows))
         raise BadValue(
@@ -150,10 +150,10 @@ def check_precision(target: Target, precision: Precision) -> None:
 
 
 def check_tag(target: Target, precision: Precision, tag: str) -> None:
-    """Hold an image tag to the target's window.
+    """Check an image tag against the window of a device.
 
     Raises:
-        BadValue: the image cannot run this precision on this device; the hint is the nearest that can.
+        BadValue: the image cannot run this precision on this device; the hint names the nearest image that can.
     """
     check_release(tag)
     check_precision(target, precision)

@@ -1,8 +1,8 @@
 """The parameters of the ONNX Runtime backend's `tensorrt` execution accelerator, one row each.
 
-Source: onnxruntime_backend, src/onnxruntime.cc, by release branch. A key that a release does not know ends the load:
-"unknown parameter 'K' is provided for TensorRT Execution Accelerator". On the CPU the block is not read at all, so a
-typo shows on the GPU server only.
+Source: onnxruntime_backend, src/onnxruntime.cc, by release branch. A key that a release does not know fails the load:
+"unknown parameter 'K' is provided for TensorRT Execution Accelerator". The CPU ignores the block, so a typo fails only
+on a GPU server.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["precision", "switch", "number", "text"]
-# ONNX Runtime reads switches as 1, 0, True and False; the backend hands the text on as it is.
+# ONNX Runtime reads switches as 1, 0, True and False; the backend passes the text on unchanged.
 SWITCH_WORDS = {"1": "1", "true": "1", "on": "1", "0": "0", "false": "0", "off": "0"}
 
-# The three ends of the engine's one profile.
+# The three batch sizes of the engine's profile.
 PROFILE_KEYS = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key, what its value is, the first release that knows it, and the option of `build` that sets it."""
+    """A key, the kind of its value, the first release that knows it, and the option of `build` that sets it."""
 
     key: str
     kind: Kind
@@ -68,10 +68,10 @@ BY_KEY = {parameter.key: parameter for parameter in PARAMETERS}
 
 
 def as_written(parameter: Parameter, value: object) -> str:
-    """A value as config.pbtxt has it: switches as 1 or 0.
+    """Return a value as text for config.pbtxt; a switch becomes 1 or 0.
 
     Raises:
-        ValueError: it is no such value; the text says what it must be.
+        ValueError: the value has the wrong kind or range; the message says what it must be.
     """
     text = str(value).strip()
     match parameter.kind:

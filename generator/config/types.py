@@ -1,4 +1,4 @@
-"""What a `config.pbtxt` is rendered from."""
+"""Options of a build, and the values that a `config.pbtxt` is rendered from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from generator.types import Precision, Preprocessing, Signature, Weights
 
 @dataclass(frozen=True)
 class Described:
-    """A model as its configs describe it; `preprocessing` is of networks that take one image.
-
-    `digest` is of the files that are the graph.
-    """
+    """A model as its configs describe it; `digest` is that of the graph's files."""
 
     name: str
     signature: Signature
@@ -25,17 +22,17 @@ class Described:
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """How a model is served: what a user may say of its configs; every default is here.
+    """Serving options of a model, with their defaults.
 
-    `profile` is the smallest, the best and the largest batch of TensorRT's engine. Where no level is given TensorRT
-    takes its own. `accelerator` are further parameters of the `tensorrt` accelerator.
+    `profile` holds the smallest, the optimal and the largest batch size of TensorRT's engine. Without a
+    `builder_optimization_level` TensorRT uses its default. `accelerator` holds further `tensorrt` parameters.
     """
 
     max_batch_size: int = 8
     preferred_batch_sizes: tuple[int, ...] = (4, 8)
     max_queue_delay_us: int = 100
     instance_count: int = 1
-    workspace_mib: int = 1024  # the TensorRT provider's own default, written out
+    workspace_mib: int = 1024  # the default of the TensorRT provider
     profile: tuple[int, int, int] = (1, 8, 8)
     builder_optimization_level: int | None = None
     response_cache: bool = False
@@ -45,7 +42,7 @@ class ServingOptions:
 
 @dataclass(frozen=True)
 class ConfigTensor:
-    """An input or output block of a config; `reshape` is what the graph takes where that is not `dims`."""
+    """An input or output block of a config; `reshape` is the shape in the graph, if it differs from `dims`."""
 
     name: str
     datatype: str
@@ -56,7 +53,7 @@ class ConfigTensor:
 
 @dataclass(frozen=True)
 class DynamicBatching:
-    """The block of that name."""
+    """The `dynamic_batching` block of a config."""
 
     preferred_batch_sizes: tuple[int, ...]
     max_queue_delay_us: int
@@ -64,7 +61,7 @@ class DynamicBatching:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything `config.pbtxt.j2` writes; `accelerator` and `parameters` are keys with their values."""
+    """The values in `config.pbtxt.j2`; `accelerator` and `parameters` are pairs of key and value."""
 
     name: str
     max_batch_size: int
@@ -80,7 +77,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What a user may say of a model's build."""
+    """Options of a build that apply to one model."""
 
     precision: Precision = "fp16"
     gpus: tuple[str, ...] = ("v100", "t4")

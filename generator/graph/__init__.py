@@ -1,1 +1,1 @@
-"""ONNX graphs: exported, simplified, rewritten, read and written."""
+"""Export, simplify, rewrite, read and write ONNX graphs."""

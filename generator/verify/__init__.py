@@ -1,1 +1,1 @@
-"""An ONNX graph compared with the network that it came from."""
+"""Verify an ONNX graph against the network that it was made from."""
