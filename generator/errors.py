@@ -1,6 +1,6 @@
-"""What can go wrong, in the user's words.
+"""The errors of the program.
 
-Every error is one sentence that holds the offending value, and perhaps a hint that says what to do:
+Every error is one sentence with the offending value, and often a hint what to do:
 
 - TritongenError             the work failed (exit status 1)
   - UsageError               the call was wrong (exit status 2)
@@ -30,8 +30,7 @@ Every error is one sentence that holds the offending value, and perhaps a hint t
   - WeightsUnusable
   - FetchFailed
 
-The one error boundary, in `cli.py`, prints them as `error: …` and `hint: …`. Anything else is a bug and
-keeps its traceback.
+`cli.py` prints them as `error: …` and `hint: …`. Any other exception is a bug and keeps its traceback.
 """
 
 import difflib
@@ -62,12 +61,12 @@ def printable(text: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says, without what follows it."""
+    """Return the first line of an exception's message, or the name of its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 class TritongenError(Exception):
-    """The work failed; `str()` is the sentence, `hint` what may help."""
+    """The work failed; `str()` is the sentence, `hint` tells what to do."""
 
     exit_code = 1
 
@@ -76,25 +75,25 @@ class TritongenError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As it is, for another process: each kind of error is made of other things than its sentence."""
+        """Pickle the error without calling its constructor, whose arguments differ between the classes."""
         return restored, (type(self), self.args, self.__dict__)
 
 
 def restored(kind: type[TritongenError], args: tuple[object, ...], state: dict[str, object]) -> TritongenError:
-    """An error that another process raised."""
+    """Unpickle an error that another process raised."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(state)
     return error
 
 
 class UsageError(TritongenError):
-    """The call was wrong: nothing was done."""
+    """The call was wrong, and nothing was done."""
 
     exit_code = 2
 
 
 class UnknownName(UsageError):
-    """A name that is in no table, with the nearest one that is."""
+    """An unknown name; the hint has the nearest known name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = list(known)
@@ -116,28 +115,28 @@ class BadValue(UsageError):
 
 
 class TemplateUnusable(UsageError):
-    """A template of the user's that gives no text, or the wrong one."""
+    """A template of the user that cannot be rendered, or renders an invalid file."""
 
     def __init__(self, name: str, folder: Path | None, why: str) -> None:
         super().__init__(f"template {name if folder is None else folder / name}: {why}")
 
 
 class OnnxUnreadable(TritongenError):
-    """A file that is not an ONNX model that can be served."""
+    """A file that is not a servable ONNX model."""
 
     def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
         super().__init__(f"{path} cannot be used: {why}", hint)
 
 
 class NotServable(TritongenError):
-    """A graph with tensors that Triton's ONNX Runtime backend does not serve."""
+    """A graph that Triton's ONNX Runtime backend does not serve."""
 
     def __init__(self, name: str, why: str, hint: str | None = None) -> None:
         super().__init__(f"{name} cannot be served: {why}", hint)
 
 
 class NetworkUnusable(TritongenError):
-    """A function or plugin that gives no torch network."""
+    """A function or plugin that returns no torch network."""
 
     def __init__(self, target: str, why: str, hint: str | None = None) -> None:
         super().__init__(f"{target} gives no network: {why}", hint)
@@ -147,18 +146,18 @@ class LabelsUnusable(TritongenError):
     """A file that does not name the classes of an output."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} cannot be used as labels: {why}", "one class a line, in the order of the output")
+        super().__init__(f"{path} cannot be used as labels: {why}", "write one class per line, in the order of the output")
 
 
 class ExportFailed(TritongenError):
-    """A network that did not become an ONNX file."""
+    """A network that cannot be exported to ONNX."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name} could not be exported to ONNX: {why}")
 
 
 class WorkerDied(TritongenError):
-    """The process that made a model ended without a word: killed, or by a crash of native code."""
+    """A process that was building a model and was killed, or crashed in native code."""
 
     def __init__(self, name: str, status: int | None) -> None:
         ended = f"was killed by {signal.Signals(-status).name}" if status and status < 0 else f"ended with {status}"
@@ -168,7 +167,7 @@ class WorkerDied(TritongenError):
 
 
 class VerificationFailed(TritongenError):
-    """An ONNX file whose answers are not those of the torch network."""
+    """A model whose answers do not match the network."""
 
     def __init__(self, name: str, what: str, hint: str | None = None) -> None:
         super().__init__(
@@ -178,7 +177,7 @@ class VerificationFailed(TritongenError):
 
 
 class OutputFailed(TritongenError):
-    """A file or folder that could not be written."""
+    """A file or folder that cannot be written."""
 
     def __init__(self, path: object, error: OSError) -> None:
         hint = {
@@ -194,17 +193,17 @@ class OutputFailed(TritongenError):
 
 
 class StorageFailed(TritongenError):
-    """Something in S3 that could not be read or written."""
+    """An object or bucket in S3 that cannot be read or written."""
 
     def __init__(self, url: object, what: str, error: Exception, hint: str | None = None) -> None:
         why = (getattr(error, "strerror", None) or first_line(error)).rstrip(".")
-        if why[1:2].islower():  # a sentence, and no name of a class
+        if why[1:2].islower():  # a sentence, not the name of a class
             why = why[:1].lower() + why[1:]
         super().__init__(f"{printable(url)} cannot be {what}: {why}", hint)
 
 
 class RepositoryNotFound(TritongenError):
-    """No model repository where one was named."""
+    """A path or URL that is not a model repository."""
 
     def __init__(self, path: object, why: str = "there is no such folder", hint: str | None = None) -> None:
         super().__init__(f"{path} is not a model repository: {why}", hint or "`tritongen build` makes one")
@@ -218,7 +217,7 @@ class ImageUnreadable(TritongenError):
 
 
 class EngineMissing(TritongenError):
-    """A server that this machine cannot start."""
+    """An engine that this machine cannot start."""
 
     def __init__(self, engine: str, why: str, hint: str | None = None) -> None:
         super().__init__(
@@ -228,7 +227,7 @@ class EngineMissing(TritongenError):
 
 
 class PortInUse(TritongenError):
-    """A port that somebody else listens on."""
+    """A port that another program listens on."""
 
     def __init__(self, port: int, parameter: str, host: str = "127.0.0.1") -> None:
         super().__init__(
@@ -238,7 +237,7 @@ class PortInUse(TritongenError):
 
 
 class ServerFailed(TritongenError):
-    """A server that ended, with the models it refused and why."""
+    """A server that ended; the sentence has the refused models and the reasons."""
 
     def __init__(self, why: str, refused: Mapping[str, str] | None = None) -> None:
         refused = refused or {}
@@ -247,23 +246,23 @@ class ServerFailed(TritongenError):
         elif refused:
             lines = [f"\n  {name}: {text}" for name, text in refused.items()]
             why = f"Triton refused {len(refused)} models:" + "".join(lines)
-        super().__init__(why, "mend the model's folder, or build the model again" if refused else None)
+        super().__init__(why, "correct the files of the model, or build it again" if refused else None)
 
 
 class ServerUnreachable(TritongenError):
-    """No Triton where one was named."""
+    """An address where no Triton answers."""
 
     def __init__(
         self,
         url: str,
         why: str = "nothing there answers Triton's gRPC",
-        hint: str = "`url` is the gRPC port (8001, not HTTP's 8000); without `url` a server is started for you",
+        hint: str = "`url` is the gRPC port (8001, not 8000 of HTTP); without `url` a server is started",
     ) -> None:
         super().__init__(f"no Triton at {url}: {why}", hint)
 
 
 class ModelNotServed(TritongenError):
-    """A model that the server does not have ready."""
+    """A model that is not READY on the server."""
 
     def __init__(self, name: str, url: str, ready: Iterable[str]) -> None:
         listed = ", ".join(ready) or "none"
@@ -278,11 +277,11 @@ class InferenceFailed(TritongenError):
 
 
 class WrongDevice(TritongenError):
-    """A measurement asked for on a GPU that the server does not run on."""
+    """A device that was requested for a measurement, but that the server does not run on."""
 
-    def __init__(self, asked: str, found: str) -> None:
+    def __init__(self, requested: str, actual: str) -> None:
         super().__init__(
-            f"cannot measure a {asked.upper()}: {found}",
+            f"cannot measure a {requested.upper()}: {actual}",
             "`gpus=cpu` measures this machine's CPU; `url` names a server that has the GPU",
         )
 
@@ -295,7 +294,7 @@ class AnalyzerFailed(TritongenError):
 
 
 class RunUnreadable(TritongenError):
-    """A file that holds no measurements of ours."""
+    """A file that is not a stored run."""
 
     def __init__(self, path: Path, why: str) -> None:
         hint = "remove it, or name another run"
@@ -303,14 +302,14 @@ class RunUnreadable(TritongenError):
 
 
 class WeightsUnusable(TritongenError):
-    """A file that does not hold a network's parameters, or holds more than that."""
+    """A file that does not have exactly the parameters of a network."""
 
     def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
         super().__init__(f"{printable(path)} cannot be used as weights: {why}", hint)
 
 
 class FetchFailed(TritongenError):
-    """A file that a publisher keeps and that could not be had, or is not the one it should be."""
+    """A file that cannot be downloaded, or that differs from the published one."""
 
     def __init__(self, what: str, why: str, hint: str | None = None) -> None:
         super().__init__(f"{what} could not be fetched: {why}", hint)

@@ -107,7 +107,7 @@ def test_labels_that_do_not_fit_the_network(build, tmp_path, nodes, outputs, why
     ran = build(nodes, outputs)
     assert ran.status == 1
     assert f"error: classes.txt cannot be used as labels: {why}" in ran.stderr
-    assert "hint: one class a line, in the order of the output" in ran.stderr
+    assert "hint: write one class per line, in the order of the output" in ran.stderr
     assert not (tmp_path / "model_repository").exists()
 
 

@@ -1,4 +1,4 @@
-"""Networks that nobody here wrote, and odd ones of our own: built, served, asked and measured as a user does it."""
+"""Foreign and unusual networks: built, served and measured as a user does it."""
 
 import os
 import shutil
@@ -35,8 +35,8 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 CLASSES = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 
 
-def pictures(shape, axes, *before):
-    """A score for each of 8 classes from the mean colour."""
+def image_network(shape, axes, *before):
+    """Return a network that scores 8 classes by the mean colour of an image."""
     weight = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
     mean = ("ReduceMean", ["same" if before else "photo", "axes"], ["mean"], {"keepdims": 0})
     return onnx_model(
@@ -48,7 +48,7 @@ def pictures(shape, axes, *before):
 
 
 def own_graphs():
-    """Strings, a scalar, mixed types under awkward names, images, rows that mix, data that stay in their file."""
+    """Return networks with strings, a scalar, mixed types, special names, images, mixed rows, and external data."""
     return {
         "strings": onnx_model([("Identity", ["x"], ["y"])], {"x": ["string", "N", 2]}, {"y": ["string", "N", 2]}),
         "scalar": onnx_model(
@@ -63,10 +63,10 @@ def own_graphs():
             {"x": ["fp32", "N", 4], "ids/0:0": ["int64", "N", 4]},
             {"sum": ["fp32", "N", 4], "n": ["int64", "N", 4]},
         ),
-        "last": pictures(["N", 64, 64, 3], [1, 2]),
-        "first": pictures(["N", 3, 64, 64], [2, 3]),
-        # A sum over one row is that row, but nobody knows it to keep rows apart.
-        "alone": pictures([1, 3, 64, 64], [2, 3], ("CumSum", ["photo", "zero"], ["same"])),
+        "last": image_network(["N", 64, 64, 3], [1, 2]),
+        "first": image_network(["N", 3, 64, 64], [2, 3]),
+        # A sum over one row is that row, but the operator mixes the rows of a batch.
+        "alone": image_network([1, 3, 64, 64], [2, 3], ("CumSum", ["photo", "zero"], ["same"])),
         "centred": onnx_model(
             [("ReduceMean", ["x:0", "axes"], ["mean"]), ("Sub", ["x:0", "mean"], ["y:0"])],
             {"x:0": ["fp32", 4, 3]},
@@ -84,7 +84,7 @@ def own_graphs():
 
 @pytest.fixture(scope="module", name="served")
 def _served(tmp_path_factory):
-    """All of them in one repository, those of others by a call of `build --onnx` each, and the server."""
+    """Build all networks into one repository and serve it; `build --onnx` builds the foreign ones."""
     folder = tmp_path_factory.mktemp("own")
     repository = folder / "model_repository"
     for name, path in FOREIGN.items():
@@ -108,7 +108,7 @@ def _served(tmp_path_factory):
 
 
 def ask(url, model, feeds):
-    """The outputs by name."""
+    """Send a request and return the outputs by name."""
     requests = []
     for spec in model.inputs:
         array = feeds[spec.name]
@@ -120,8 +120,8 @@ def ask(url, model, feeds):
 
 
 @pytest.mark.parametrize("name", [*FOREIGN, *own_graphs()])
-def test_the_server_answers_as_onnxruntime_does(served, name):
-    """On the file as it was given, row by row where its batch was fixed."""
+def test_answers_match_onnxruntime(served, name):
+    """The answers match ONNX Runtime on the given file, which runs row by row if its batch is fixed."""
     path = FOREIGN.get(name) or served.repository.parent / f"{name}.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     model = TritonClient(served.url).served_model(name)
@@ -145,15 +145,15 @@ def test_the_server_answers_as_onnxruntime_does(served, name):
                 assert np.abs(answer - expected).max() <= 1e-4 * max(np.abs(expected).max(), 1e-30)
 
 
-def test_which_are_batched(served):
-    """A batch of one is opened; a constant of three rows, a scalar beside a matrix, and rows that mix leave none."""
+def test_networks_without_batching(served):
+    """A network stays unbatched if it has a constant of three rows, a scalar and a matrix, or mixed rows."""
     sizes = {name: TritonClient(served.url).served_model(name).max_batch_size for name in [*FOREIGN, *own_graphs()]}
     assert [name for name, size in sizes.items() if size == 0] == ["mul_1", "scalar", "alone", "centred"]
 
 
 @pytest.mark.parametrize(("name", "labels"), [("last", CLASSES), ("first", CLASSES), ("alone", [""] * 8)])
-def test_infer_takes_a_network_of_ones_own(served, name, labels):
-    """Its size, its channels first or last, its mean and deviation, its labels; with or without a batch."""
+def test_infer_with_own_network(served, name, labels):
+    """`infer` uses the size, layout, mean, deviation and labels of the network, with and without a batch."""
     answer = run_program(
         "infer", images.PHOTOGRAPHS[0], "--model", name, "--top", 8, "--url", served.url, "--json",
         cwd=served.repository,
@@ -170,15 +170,15 @@ def test_infer_takes_a_network_of_ones_own(served, name, labels):
     assert [guess["logit"] for guess in answered["classes"]] == pytest.approx(scores[order], abs=1e-4)
 
 
-def test_infer_refuses_what_takes_no_image(served):
-    """One sentence that says what it takes."""
+def test_infer_refuses_a_model_without_image(served):
+    """The error lists the inputs of the model."""
     ran = run_program("infer", images.PHOTOGRAPHS[0], "--model", "mixed", "--url", served.url, cwd=served.repository)
     assert ran.status == 1
     assert "error: mixed takes no image: its input is x TYPE_FP32 [4], ids/0:0 TYPE_INT64 [4]" in ran.stderr
 
 
-def test_perf_measures_them(served):
-    """Strings, integers, names with / and :, data in their own file, and models without a batch: no figure for 4, 8."""
+def test_perf_measures_own_networks(served):
+    """`perf` measures all kinds of inputs; a model without a batch has no figures for 4 and 8."""
     names = ["strings", "mixed", "scalar", "last", "centred", "external"]
     ran = run_program(
         "perf", "--gpu", "cpu", "--models", ",".join(names), "--measurement", "quick", "--url", served.url,
@@ -200,7 +200,7 @@ def test_perf_measures_them(served):
 
 
 def test_perf_measures_one_batch_size(served):
-    """Batch 1 is what every model takes; 4 is refused where there is no batch."""
+    """Every model takes batch 1; batch 4 is refused for a model without a batch."""
     ran = run_program(
         "perf", "--gpu", "cpu", "-m", "strings,scalar,centred", "--measurement", "quick", "--batch-sizes", "1", "--json",
         "--url", served.url, cwd=served.repository,
@@ -220,8 +220,8 @@ WIDTH = 1024
 
 
 @pytest.mark.slow
-def test_more_than_protobuf_holds(tmp_path):
-    """A table of 2.1 GB: built, its data beside the graph, served, and the same rows come back."""
+def test_model_of_more_than_2_gb(tmp_path):
+    """A table of 2.1 GB is built with external data and served; the answers have the right rows."""
     count = LARGE_BYTES // (4 * WIDTH)
     values = np.random.default_rng(0).standard_normal((3, WIDTH)).astype(np.float32)
     places = [0, 1, count - 1]
@@ -235,7 +235,7 @@ def test_more_than_protobuf_holds(tmp_path):
     folder = tmp_path / "large"
     folder.mkdir()
     try:
-        with (folder / "table.bin").open("wb") as file:  # the rest is a hole
+        with (folder / "table.bin").open("wb") as file:  # the rest of the file is a hole
             for place, row in zip(places, values, strict=True):
                 file.seek(place * 4 * WIDTH)
                 file.write(row.tobytes())

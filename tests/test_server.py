@@ -1,4 +1,4 @@
-"""A real Triton: all ten networks READY and true to torch, and what a server says when it cannot start."""
+"""A real Triton: all ten networks are READY and match torch, and a failed start is explained."""
 
 import json
 import os
@@ -32,14 +32,14 @@ LISTENING = "0A"  # the state in /proc/net/tcp
 NAMES = [network.name for network in NETWORKS]
 
 
-def test_all_ten_are_ready(server):
-    """`build --models all`, `serve`: ten models READY in the real server."""
+def test_ten_models_are_ready(server):
+    """After `build --models all` and `serve`, ten models are READY."""
     assert list(TritonClient(server.url).ready_models()) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_served_answer_is_torchs(server, name):
-    """At batch 1, 4 and 8: within the bound of the certificate."""
+def test_served_answers_match_torch(server, name):
+    """At batch 1, 4 and 8, the answers match torch within the bound of the certificate."""
     module, _ = random_network(select([name])[0], seed=0)
     images = samples.feeds((INPUT,), 8, Preprocessing())["input"]
     (reference,) = TorchReference(module).run({"input": images})
@@ -49,21 +49,21 @@ def test_the_served_answer_is_torchs(server, name):
         assert np.abs(answer - reference[:size]).max() <= TOLERANCE * np.abs(reference[:size]).max()
 
 
-def test_the_server_listens_on_loopback_only(server):
-    """No socket of it is open to other hosts."""
+def test_server_listens_on_loopback_only(server):
+    """No socket of the server is open to other hosts."""
     wanted = {f"{port:04X}" for port in (server.ports.http, server.ports.grpc, server.ports.metrics)}
-    found = {}
+    addresses = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for row in map(str.split, Path(table).read_text().splitlines()[1:]):
             address, port = row[1].split(":")
             if row[3] == LISTENING and port in wanted:
-                found[port] = address
-    assert set(found) == wanted
-    assert set(found.values()) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as IPv6 maps it
+                addresses[port] = address
+    assert set(addresses) == wanted
+    assert set(addresses.values()) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as IPv6 maps it
 
 
 def test_several_requests_run_as_one_batch(tmp_path):
-    """Requests that wait together are answered by one execution, each with its own rows."""
+    """Requests that wait at the same time are answered by one execution, each with its own rows."""
     delay = SMALL_CONFIG.replace("max_queue_delay_microseconds: 100", "max_queue_delay_microseconds: 500000")
     write_model(tmp_path / "repo", "small", delay)
     images = np.random.default_rng(0).standard_normal((8, 3, 224, 224), dtype=np.float32)
@@ -72,10 +72,10 @@ def test_several_requests_run_as_one_batch(tmp_path):
         before = client.get_inference_statistics("small").model_stats[0]
         requests = []
         for rows in (slice(0, 1), slice(1, 3), slice(3, 8)):  # 1 + 2 + 5 = the preferred batch of 8
-            asked = triton.InferInput("input", [rows.stop - rows.start, 3, 224, 224], "FP32")
-            asked.set_data_from_numpy(images[rows])
+            request = triton.InferInput("input", [rows.stop - rows.start, 3, 224, 224], "FP32")
+            request.set_data_from_numpy(images[rows])
             answers = []
-            client.async_infer("small", [asked], lambda result, error, into=answers: into.append(result or error))
+            client.async_infer("small", [request], lambda result, error, into=answers: into.append(result or error))
             requests.append((rows, answers))
         assert eventually(lambda: all(answers for _, answers in requests))
         after = client.get_inference_statistics("small").model_stats[0]
@@ -85,8 +85,8 @@ def test_several_requests_run_as_one_batch(tmp_path):
         np.testing.assert_allclose(answers[0].as_numpy("output"), whole[rows], rtol=1e-5, atol=1e-6)
 
 
-def test_what_a_config_leaves_out_is_filled_in(tmp_path):
-    """Inputs, outputs and batch as the C++ backend fills them: batches of 4 where the model's is open."""
+def test_incomplete_configs_are_completed(tmp_path):
+    """Inputs, outputs and batch are as in the C++ backend, which takes batches of 4 if the model's batch is open."""
     write_model(tmp_path / "repo", "open", 'backend: "onnxruntime"\n')
     write_model(tmp_path / "repo", "fixed", 'platform: "onnxruntime_onnx"\n', small_onnx(batch=1))
     with serving(tmp_path / "repo") as server, triton.InferenceServerClient(server.url) as client:
@@ -99,7 +99,7 @@ def test_what_a_config_leaves_out_is_filled_in(tmp_path):
 
 
 def test_settings_reach_the_session(tmp_path):
-    """Two instances, a graph level and threads of the user's own load and answer."""
+    """A model with two instances, a graph level and threads loads and answers."""
     config = SMALL_CONFIG.replace("count: 1", "count: 2") + (
         'optimization { graph { level: -1 } } parameters { key: "intra_op_thread_count" value { string_value: "1" } }'
         ' parameters { key: "execution_mode" value { string_value: "1" } }'
@@ -136,8 +136,8 @@ BROKEN = {
 }
 
 
-def test_models_that_do_not_load(tmp_path):
-    """Each is named with the server's sentence; exit status 1; no process is left."""
+def test_refused_models(tmp_path):
+    """The error has each refused model and its reason; the exit status is 1; no process is left."""
     for name, (config, _) in BROKEN.items():
         write_model(tmp_path / "repo", name, config)
     write_model(tmp_path / "repo", "good")
@@ -153,8 +153,8 @@ def test_models_that_do_not_load(tmp_path):
     assert processes_of(str(tmp_path)) == []
 
 
-def test_a_taken_port(server, all_models):
-    """Said before anything is started, with the option that mends it."""
+def test_port_in_use(server, all_models):
+    """The error comes before the start, and the hint has the option to change."""
     taken = server.ports
     ran = run_program("serve", all_models, f"--http-port={taken.http}", cwd=all_models.parent)
     assert ran.status == 1
@@ -165,8 +165,8 @@ def test_a_taken_port(server, all_models):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_cleanly(tmp_path, number):
-    """Ctrl-C, or SIGTERM: status 0, no process, no port, no shared memory left."""
+def test_signal_stops_the_server(tmp_path, number):
+    """After Ctrl-C or SIGTERM the exit status is 0; no process, port or shared memory is left."""
     write_model(tmp_path / "repo", "small")
     with serving(tmp_path / "repo") as server:
         assert processes_of(str(tmp_path))
@@ -175,11 +175,11 @@ def test_a_signal_stops_it_cleanly(tmp_path, number):
     assert processes_of(str(tmp_path)) == []
     assert not list_shared_memory(server.process.pid)
     with serving(tmp_path / "repo"):
-        pass  # its ports and folders can be had again
+        pass  # its ports and folders are free again
 
 
-def test_a_killed_serve_leaves_no_server(tmp_path):
-    """SIGKILL gives no chance to stop anything: the kernel ends the server."""
+def test_killed_serve_leaves_no_server(tmp_path):
+    """After SIGKILL of `serve`, the kernel ends the server."""
     write_model(tmp_path / "repo", "small")
     with serving(tmp_path / "repo") as server:
         server.process.kill()
@@ -187,8 +187,8 @@ def test_a_killed_serve_leaves_no_server(tmp_path):
         assert eventually(lambda: processes_of(str(tmp_path)) == [])
 
 
-def test_ctrl_c_while_it_starts(tmp_path):
-    """Before the models are ready too."""
+def test_ctrl_c_during_the_start(tmp_path):
+    """Ctrl-C also ends a server whose models are not ready yet."""
     write_model(tmp_path / "repo", "small")
     ports = free_ports()
     command = [sys.executable, "-m", "tritongen", "serve", "repo"]
@@ -202,12 +202,12 @@ def test_ctrl_c_while_it_starts(tmp_path):
 
 
 def list_shared_memory(pid):
-    """What a server of ours left in /dev/shm."""
+    """Return the files of a server in /dev/shm."""
     return list(Path("/dev/shm").glob(f"tritongen_{pid}_*"))
 
 
-def test_a_server_that_dies_is_noticed(tmp_path):
-    """Somebody kills tritonserver: `serve` says so and ends with 1."""
+def test_killed_tritonserver_ends_serve(tmp_path):
+    """If tritonserver is killed, `serve` reports it and ends with 1."""
     write_model(tmp_path / "repo", "small")
     with serving(tmp_path / "repo") as server:
         (pid,) = [folder.name for folder in Path("/proc").glob("[0-9]*") if is_tritonserver(folder.name, tmp_path)]
@@ -217,7 +217,7 @@ def test_a_server_that_dies_is_noticed(tmp_path):
 
 
 def is_tritonserver(pid, repository):
-    """Whether a process is the tritonserver of a repository."""
+    """Return True if a process is the tritonserver of a repository."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_text()
     except OSError:
@@ -225,8 +225,8 @@ def is_tritonserver(pid, repository):
     return "bin/tritonserver\0" in line and str(repository) in line
 
 
-def test_the_printed_command_runs(tmp_path):
-    """`serve --print` gives a line that a shell runs as it stands."""
+def test_printed_command_runs(tmp_path):
+    """A shell runs the command that `serve --print` prints."""
     write_model(tmp_path / "repo", "small")
     ports = free_ports()
     arguments = [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
@@ -242,8 +242,8 @@ def test_the_printed_command_runs(tmp_path):
             process.send_signal(signal.SIGINT)
 
 
-def test_a_variant_that_nobody_has(tmp_path):
-    """Triton would serve the defaults without a word; the variants that are there are named."""
+def test_unknown_variant(tmp_path):
+    """A variant that no model has is refused: Triton would silently serve the default configs."""
     folder = write_model(tmp_path / "repo", "small")
     (folder / "configs").mkdir()
     (folder / "configs" / "t4-fp16.pbtxt").write_text(SMALL_CONFIG)
@@ -255,8 +255,8 @@ def test_a_variant_that_nobody_has(tmp_path):
     )
 
 
-def test_the_api(tmp_path):
-    """`from generator import serve`: a context with the models chosen; errors are exceptions."""
+def test_serve_from_python(tmp_path):
+    """`tritongen.serve` serves the chosen models; errors are exceptions."""
     write_model(tmp_path / "repo", "small")
     write_model(tmp_path / "repo", "other")
     ports = free_ports()
@@ -275,7 +275,7 @@ def test_the_api(tmp_path):
 
 
 def test_classification_labels_come_from_the_server(server):
-    """The classification extension gives ImageNet's names."""
+    """The classification extension returns ImageNet's labels."""
     answer = run_program(
         "infer", image.PHOTOGRAPHS[0], "--model", "DPN68", "--url", server.url, "--json", cwd=server.repository
     )
@@ -291,8 +291,8 @@ def test_classification_labels_come_from_the_server(server):
     assert answer.json["weights"] == "random (seed 0)"
 
 
-def test_infer_says_what_is_wrong(server, tmp_path):
-    """A broken file, a model that is not served, and that random weights mean nothing."""
+def test_errors_and_warnings_of_infer(server, tmp_path):
+    """A broken file and an unknown model are errors; random weights are a warning."""
     (tmp_path / "cut.jpg").write_bytes(image.PHOTOGRAPHS[0].read_bytes()[:5000])
     cut = run_program("infer", "cut.jpg", "-m", "dpn68", "--url", server.url, cwd=tmp_path)
     assert (cut.status, cut.stdout) == (1, "")
@@ -309,8 +309,8 @@ def test_infer_says_what_is_wrong(server, tmp_path):
     assert "warning: dpn68 has random (seed 0) weights: its labels are meaningless" in good.stderr
 
 
-def test_a_running_server_never_sees_half_a_model(tmp_path):
-    """A polling Triton keeps answering while the model under it is replaced again and again."""
+def test_running_server_sees_only_complete_models(tmp_path):
+    """A polling Triton keeps answering while its model is replaced."""
     tritongen.build(["dpn68"], output=tmp_path / "repo")
     ports = free_ports()
     line = run_program("serve", "--print", "repo", f"--http-port={ports.http}", f"--grpc-port={ports.grpc}",

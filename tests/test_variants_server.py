@@ -1,4 +1,4 @@
-"""Every config that is written, on a real Triton: it loads, and is the one that was asked for."""
+"""Every config of a build loads in a real Triton and has the requested values."""
 
 import json
 import urllib.request
@@ -73,7 +73,7 @@ def test_every_default_config_loads(server):
 
 
 def test_options_on_a_real_server(tmp_path):
-    """A model with every option of its own loads, runs its largest batch, and answers from the cache what it knows."""
+    """A model with every serving option loads, runs its largest batch, and answers a repeated request from the cache."""
     write = small_onnx()
     (tmp_path / "small.onnx").write_bytes(write.SerializeToString())
     (tmp_path / "serving.toml").write_text(
@@ -85,9 +85,9 @@ def test_options_on_a_real_server(tmp_path):
     assert built.status == 0, built.stderr
     images = np.random.default_rng(0).standard_normal((16, 3, 224, 224), dtype=np.float32)
     with serving(tmp_path / "model_repository") as server, triton.InferenceServerClient(server.url) as client:
-        asked = triton.InferInput("input", list(images.shape), "FP32")
-        asked.set_data_from_numpy(images)
-        first, second = (client.infer("small", [asked]).as_numpy("output") for _ in range(2))
+        request = triton.InferInput("input", list(images.shape), "FP32")
+        request.set_data_from_numpy(images)
+        first, second = (client.infer("small", [request]).as_numpy("output") for _ in range(2))
         statistics = client.get_inference_statistics("small").model_stats[0].inference_stats
         config = client.get_model_config("small").config
     np.testing.assert_array_equal(first, second)
@@ -96,15 +96,15 @@ def test_options_on_a_real_server(tmp_path):
     assert list(config.dynamic_batching.preferred_batch_size) == [2, 16]
 
 
-def test_no_cache_where_no_config_asks_for_one(tmp_path):
-    """Triton is given its response cache only for a model that wants it."""
+def test_no_response_cache_by_default(tmp_path):
+    """Triton gets a response cache only if a config asks for it."""
     write_model(tmp_path / "repo", "small")
     printed = run_program("serve", "repo", "--engine", "embedded", "--print", cwd=tmp_path)
     assert "--cache-config" not in printed.stdout
 
 
-def test_the_log_is_shown_from_the_start(tmp_path):
-    """`-v`: Triton's own lines, before it is READY."""
+def test_verbose_shows_the_log(tmp_path):
+    """With `-v`, the lines of Triton's log are shown before it is READY."""
     write_model(tmp_path / "repo", "small")
     with serving(tmp_path / "repo", "-v") as server:
         url = f"http://{server.ports.http_url}/v2/models/small/config"

@@ -49,11 +49,11 @@ ABORTED = "terminate called after throwing an instance of 'std::out_of_range' wh
 
 
 def ready(name):
-    return Verdict(name, accepted=True, stage="ready", message="")
+    return Verdict(name, "ready")
 
 
 def no(name, stage, message, detail=""):
-    return Verdict(name, accepted=False, stage=stage, message=message, detail=detail)
+    return Verdict(name, stage, message, detail)
 
 
 def write_all(repository):

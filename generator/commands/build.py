@@ -46,7 +46,7 @@ def accelerator_parameters(_ctx: click.Context, _param: click.Parameter, values:
     return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)}
 
 
-# These options have no default of click's: what the user does not give, a --config file may.
+# These options have no default here: a --config file may have the ones that the user does not give.
 SERVING = group(
     "Serving options",
     option("--max-batch-size", type=int, metavar="N", show_default="8",
@@ -179,7 +179,7 @@ def command(
     if not models and "models" in given_params(click.get_current_context()):
         raise BadValue("models", "", "no network is named", "--models all selects every network")
     chosen = chosen_networks(own or models or "all")
-    with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # the user's own code may print
+    with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # code of the user may print
         report = build(
             chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
             tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
@@ -198,19 +198,19 @@ def command(
 def own_networks(
     path: tuple[Path, ...], target: str | None, name: str | None, inputs: tuple[str, ...], image: ImageInput
 ) -> list[Network]:
-    """The networks of --onnx or --torch; none where neither is given."""
+    """Return the networks of --onnx or --torch."""
     from generator.networks.user_networks import onnx_network, torch_network
 
     if target is not None:
         return [torch_network(target, name, inputs, image)]
-    files = [file for given in path for file in (onnx_files(given) if given.is_dir() else [given])]
-    said = {"name": name, "inputs": ",".join(inputs) or None}
-    for parameter, value in said.items():
+    files = [file for entry in path for file in (onnx_files(entry) if entry.is_dir() else [entry])]
+    given = {"name": name, "inputs": ",".join(inputs) or None}
+    for parameter, value in given.items():
         if value is not None and len(files) > 1:
             raise BadValue(parameter, value, f"needs exactly one network ({len(files)} selected)")
     if files:
         return [onnx_network(file, name, inputs, image) for file in files]
-    for parameter, value in (said | vars(image)).items():
+    for parameter, value in (given | vars(image)).items():
         if value is not None:
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             raise BadValue(parameter, text, "needs --onnx or --torch")
@@ -218,7 +218,7 @@ def own_networks(
 
 
 def onnx_files(folder: Path) -> list[Path]:
-    """The ONNX files of a folder, by their names."""
+    """Return the ONNX files of a folder, sorted by name."""
     files = sorted(folder.glob("*.onnx"))
     if not files:
         raise BadValue("path", folder, "has no .onnx file")
@@ -226,7 +226,7 @@ def onnx_files(folder: Path) -> list[Path]:
 
 
 def print_needed(report: BuildReport, *, as_json: bool) -> None:
-    """What a build would do, and why."""
+    """Print what a build would do, and why."""
     from generator.commands import console
 
     if as_json:
@@ -241,7 +241,7 @@ def print_needed(report: BuildReport, *, as_json: bool) -> None:
 
 
 def print_json(report: BuildReport) -> None:
-    """The summary for a program."""
+    """Print the result as JSON."""
     from generator.builder.provenance import certificate_record
     from generator.commands import console
 
@@ -273,7 +273,7 @@ def reasons(report: BuildReport) -> dict[str, str]:
 
 
 def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
-    """The summary for a person."""
+    """Print the result as a table, and log notes about the models."""
     from generator.commands import console
 
     if report.built:
@@ -286,7 +286,7 @@ def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> 
             "Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound %g. "
             "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
             "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "
-            "no such figure. All of it is in provenance.json.",
+            "no such value. All values are in provenance.json.",
             len(report.built), output, outcomes(report), precision,
             f"configs/ has {variants}" if variants else "there are no configs/",
             certificate.tolerance,
@@ -306,19 +306,19 @@ def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> 
 
 
 def outcomes(report: BuildReport) -> str:
-    """`7 up to date, 3 published`."""
+    """Count the outcomes, such as `7 up to date, 3 published`."""
     counts = Counter(report.needed[model.network.name].outcome for model in report.built)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
 
 
 def row(model: BuiltModel) -> tuple[object, ...]:
-    """One model's line of the table."""
+    """Return the row of a model in the table."""
     certificate = model.certificate
     last = certificate.batches[-1]
     errors = [f"{batch.relative_error:.1e}" for batch in certificate.batches]
-    beside = [f"{error.relative_error:.1e}" if error else "-" for error in (certificate.fp64, certificate.fp16)]
+    estimates = [f"{error.relative_error:.1e}" if error else "-" for error in (certificate.fp64, certificate.fp16)]
     tops = ["-" if agree is None else f"{agree}/{last.batch_size}" for agree in (last.top1_agree, last.top5_agree)]
     return (
         model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.graph.nodes,
-        *errors, *["-"] * (3 - len(errors)), *beside, *tops,
+        *errors, *["-"] * (3 - len(errors)), *estimates, *tops,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Progress of a build: a bar a model on a terminal, a line a model elsewhere."""
+"""Progress of a build: a bar per model on a terminal, else a line per model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MANY = 20  # bars that a terminal shows at once
+MANY = 20  # more bars do not fit a terminal
 
 
 @contextmanager
 def build_progress(count: int) -> Iterator[OnStep]:
-    """What `build` calls at every step of so many models."""
+    """Show the progress of a number of models; `build` calls the yielded function at every step."""
     if console.shows_progress():
         with bars(count) as on_step:
             yield on_step
@@ -33,14 +33,14 @@ def build_progress(count: int) -> Iterator[OnStep]:
 
 
 def line(network: Network, step: str) -> None:
-    """Log how a model ended."""
+    """Log the outcome of a model."""
     if step in OUTCOMES:
         logger.info("%s: %s", network.name, step)
 
 
 @contextmanager
 def bars(count: int) -> Iterator[OnStep]:
-    """A bar for all of them, and one for each that has begun; where they are many, those that are done go."""
+    """Draw a bar for all models and one per begun model; if there are many models, the bar of a finished one goes."""
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),

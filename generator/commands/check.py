@@ -103,26 +103,26 @@ def command(
     return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
 
 
-def print_findings(of: Checked, repository: Path | S3Url) -> None:
-    """A block a finding, then how many there are."""
+def print_findings(checked: Checked, repository: Path | S3Url) -> None:
+    """Print each finding, and log the numbers of findings."""
     from generator.commands.console import print_text
 
-    for finding in of.findings:
+    for finding in checked.findings:
         print_text(f"{finding.level}: {place(finding)}")
         print_text(f"  {finding.message}")
         if finding.fix:
             print_text(f"  fix: {finding.fix}")
-    counts = ", ".join(counted(sum(f.level == level for f in of.findings), level) for level in LEVELS)
-    logger.info("%s in %s: %s", counted(of.models, "model"), repository, counts)
+    counts = ", ".join(counted(sum(f.level == level for f in checked.findings), level) for level in LEVELS)
+    logger.info("%s in %s: %s", counted(checked.models, "model"), repository, counts)
 
 
 def counted(number: int, what: str) -> str:
-    """`1 error`, `2 errors`."""
+    """Return a number with its noun, such as `1 error` or `2 errors`."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
 def place(finding: Finding) -> str:
-    """`densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
+    """Return the file, line and rule of a finding: `densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
     from generator.errors import printable
 
     line = f":{finding.line}" if finding.line else ""
@@ -130,15 +130,15 @@ def place(finding: Finding) -> str:
 
 
 def annotation(finding: Finding, repository: Path | S3Url) -> str:
-    """`::error file=…,line=…,title=…::…`, of GitHub's workflow commands."""
+    """Return a finding as a workflow command of GitHub: `::error file=…,line=…,title=…::…`."""
     properties = {"file": str(repository / finding.file), "line": finding.line, "title": finding.rule}
-    said = ",".join(f"{key}={escaped(str(value), ':,')}" for key, value in properties.items() if value)
+    listed = ",".join(f"{key}={escaped(str(value), ':,')}" for key, value in properties.items() if value)
     text = f"{finding.message} (fix: {finding.fix})" if finding.fix else finding.message
-    return f"::{finding.level} {said}::{escaped(text)}"
+    return f"::{finding.level} {listed}::{escaped(text)}"
 
 
 def escaped(text: str, also: str = "") -> str:
-    """What a workflow command would take for its own is written as %XX."""
+    """Return text for a workflow command, with special characters as %XX."""
     from generator.errors import printable
 
     kept = "".join(char if char in "\r\n" else printable(char) for char in text)
@@ -146,20 +146,20 @@ def escaped(text: str, also: str = "") -> str:
 
 
 def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool) -> bool:
-    """Ask the embedded server for its verdict on each model; a difference is a defect of ours, where we judge."""
+    """Compare the findings with the verdicts of the embedded server; return False if they differ without a reason."""
     from generator.errors import printable
     from generator.server.verdicts import server_verdicts
 
-    found: dict[str, list[Finding]] = {}
+    by_model: dict[str, list[Finding]] = {}
     for finding in findings:
         if finding.default:
-            found.setdefault(finding.model, []).append(finding)
+            by_model.setdefault(finding.model, []).append(finding)
     logger.info("asking the embedded server about each model; it runs what the repository contains")
     agrees = True
     for verdict in server_verdicts(repository).values():
         word = "READY" if verdict.accepted else f"refused ({verdict.stage}): {verdict.message}"
         logger.info("server: %s: %s", printable(verdict.model), printable(word))
-        ours = found.get(verdict.model, [])
+        ours = by_model.get(verdict.model, [])
         refused = any(finding.level == "error" for finding in ours)
         if verdict.accepted == refused:
             why = not_judged(ours, verdict.message, run=run)

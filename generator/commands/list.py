@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from generator.errors import TritongenError
     from generator.networks.types import Counts, Network
 
-    # A network, what it counts, and what the page's rule counts; None for a network that is not on the page.
+    # A network, its counts, and its counts by the rule of the published page; None for an unpublished network.
     Row = tuple[Network, Counts, Counts | None]
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ TARGET_HEADS = ("Target", "Compute capability", "Memory GB", "FP16", "FP32", "De
 MARKDOWN_HEADS = ("Models", "Top1", "Top5", "Reference top1", "Reference top5", "FLOPS (G)", "Parameters (M)")
 
 COUNTED = "Params and FLOPs: counted, for one image (224x224 of the ten); a multiply-add is two."
-# tests/test_counts.py holds the figures in it to the counts.
+# tests/test_counts.py compares the figures in this text with the counts.
 RULE = """\
 The page is PaddleClas's. Its parameters and FLOPs are by the rule of Paddle
 1.x's model_stat.py under Python 2, where 4 / 40 is 0: it divided a grouped
@@ -92,7 +92,7 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
 
 
 def list_targets(*, as_json: bool) -> int:
-    """The table of targets, and where its figures are from."""
+    """Print the table of targets, and log the sources of its figures."""
     from generator.commands import console
     from generator.config.targets import TARGETS
 
@@ -120,7 +120,7 @@ def list_targets(*, as_json: bool) -> int:
 
 
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
-    """Count each network by both rules; a plugin that gives none does not hide the others."""
+    """Count each network by both rules; also return the errors of networks that cannot be counted."""
     from generator.errors import TritongenError
     from generator.networks.paddle_flops import recount
 
@@ -137,7 +137,7 @@ def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]
 
 
 def cells(network: Network, counts: Counts, by_rule: Counts | None) -> tuple[str, ...]:
-    """A row under HEADS."""
+    """Return the row of a network, with the columns HEADS."""
     page = network.published
     return (
         network.name,
@@ -153,7 +153,7 @@ def cells(network: Network, counts: Counts, by_rule: Counts | None) -> tuple[str
 
 
 def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str, object]:
-    """Everything, unrounded; null where there is no such figure."""
+    """Return all values of a network for JSON, unrounded, None for a missing value."""
     page = network.published
     return {
         "model": network.name,
@@ -172,7 +172,7 @@ def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str
 
 
 def markdown(chosen: Iterable[Network]) -> str:
-    """The page's table, its figures in its own decimals."""
+    """Return the published table in Markdown."""
     from generator.system import text
 
     rows = []

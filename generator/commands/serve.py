@@ -241,7 +241,7 @@ def docker_server(source: Source, ports: Ports, options: DockerOptions) -> Abstr
 
 
 def follow(server: Server) -> int:
-    """Tell what is served, then wait for the server's end or Ctrl-C."""
+    """Log the models and addresses, then wait until the server ends or the user presses Ctrl-C."""
     from generator.errors import ServerFailed
     from generator.server import log
     from generator.server.probe import TritonClient

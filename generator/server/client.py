@@ -83,21 +83,29 @@ def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> 
 
     Raises:
         ImageUnreadable: the file is not an image; no request was sent.
-        TritongenError: the model takes no image or does not answer with classes.
+        TritongenError: the model takes no image, or does not have exactly one output with classes.
         InferenceFailed: the server answered with an error.
     """
-    spec, preprocessing = image_input(model)
+    inputs, preprocessing = row_specs(model), preprocessing_of(model)
+    if len(inputs) != 1 or preprocessing is None or not samples.takes_image(inputs[0], preprocessing):
+        listed = ", ".join(f"{spec.name} {spec.datatype} {list(spec.dims)}" for spec in model.inputs)
+        hint = "`tritongen infer` sends one normalised RGB image; tritonclient sends anything"
+        raise TritongenError(f"{model.name} takes no image: its input is {listed}", hint)
+    outputs = [spec.name for spec in model.outputs if sum(dim != 1 for dim in spec.dims) == 1]
+    if len(outputs) != 1:
+        listed = ", ".join(f"{spec.name} {list(spec.dims)}" for spec in model.outputs)
+        raise TritongenError(f"{model.name} does not answer with one score per class: its output is {listed}")
+    spec = inputs[0]
     batch = samples.photograph(spec, path, preprocessing)[np.newaxis].astype(numpy_type(spec.datatype))
     request = triton.InferInput(spec.name, list(batch.shape), wire_type(spec.datatype))
     request.set_data_from_numpy(batch)
-    output = class_output(model)
-    wanted = triton.InferRequestedOutput(output, class_count=top)
+    classes = triton.InferRequestedOutput(outputs[0], class_count=top)
     try:
-        answer = server.grpc.infer(model.name, [request], outputs=[wanted], client_timeout=TIMEOUT_S)
+        answer = server.grpc.infer(model.name, [request], outputs=[classes], client_timeout=TIMEOUT_S)
     except triton.InferenceServerException as error:
         raise InferenceFailed(model.name, error.message()) from error
     guesses = []
-    for row in np.ravel(answer.as_numpy(output)):  # b"12.5:281:tabby, tabby cat"
+    for row in np.ravel(answer.as_numpy(outputs[0])):  # b"12.5:281:tabby, tabby cat"
         logit, index, *label = row.decode().split(":", 2)
         guesses.append(Guess(float(logit), int(index), label[0] if label else ""))
     return tuple(guesses)
@@ -106,36 +114,6 @@ def classify(server: TritonClient, model: ServedModel, path: Path, top: int) -> 
 def row_specs(model: ServedModel) -> tuple[TensorSpec, ...]:
     """Return the inputs without the batch dimension, also if the batch size is fixed to 1."""
     return model.inputs if model.max_batch_size else samples.without_single_row(model.inputs)
-
-
-def image_input(model: ServedModel) -> tuple[TensorSpec, Preprocessing]:
-    """Return the input that takes an image, and its preprocessing.
-
-    Raises:
-        TritongenError: the model takes no image.
-    """
-    specs = row_specs(model)
-    preprocessing = preprocessing_of(model)
-    if len(specs) != 1 or preprocessing is None or not samples.takes_image(specs[0], preprocessing):
-        listed = ", ".join(f"{spec.name} {spec.datatype} {list(spec.dims)}" for spec in model.inputs)
-        raise TritongenError(
-            f"{model.name} takes no image: its input is {listed}",
-            "`tritongen infer` sends one normalised RGB image; tritonclient sends anything",
-        )
-    return specs[0], preprocessing
-
-
-def class_output(model: ServedModel) -> str:
-    """Return the name of the output with the classes.
-
-    Raises:
-        TritongenError: the model does not have exactly one such output.
-    """
-    vectors = [spec.name for spec in model.outputs if sum(dim != 1 for dim in spec.dims) == 1]
-    if len(vectors) != 1:
-        listed = ", ".join(f"{spec.name} {list(spec.dims)}" for spec in model.outputs)
-        raise TritongenError(f"{model.name} does not answer with one score per class: its output is {listed}")
-    return vectors[0]
 
 
 def preprocessing_of(model: ServedModel) -> Preprocessing | None:

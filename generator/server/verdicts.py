@@ -6,7 +6,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,14 @@ class Verdict:
     """The server's answer to loading a model."""
 
     model: str
-    accepted: bool  # it became READY
     stage: str  # "ready", or where it was refused: "poll", "version", "load"; "abort" if the server died
-    message: str  # the server's own sentence, "" if accepted
+    message: str = ""  # the server's own sentence, "" if accepted
     detail: str = ""  # of a config that is not valid text format: "line:column: message"
+
+    @property
+    def accepted(self) -> bool:
+        """Return True if the model became READY."""
+        return self.stage == "ready"
 
 
 @dataclass(frozen=True)
@@ -65,22 +69,18 @@ class Judge:
         try:
             self.client.load_model(name, client_timeout=self.patience_s)
         except UnicodeEncodeError:
-            return refusal(name, "poll", "the name is not UTF-8: no client can ask for it")
+            return Verdict(name, "poll", "the name is not UTF-8: no client can ask for it")
         except InferenceServerException as error:
-            return refusal(name, "abort") if self.died(error.status()) else refused(name, error.message())
+            ended = error.status() == "StatusCode.UNAVAILABLE" and self.server.child.wait(DEATH_S) is not None
+            if not ended and error.status() != "StatusCode.DEADLINE_EXCEEDED":
+                return refused(name, error.message())
+            self.dead.set()
+            return Verdict(name, "abort")
         finally:
             # A refused ensemble has loaded its steps.
             with suppress(InferenceServerException, UnicodeEncodeError):
                 self.client.unload_model(name, unload_dependents=True, client_timeout=DEATH_S)
-        return Verdict(name, accepted=True, stage="ready", message="")
-
-    def died(self, status: str) -> bool:
-        """Return True, and remember it, if the server ended or no longer answers."""
-        ended = status == "StatusCode.UNAVAILABLE" and self.server.child.wait(DEATH_S) is not None
-        if ended or status == "StatusCode.DEADLINE_EXCEEDED":
-            self.dead.set()
-            return True
-        return False
+        return Verdict(name, "ready")
 
     def with_log(self, verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
         """Complete verdicts with the reasons that only the log has."""
@@ -92,7 +92,7 @@ class Judge:
             reason = " ".join(words[0].split())
         else:
             reason = f"the server ended with status {status}"
-        completed = {v.model: refusal(v.model, "abort", reason) if v.stage == "abort" else v for v in verdicts}
+        completed = {v.model: replace(v, message=reason) if v.stage == "abort" else v for v in verdicts}
         return completed | poll_refusals(text, [v.model for v in verdicts if v.stage == "poll"])
 
 
@@ -146,16 +146,11 @@ def started(source: Source, patience_s: float) -> Iterator[Judge]:
 def refused(name: str, answer: str) -> Verdict:
     """Return the verdict that an error answer to a load stands for."""
     if answer == f"failed to load '{name}', failed to poll from model repository":
-        return refusal(name, "poll", answer)
+        return Verdict(name, "poll", answer)
     reason = answer.removeprefix(f"load failed for model '{name}': ").strip()
     first = UNAVAILABLE_VERSION.split(reason)[:2][-1]
     stage = "version" if reason.startswith("at least one version must be available") else "load"
-    return refusal(name, stage, unwrapped(first).partition("\n\nAt:\n")[0])
-
-
-def refusal(name: str, stage: str, message: str = "", detail: str = "") -> Verdict:
-    """Return the verdict on a refused model."""
-    return Verdict(name, accepted=False, stage=stage, message=message, detail=detail)
+    return Verdict(name, stage, unwrapped(first).partition("\n\nAt:\n")[0])
 
 
 def poll_refusals(log: str, names: Sequence[str]) -> dict[str, Verdict]:
@@ -170,6 +165,6 @@ def poll_refusals(log: str, names: Sequence[str]) -> dict[str, Verdict]:
         elif record := POLL_RECORD.match(line):
             text = json.loads(record["text"], strict=False)
             for opening, name in [pair for pair in openings if text.startswith(pair[0])][:1]:
-                refusals[name] = refusal(name, "poll", text.removeprefix(opening), "; ".join(details))
+                refusals[name] = Verdict(name, "poll", text.removeprefix(opening), "; ".join(details))
             details = []
     return refusals

@@ -38,26 +38,12 @@ lib=LIB n='([0-9]+)' line=$BASH_EXECUTION_STRING region=${REGION:-triton_[^ ]*_b
 
 @dataclass(frozen=True)
 class Runtime:
-    """The paths of Triton's parts."""
+    """The paths of Triton's parts, and the variables that tritonserver, its stub and perf_analyzer need."""
 
     tritonserver: Path
     backends: Path
     caches: Path
-    libraries: Path
-    plain_libraries: Path
-    stub_script: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        """Return the variables that tritonserver, its Python stub and perf_analyzer need."""
-        own = [self.libraries, self.plain_libraries, Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib")]
-        inherited = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-        return {
-            "LD_LIBRARY_PATH": ":".join([*map(str, own), *filter(None, inherited)]),
-            # The stub's embedded Python finds site-packages through the first `python3` on PATH.
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
-            "BASH_ENV": str(self.stub_script),
-        }
+    env: dict[str, str]
 
 
 def runtime() -> Runtime:
@@ -92,7 +78,15 @@ def runtime() -> Runtime:
     if not os.access(tritonserver, os.X_OK):
         place(home / "bin" / "tritonserver", tritonserver, executable=True)
         tritonserver = home / "bin" / "tritonserver"
-    return Runtime(tritonserver, backends, server / "caches", libraries, home / "lib", home / "stub.bash")
+    library_path = [libraries, home / "lib", sysconfig.get_config_var("LIBDIR") or "/usr/lib"]
+    inherited = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    env = {
+        "LD_LIBRARY_PATH": ":".join([*map(str, library_path), *filter(None, inherited)]),
+        # The stub's embedded Python finds site-packages through the first `python3` on PATH.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "BASH_ENV": str(home / "stub.bash"),
+    }
+    return Runtime(tritonserver, backends, server / "caches", env)
 
 
 def installed_package() -> Path:

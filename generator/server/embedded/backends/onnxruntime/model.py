@@ -50,12 +50,10 @@ class TritonPythonModel:
             auto_complete_model_config.set_max_batch_size(filled["max_batch_size"])
         if "dynamic_batching" in filled:
             auto_complete_model_config.set_dynamic_batching()
-        for kind, add in (
-            ("input", auto_complete_model_config.add_input),
-            ("output", auto_complete_model_config.add_output),
-        ):
-            for block in filled.get(kind, ()):
-                add(block)
+        for block in filled.get("input", ()):
+            auto_complete_model_config.add_input(block)
+        for block in filled.get("output", ()):
+            auto_complete_model_config.add_output(block)
         return auto_complete_model_config
 
     def initialize(self, args: Mapping[str, str]) -> None:
@@ -159,10 +157,11 @@ def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
         settings = session_settings(config, accelerators=())
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, settings.graph_level)
-        options.execution_mode = (
-            onnxruntime.ExecutionMode.ORT_PARALLEL if settings.parallel else onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        )
-        options.intra_op_num_threads = settings.intra_op_threads or threads_per_instance(config)
+        mode = "ORT_PARALLEL" if settings.parallel else "ORT_SEQUENTIAL"
+        options.execution_mode = getattr(onnxruntime.ExecutionMode, mode)
+        instances = sum(max(1, int(group.get("count", 1))) for group in config.get("instance_group", [])) or 1
+        available = len(os.sched_getaffinity(0))
+        options.intra_op_num_threads = settings.intra_op_threads or max(1, available // instances)
         options.inter_op_num_threads = settings.inter_op_threads
         options.enable_cpu_mem_arena = settings.mem_arena
         options.enable_mem_pattern = settings.mem_pattern
@@ -172,12 +171,6 @@ def open_session(path: Path, config: Config) -> onnxruntime.InferenceSession:
         raise pb_utils.TritonModelException(str(refusal)) from refusal
     except Exception as error:
         raise pb_utils.TritonModelException(backend_words(error)) from error
-
-
-def threads_per_instance(config: Config) -> int:
-    """Return an equal share of the available processors for each instance of the model."""
-    instances = sum(max(1, int(group.get("count", 1))) for group in config.get("instance_group", [])) or 1
-    return max(1, len(os.sched_getaffinity(0)) // instances)
 
 
 def tensors(arguments: Sequence[Any]) -> list[ModelTensor]:
