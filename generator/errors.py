@@ -146,7 +146,9 @@ class LabelsUnusable(TritongenError):
     """A file that does not name the classes of an output."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} cannot be used as labels: {why}", "write one class per line, in the order of the output")
+        super().__init__(
+            f"{path} cannot be used as labels: {why}", "write one class per line, in the order of the output"
+        )
 
 
 class ExportFailed(TritongenError):
@@ -266,7 +268,7 @@ class ModelNotServed(TritongenError):
 
     def __init__(self, name: str, url: str, ready: Iterable[str]) -> None:
         listed = ", ".join(ready) or "none"
-        super().__init__(f"the server at {url} has no model {name!r} ready", f"ready there: {listed}")
+        super().__init__(f"the server at {url} has no model {name!r} ready", f"ready models: {listed}")
 
 
 class InferenceFailed(TritongenError):

@@ -17,9 +17,9 @@ NO_LIBRARY = "unable to find backend library for backend"
 OF_THE_IMAGE = {"backend-is-there", "repository-agents", "header-of"}
 
 
-def made(count, number):
-    """Distinct mutants, the same for a number."""
-    found = []
+def distinct_mutants(count, number):
+    """Return distinct mutants, which depend only on a number."""
+    collected = []
 
     @seed(number)
     @settings(
@@ -28,11 +28,11 @@ def made(count, number):
     )  # fmt: skip
     @given(mutants())
     def collect(mutant):
-        if mutant not in found:
-            found.append(mutant)
+        if mutant not in collected:
+            collected.append(mutant)
 
     collect()
-    return found
+    return collected
 
 
 def differences(repository, verdicts, findings):
@@ -41,7 +41,7 @@ def differences(repository, verdicts, findings):
     for finding in findings:
         if finding.level == "error" and finding.default:
             ours.setdefault(finding.model, []).append(finding)
-    undecided = {model for model, found in ours.items() if {finding.rule for finding in found} <= OF_THE_IMAGE}
+    undecided = {model for model, errors in ours.items() if {error.rule for error in errors} <= OF_THE_IMAGE}
     undecided |= {verdict.model for verdict in verdicts.values() if NO_LIBRARY in verdict.message}
     return [
         (
@@ -56,13 +56,13 @@ def differences(repository, verdicts, findings):
 
 @pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.nightly) for number in NIGHTLY_SEEDS)])
 def test_mutants_have_the_servers_verdict(tmp_path, number):
-    """Fields dropped, doubled, retyped, renamed; braces broken; files moved: the server and `check` agree on each."""
-    found = made(MUTANTS, number)
-    assert len(found) >= DISTINCT
-    for place, mutant in enumerate(found):
+    """The server and `check` agree on models with dropped, doubled, retyped and renamed fields, and moved files."""
+    collected = distinct_mutants(MUTANTS, number)
+    assert len(collected) >= DISTINCT
+    for place, mutant in enumerate(collected):
         lay_out(mutant, tmp_path, f"m{place:03}")
     verdicts = server_verdicts(tmp_path)
-    assert len(verdicts) == len(found)
+    assert len(verdicts) == len(collected)
     assert {verdict.stage for verdict in verdicts.values()} >= {"ready", "poll", "load"}
     assert differences(tmp_path, verdicts, tritongen.check(tmp_path)) == []
 

@@ -300,7 +300,7 @@ def test_errors_and_warnings_of_infer(server, tmp_path):
     absent = run_program("infer", image.PHOTOGRAPHS[0], "-m", "resnet50", "--url", server.url, cwd=tmp_path)
     assert absent.status == 1
     assert (
-        f"error: the server at {server.url} has no model 'resnet50' ready\nhint: ready there: densenet121,"
+        f"error: the server at {server.url} has no model 'resnet50' ready\nhint: ready models: densenet121,"
         in absent.stderr
     )
     good = run_program("infer", *image.PHOTOGRAPHS, "-m", "dpn68", "--top", "3", "--url", server.url, cwd=tmp_path)

@@ -1,1 +1,1 @@
-"""Running Triton on a repository: two engines, and what is asked of a server that runs."""
+"""Run Triton on a repository with one of two engines, and ask a running server."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from generator.server.docker import engine
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.server.gpus import gpu_names
 from generator.server.ports import Ports, check_free
-from generator.system.processes import run
+from generator.system.processes import try_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,9 +123,8 @@ def default_ports() -> Row:
 
 def attempt(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
     """Run a program and return its exit status, None if it cannot be run, and the last line of its output."""
-    try:
-        done = run(command, env=env, timeout_s=TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired):
+    done = try_run(command, env=env, timeout_s=TIMEOUT_S)
+    if done is None:
         return None, "it cannot be run"
     lines = (done.stdout + done.stderr).strip().splitlines()
     return done.status, lines[-1] if lines else f"it ended with status {done.status}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 
-from generator.system.processes import run
+from generator.system.processes import try_run
 
 TIMEOUT_S = 20
 
@@ -25,9 +24,8 @@ class Gpu:
 
 def query(fields: str) -> list[list[str]]:
     """Query fields of every GPU: a row per GPU, and no rows without nvidia-smi, driver or GPU."""
-    try:
-        done = run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], timeout_s=TIMEOUT_S)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+    done = try_run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"], timeout_s=TIMEOUT_S)
+    if done is None:
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
     return rows if done.status == 0 and all(len(row) == len(fields.split(",")) for row in rows) else []

@@ -50,7 +50,10 @@ class ServedModel:
 
 
 class TritonClient:
-    """The Triton at `host:port`: one gRPC connection for all questions."""
+    """The Triton at `host:port`, with one gRPC connection for all questions.
+
+    A question raises ServerUnreachable if the server does not answer it.
+    """
 
     def __init__(self, url: str) -> None:
         """Take the address; the first question connects."""
@@ -73,11 +76,7 @@ class TritonClient:
             return False
 
     def ready_models(self) -> tuple[str, ...]:
-        """Return the names of the models that are READY, sorted.
-
-        Raises:
-            ServerUnreachable: the server does not answer.
-        """
+        """Return the names of the models that are READY, sorted."""
         index = self.ask(self.grpc.get_model_repository_index)
         return tuple(sorted({entry.name for entry in index.models if entry.state == "READY"}))
 
@@ -110,28 +109,16 @@ class TritonClient:
         )
 
     def server_version(self) -> str:
-        """Return the version of Triton, such as 2.51.0.
-
-        Raises:
-            ServerUnreachable: the server does not answer.
-        """
+        """Return the version of Triton, such as 2.51.0."""
         return str(self.ask(self.grpc.get_server_metadata).version)
 
     def requests_answered(self, name: str) -> int:
-        """Return how many requests of a model the server has answered, with a result or an error.
-
-        Raises:
-            ServerUnreachable: the server does not answer.
-        """
+        """Return how many requests of a model the server has answered, with a result or an error."""
         counts = [version.inference_stats for version in self.ask(self.grpc.get_inference_statistics, name).model_stats]
         return sum(count.success.count + count.fail.count for count in counts)
 
     def ask(self, question: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401 (a protobuf message)
-        """Return the answer to a question.
-
-        Raises:
-            ServerUnreachable: the server does not answer.
-        """
+        """Return the answer to a question, or raise ServerUnreachable."""
         try:
             return question(*arguments, client_timeout=TIMEOUT_S)
         except triton.InferenceServerException as error:

@@ -53,6 +53,16 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def try_run(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float | None = None
+) -> Finished | None:
+    """Run a command as `run` does, or return None if it cannot be run or takes too long."""
+    try:
+        return run(command, env=env, timeout_s=timeout_s)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
 class Child:
     """A long-running process in a process group of its own.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from generator.server.gpus import gpu_name, gpu_names
 from generator.server.lifecycle import running
 from generator.server.ports import Ports, check_free, on_address
 from generator.server.served_configs import check_variant, served_configs, without_variant
-from generator.system.processes import run
+from generator.system.processes import run, try_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,9 +86,8 @@ def serve(
                 engine_cache.remember_start(planned.cache, seconds, len(planned.missing_engines))
             yield server
     finally:  # the end of the docker client does not always stop the container
-        with suppress(FileNotFoundError, subprocess.TimeoutExpired):
-            stop = ["docker", "stop", "-t", str(STOP_GRACE_S), container.name]
-            run(stop, timeout_s=STOP_GRACE_S + TIMEOUT_S)
+        stop = ["docker", "stop", "-t", str(STOP_GRACE_S), container.name]
+        try_run(stop, timeout_s=STOP_GRACE_S + TIMEOUT_S)
 
 
 def plan(source: Source, ports: Ports, options: DockerOptions, *, models: Sequence[str] = ()) -> Plan:
@@ -179,11 +177,8 @@ def check_readable(repository: Path) -> None:
 
 def engine_version() -> str | None:
     """Return the version of the Docker engine, or None if no engine answers."""
-    try:
-        done = run(["docker", "version", "--format", "{{.Server.Version}}"], timeout_s=TIMEOUT_S)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.status == 0 else None
+    done = try_run(["docker", "version", "--format", "{{.Server.Version}}"], timeout_s=TIMEOUT_S)
+    return done.stdout.strip() or None if done and done.status == 0 else None
 
 
 def check_engine() -> None:
