@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What is measured, by the option that says it; what else an option says is about this call alone.
+# The fields of a request by parameter; the other parameters concern this call only.
 MEASURED = {
     "gpus": "device", "models": "models", "precisions": "precisions", "batch_sizes": "batch_sizes",
     "concurrencies": "concurrencies", "profile": "profile", "measurement": "measurement", "protocol": "protocol",
@@ -75,12 +76,11 @@ def command(
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import artifacts, output, progress
-    from perf import request as asked
-    from perf.runs import store
+    from perf import artifacts, output, progress, request
+    from perf.runs import compare, store
 
     output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
-    asked.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
+    request.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
     output.check_files(charts, html, measured["gpus"], show)
     check_folder(measured["repository"])
     given = given_options(ctx)
@@ -91,19 +91,22 @@ def command(
         if charts:
             artifacts.draw_published(charts, measured["gpus"])
         return 0
-    before = [None if name == "published" else store.read(store.find(results, name)) for name in others]
+    earlier = [None if name == "published" else store.read(store.find(results, name)) for name in others]
     if show is not None:
         runs = [store.read(store.find(results, show))]
     else:
-        wanted = asked.requests(**measured, exact="batch_sizes" in given)
-        for request in wanted:
-            asked.check(request, others)
-        # Without a word on what is measured, the newest run of any kind goes on.
+        wanted = request.requests(**measured, exact="batch_sizes" in given)
+        for one in wanted:
+            request.check(one, others)
+        # Without options about what is measured, --resume continues the newest run.
         fields = set(MEASURED.values()) if any(name in MEASURED for name in given) else set()
-        runs = asked.measured(
+        runs = request.measured(
             wanted, results, program, patience_s, time_limit_s, fields if resume else None, progress.shown
         )
-    compared = [output.compared(run, before, metric_names) for run in runs]
+    if "published" in others:
+        for run in runs:
+            request.check_published(run.run.device.name)
+    compared = [compare.comparisons(run, earlier, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
     if charts:
         artifacts.draw(charts, runs, metric_names)
@@ -115,7 +118,7 @@ def command(
 
 
 def check_folder(repository: Path | S3Url) -> None:
-    """Raise BadValue where it is none."""
+    """Raise BadValue if the repository is not a folder."""
     from generator.errors import BadValue
 
     if not isinstance(repository, Path):
@@ -124,7 +127,7 @@ def check_folder(repository: Path | S3Url) -> None:
 
 
 def given_options(ctx: click.Context) -> dict[str, str]:
-    """The parameters that say what is measured and that the user gave, with the options that say them."""
+    """Return the given parameters about measuring, with their options."""
     return {
         param.name: param.opts[0]
         for param in ctx.command.params
@@ -134,34 +137,36 @@ def given_options(ctx: click.Context) -> dict[str, str]:
 
 
 def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
-    """Raise UsageError where --show came with an option that says how to measure; a report looks into a repository."""
+    """Raise UsageError if --show came with an option about measuring; a report reads certificates from --repository."""
     from generator.errors import UsageError
 
     for name, option in given.items():
-        if name != "gpus" and not (name == "repository" and reporting):  # gpus: of the published tables
-            raise UsageError(f"--show measures nothing: {option} cannot go with it", "leave one of them out")
+        if name != "gpus" and not (name == "repository" and reporting):  # --gpu selects published tables
+            raise UsageError(f"--show measures nothing: {option} cannot be combined with it", "leave out one of them")
 
 
 def marked(runs: list[Stored], *, strict: bool) -> int:
-    """Return 1 if a point failed or, if `strict`, did not settle; say how many did not settle."""
-    results = [found for run in runs for found in run.results]
-    if unstable := sum(found.status == "unstable" for found in results):
-        more = ": --resume measures on" if any(run.due for run in runs) else ""
+    """Return 1 if a point failed or, if `strict`, did not settle; log how many did not settle."""
+    results = [result for run in runs for result in run.results]
+    if unstable := sum(result.status == "unstable" for result in results):
+        more = ": --resume measures more rounds" if any(run.due for run in runs) else ""
         logger.warning("%d of %d points did not settle and are marked as unstable%s", unstable, len(results), more)
-    return int(any(found.status == "failed" or (strict and found.status == "unstable") for found in results))
+    return int(any(result.status == "failed" or (strict and result.status == "unstable") for result in results))
 
 
 def slower(compared: list[list[Comparison]], fail_above: float | None) -> int:
-    """Return 1 if a comparison is above its limit."""
-    failed = False
-    for comparison in (comparison for of_run in compared for comparison in of_run):
-        if fail_above is None:
-            continue
+    """Return 1 if a comparison exceeds the limit or has no cells; log each reason."""
+    if fail_above is None:
+        return 0
+    reasons = []
+    for comparison in itertools.chain(*compared):
         mean = comparison.geometric_mean
-        for cell in comparison.above(fail_above):
-            logger.warning("--fail-above %s: %s is %.3f times %s", fail_above, cell.point, cell.ratio, comparison.other)
-        if mean is None or mean > fail_above:
-            why = "there is no cell to compare" if mean is None else f"the mean is {mean:.3f}"
-            logger.warning("--fail-above %s: %s", fail_above, why)
-        failed = failed or mean is None or mean > fail_above or bool(comparison.above(fail_above))
-    return int(failed)
+        cells = comparison.above(fail_above)
+        reasons += [f"{cell.point} is {cell.ratio:.3f} times {comparison.other}" for cell in cells]
+        if mean is None:
+            reasons.append("there is no point to compare")
+        elif mean > fail_above:
+            reasons.append(f"the geometric mean is {mean:.3f}")
+    for reason in reasons:
+        logger.warning("--fail-above %s: %s", fail_above, reason)
+    return int(bool(reasons))

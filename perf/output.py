@@ -1,4 +1,4 @@
-"""What `tritongen perf` prints: tables with what they were measured on, or data."""
+"""Output of `tritongen perf`: tables, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from generator.config import targets
 from generator.errors import BadValue, UsageError, printable
 from perf import request
 from perf.runs import compare, export, tables
-from perf.runs import published as reference
 from perf.runs.metrics import COMPUTE, METRICS
+from perf.runs.published import published
 from perf.runs.store import check_writable
 
 if TYPE_CHECKING:
@@ -29,40 +29,23 @@ logger = logging.getLogger(__name__)
 
 
 def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
-    """Raise UsageError where two forms were asked for, or one that what is printed does not have."""
-    request = [name for name, wanted in (("--json", as_json), ("--csv", as_csv), ("--parts", as_parts)) if wanted]
-    if show == "published" and (request or comparing):
-        other = request[0] if request else "--compare"
-        hint = f"the figures as CSV: {files('perf') / 'reference' / 'latency.csv'}"
-        raise UsageError(f"--show published prints the published tables: {other} cannot go with it", hint)
+    """Raise UsageError if the published tables are to be shown in a form that they do not have."""
+    forms = {"--json": as_json, "--csv": as_csv, "--parts": as_parts, "--compare": comparing}
+    if show == "published" and (option := next((name for name, given in forms.items() if given), None)):
+        hint = f"the published latencies as CSV: {files('perf') / 'reference' / 'latency.csv'}"
+        raise UsageError(f"--show published prints the published tables: {option} cannot be combined with it", hint)
 
 
 def check_files(charts: Path | None, html: Path | None, gpus: Sequence[str], show: str | None) -> None:
-    """Raise an error where charts or a report could not be written: said before anything is measured."""
+    """Raise an error if charts or a report could not be written, before anything is measured."""
     if html and show == "published":
-        raise UsageError("a report is of a run: --html cannot go with --show published", "--charts draws the tables")
+        raise UsageError("--html needs a run and cannot be combined with --show published", "use --charts")
     if html and len(gpus) > 1 and show is None:
-        raise UsageError(f"a report is of one run: --html cannot go with --gpu {','.join(gpus)}", "one GPU a call")
+        raise UsageError(f"--html writes a report of one run, not of --gpu {','.join(gpus)}", "name one GPU")
     if charts and html and charts.absolute() == html.absolute():
-        raise BadValue("charts", charts, "the report is written to the same path", "name a folder")
+        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
     for folder in [path for path in (charts, html and html.parent) if path]:
         check_writable(folder)
-
-
-def compared(run: Stored, others: Sequence[Stored | None], metrics: Sequence[str]) -> list[Comparison]:
-    """The run beside each of the others, in each metric; None is the published table, in what that is.
-
-    Raises:
-        UsageError: the page has no table of the run's device.
-    """
-    made = []
-    for other in others:
-        if other is not None:
-            made += [compare.with_run(run, other, metric) for metric in METRICS if metric.name in metrics]
-            continue
-        request.check_published(run.run.device.name)
-        made.append(compare.with_published(run, reference.published(run.run.device.name)))
-    return made
 
 
 def print_runs(
@@ -74,36 +57,33 @@ def print_runs(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Data on stdout; the reason of every point that is marked on stderr."""
+    """Print runs on stdout, and the reason of each failed or unstable point on stderr."""
     if as_json:
         pairs = zip(runs, compared, strict=True)
-        records = [export.record(run, of_run, reference.published(run.run.device.name)) for run, of_run in pairs]
-        print_json(records)
+        print_json([export.record(run, own, published(run.run.device.name)) for run, own in pairs])
     elif as_csv:
-        rows = [
-            export.row(run, found, reference.published(run.run.device.name)) for run in runs for found in run.results
-        ]
+        rows = [export.row(run, result, published(run.run.device.name)) for run in runs for result in run.results]
         click.echo(export.table(rows), nl=False)
     else:
-        for run, of_run in zip(runs, compared, strict=True):
-            print_tables(run, of_run, metrics, as_parts=as_parts)
+        for run, own in zip(runs, compared, strict=True):
+            print_tables(run, own, metrics, as_parts=as_parts)
     for run in runs:
         for line in tables.reasons(run):
             logger.warning("%s", printable(line))
-        logger.info("kept in %s", run.path)
+        logger.info("stored in %s", run.path)
 
 
 def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequence[str], *, as_parts: bool) -> None:
-    """Each under its name, and under it what it was measured on, how, and when."""
+    """Print the tables of a run and of its comparisons."""
     if as_parts:
         print_table(tables.parts(run))
     else:
         for metric in METRICS:
             if metric.name in metrics:
                 print_table(tables.latencies(run, metric))
-        published = reference.published(run.run.device.name)
-        if published.latency_ms and COMPUTE.name in metrics:
-            print_table(tables.reference(run, published))
+        page = published(run.run.device.name)
+        if page.latency_ms and COMPUTE.name in metrics:
+            print_table(tables.reference(run, page))
         if run.run.request.baseline:
             print_table(tables.beside_bare(run))
     for comparison in comparisons:
@@ -111,17 +91,17 @@ def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequen
 
 
 def print_table(shown: Table) -> None:
-    """One of them."""
+    """Print a table with its heading and the text below."""
     print_text(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
 
 
 def print_published(gpus: Sequence[str]) -> None:
-    """The published tables themselves.
+    """Print the published tables of some GPUs, or of all.
 
     Raises:
-        UsageError: the page has none of that GPU.
+        UsageError: a GPU has no published table.
     """
     known = [target.name for target in targets.TARGETS if target.published]
     for gpu in [targets.find(gpu).name for gpu in gpus] or known:
         request.check_published(gpu)
-        print_table(tables.published(reference.published(gpu)))
+        print_table(tables.published(published(gpu)))

@@ -1,4 +1,4 @@
-"""Runs that were never measured, for tables and comparisons: their figures are made up, and say so."""
+"""Made-up runs for tables and comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSIONS = Versions("0.1.0", "2.51.0", "2.51.0", "3.11.7", "1.32.0")
 
 
 def report(compute_us=30000, **changes):
-    """A row: 100 to 700 µs in each part beside compute."""
+    """Return a report with 100 to 700 µs in each part except compute."""
     parts = {"client_send_us": 100, "network_us": 200, "queue_us": 300, "compute_input_us": 400,
              "compute_output_us": 600, "client_recv_us": 700}  # fmt: skip
     total = sum(parts.values()) + compute_us
@@ -24,7 +24,7 @@ def report(compute_us=30000, **changes):
 
 
 def repeat(point, number=1, compute_us=30000, *, status="ok", reason="", bare=None, **origin):
-    """One round."""
+    """Return one round."""
     made = Origin(CPU, VERSIONS, "a Triton", config_sha256="c", model_digest="m")
     return Repeat(
         point, number, status, f"2026-11-24T10:{number:02}:00Z", 1.5, ("perf_analyzer", "-m", point.model),
@@ -33,8 +33,8 @@ def repeat(point, number=1, compute_us=30000, *, status="ok", reason="", bare=No
     )  # fmt: skip
 
 
-def run(figures, *, device=CPU, models=("densenet121", "mynet"), sessions=True, plan=("production", "quick"), **asked):
-    """A run of rounds by point: `{(model, precision, batch): [compute_us, …]}`, or a status with its reason."""
+def run(figures, *, device=CPU, models=("densenet121", "mynet"), sessions=True, plan=("production", "quick"), **fields):
+    """Return a run of `{(model, precision, batch): [compute_us, …]}`, or a status and a reason in place of the list."""
     points = tuple(PerfPoint(*key) for key in figures)
     request = Request(
         device.name,
@@ -43,7 +43,7 @@ def run(figures, *, device=CPU, models=("densenet121", "mynet"), sessions=True, 
         concurrencies=tuple(dict.fromkeys(point.concurrency for point in points)),
         profile=plan[0],
         measurement=plan[1],
-        **asked,
+        **fields,
     )
     rounds = []
     for point, rows in zip(points, figures.values(), strict=True):

@@ -128,15 +128,16 @@ def test_two_cannot_add_to_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "its first line says no run"),
-        ("{}\n", "line 1 is not one that tritongen writes"),
-        ("[]\n", "line 1 is not one that tritongen writes"),
-        ('{"kind": "elephant"}\n', "line 1 is not one that tritongen writes"),
-        ("[" * 100000 + "\n", "line 1 is not one that tritongen writes"),
-        ("{run}{run}", "line 2 begins another run"),
-        ("{run}{other}", "line 2 is of other fp32 batch 1, which the run does not measure"),
-        ("{run}{text}", "line 2 is not one that tritongen writes"),
-        ("{round}", "its first line says no run"),
+        ("", "its first line is not a run"),
+        ("{}\n", "line 1 was not written by tritongen"),
+        ("[]\n", "line 1 was not written by tritongen"),
+        ("3\n", "line 1 was not written by tritongen"),
+        ('{"kind": "elephant"}\n', "line 1 was not written by tritongen"),
+        ("[" * 100000 + "\n", "line 1 was not written by tritongen"),
+        ("{run}{run}", "line 2 starts a second run"),
+        ("{run}{other}", "line 2 measures other fp32 batch 1, which is not a point of the run"),
+        ("{run}{text}", "line 2 was not written by tritongen"),
+        ("{round}", "its first line is not a run"),
     ],
 )
 def test_a_file_that_is_no_run(tmp_path, text, why):

@@ -181,7 +181,7 @@ def test_the_baseline(small_server, small, tmp_path):
     ran = run_perf(*QUICK, "-m", "one", "-b", "8", "--baseline", "--repository", small,
                       "--url", small_server.url, cwd=tmp_path)  # fmt: skip
     threads = len(os.sched_getaffinity(0))
-    assert f"ONNX Runtime alone, in turn with the server, on {threads} threads" in ran.stdout
+    assert f"ONNX Runtime alone on {threads} threads, and the server's times over it" in ran.stdout
     (row,) = re.findall(r"\| one \| 8 \| 1 \| (\S+) \| (\S+) x \| (\S+) x \|", ran.stdout)
     # gRPC and two processes on a model of microseconds: the client waits longer than the graph runs.
     assert float(row[2]) > float(row[1])
@@ -201,7 +201,7 @@ def test_a_comparison_fails_a_build(small_server, tmp_path):
     assert "(ratio)" in ran.stdout
     ran = run_perf("--show", newest, "--compare", oldest, "--fail-above", "0.01", cwd=tmp_path)
     assert ran.status == 1
-    assert "--fail-above 0.01: the mean is" in ran.stderr
+    assert "--fail-above 0.01: the geometric mean is" in ran.stderr
     ran = run_perf("--show", newest, "--compare", "published", cwd=tmp_path)
     assert (ran.status, ran.stdout) == (2, "")
     assert "error: the page has no table of a CPU" in ran.stderr
@@ -212,7 +212,7 @@ def test_a_time_limit(small_server, tmp_path):
     ran = run_perf(*QUICK, "-m", "one", "-b", "1,8", "--time-limit", "1s", "--url", small_server.url, cwd=tmp_path)
     assert ran.status == 0, ran.stderr
     assert [cell.endswith(" (unstable)") for row in cells(ran.stdout).values() for cell in row] == [True] * 2
-    assert "2 of 2 points did not settle and are marked as unstable: --resume measures on" in ran.stderr
+    assert "2 of 2 points did not settle and are marked as unstable: --resume measures more rounds" in ran.stderr
     assert len(kept(tmp_path).repeats) == 2
     ran = run_perf("--resume", "--strict", "--time-limit", "1s", cwd=tmp_path)
     assert (ran.status, len(kept(tmp_path).repeats)) == (1, 2)

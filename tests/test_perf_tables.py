@@ -1,4 +1,4 @@
-"""Tables, comparisons and data of perf, against golden ones. `GOLDEN=write` writes those."""
+"""Tables, comparisons and exports of perf against golden files. `GOLDEN=write` rewrites them."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from perf_runs import CPU, run
 from generator.server.gpus import Gpu
 from generator.system.text import markdown
 from perf import output, request
-from perf.runs import compare, export, published, tables
+from perf.runs import compare, published, tables
 from perf.runs.metrics import COMPUTE
 from perf.runs.types import Device, PerfPoint
 
@@ -35,7 +35,7 @@ ON_T4 = {
 
 
 def golden(name, text):
-    """Compare a text with the file, whole."""
+    """Assert that a text equals a golden file."""
     path = GOLDEN / name
     if os.environ.get("GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,39 +44,39 @@ def golden(name, text):
 
 
 def printed(capsys, *stored, others=(), metrics=("compute",), **forms):
-    """What the command prints of runs, on stdout."""
-    compared = [output.compared(one, others, metrics) for one in stored]
+    """Return what the command prints of runs on stdout."""
+    compared = [compare.comparisons(one, others, metrics) for one in stored]
     forms = {"as_parts": False, "as_csv": False, "as_json": False, **forms}
     output.print_runs(stored, compared, metrics, **forms)
     return capsys.readouterr().out
 
 
-def test_a_golden_table(capsys):
-    """The published columns; a failed and an unstable point are marked, the run stands under the table."""
+def test_latency_table(capsys):
+    """The table has the published columns, marks failed and unstable points, and names the run below."""
     golden("cpu.md", printed(capsys, run(MIXED), metrics=("compute", "p99")))
 
 
-def test_a_golden_table_of_parts(capsys):
-    """A row a point, in microseconds; together they are the client's mean."""
+def test_parts_table(capsys):
+    """The table has a row per point in µs; the parts add up to the client's mean."""
     golden("parts.md", printed(capsys, run(MIXED), as_parts=True))
 
 
-def test_a_golden_table_beside_the_published(capsys):
-    """FP16 and FP32 across, the page's own figures below, and how like they are."""
+def test_table_with_published_latencies(capsys):
+    """The table of a T4 has FP16 and FP32, followed by the published table and the ratios."""
     stored = run(ON_T4, device=T4, models=("densenet121", "dpn68"))
     golden("t4.md", printed(capsys, stored, others=(None,)))
 
 
-def test_a_golden_comparison_of_runs(capsys):
-    """Slower, faster, no difference shown, and in what the runs differ besides."""
+def test_comparison_of_runs(capsys):
+    """The table has each verdict, and names the differences between the runs."""
     this = run(MIXED)
     that = run({**MIXED, ("densenet121", "fp32", 1): [30000, 30100, 30200], ("mynet", "fp32", 8): [150, 150, 151]},
                plan=("production", "standard"), protocol="http")  # fmt: skip
     golden("compared.md", printed(capsys, this, others=(that,)))
 
 
-def test_a_golden_csv(capsys):
-    """A row a point, read by any program."""
+def test_csv(capsys):
+    """The CSV has a row per point."""
     text = printed(capsys, run(ON_T4, device=T4, models=("densenet121", "dpn68")), as_csv=True)
     golden("t4.csv", text)
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -84,8 +84,8 @@ def test_a_golden_csv(capsys):
         "densenet121", "fp16", size)].rstrip("0") for size in (1, 4)]  # fmt: skip
 
 
-def test_the_json(capsys):
-    """A record a run: its points, their rounds, what it was compared with."""
+def test_json(capsys):
+    """The JSON has a record per run with its points, their rounds and its comparisons."""
     stored = run(MIXED)
     (record,) = json.loads(printed(capsys, stored, others=(stored,), as_json=True))
     assert [point["status"] for point in record["points"]] == ["ok", "unstable", "failed", "ok"]
@@ -95,14 +95,14 @@ def test_the_json(capsys):
     assert record["device"]["label"] == "a CPU, 2 cores"
 
 
-def test_names_of_others_are_shown_not_obeyed():
-    """A model's name comes from any server: no column ends in it, and no terminal obeys it."""
+def test_model_names_are_escaped():
+    """A name from a server cannot end a column or control the terminal."""
     assert "| a\\|b |" in markdown(["Models"], [[tables.title("a|b")]])
     assert tables.title("\x1b[2J") == "\\x1b[2J"
 
 
-def test_the_published_figures():
-    """30 cells of each; V100 has no FP16; the odd ones as they were published."""
+def test_published_latencies():
+    """Each table has 30 cells per precision, V100 has no FP16, and decimals are as published."""
     v100, t4 = published.published("v100"), published.published("t4")
     assert (len(v100.latency_ms), v100.precisions) == (30, ("fp32",))
     assert (len(t4.latency_ms), t4.precisions) == (60, ("fp16", "fp32"))
@@ -111,16 +111,16 @@ def test_the_published_figures():
     assert published.published("cpu").latency_ms == {}
 
 
-def test_the_published_tables_again(capsys):
-    """`--show published`: the page's heads, order and decimals."""
+def test_show_published(capsys):
+    """`--show published` prints the published heads, order and decimals."""
     output.print_published(["v100", "T4"])
     golden("published.md", capsys.readouterr().out)
 
 
 def judged(this, other, agreement=0.05):
-    """The verdict of two ranges in ms."""
-    figures = [compare.Figure(sorted(values)[1], min(values), max(values)) for values in (this, other)]
-    return compare.judged(PerfPoint("m", "fp32", 1), *figures, agreement).verdict
+    """Return the verdict of two ranges in ms."""
+    latencies = [compare.Latency(sorted(values)[1], min(values), max(values)) for values in (this, other)]
+    return compare.judged(PerfPoint("m", "fp32", 1), *latencies, agreement).verdict
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,17 @@ def judged(this, other, agreement=0.05):
         ((10, 10, 10), (10, 10, 10), "no difference shown"),
         ((11, 11.1, 11.2), (10, 10.1, 10.2), "slower"),
         ((9, 9.1, 9.2), (10, 10.1, 10.2), "faster"),
-        ((10.3, 10.4, 10.4), (10, 10.1, 10.2), "no difference shown"),  # apart, but as rounds of one side may be
-        ((10.1, 12, 14), (10, 10.1, 10.2), "no difference shown"),  # the ranges meet
+        ((10.3, 10.4, 10.4), (10, 10.1, 10.2), "no difference shown"),  # apart, but within the agreement
+        ((10.1, 12, 14), (10, 10.1, 10.2), "no difference shown"),  # the ranges overlap
     ],
 )
-def test_a_verdict_rests_on_the_spread(this, other, verdict):
-    """Ranges that do not meet, and more than rounds of one side differ by."""
+def test_verdict(this, other, verdict):
+    """A difference needs ranges that do not overlap and a ratio beyond the agreement."""
     assert judged(this, other) == verdict
 
 
-def test_the_mean_and_the_limit():
-    """Geometric; a cell above the limit counts where it is shown slower."""
+def test_geometric_mean_and_limit():
+    """Only a slower cell can exceed the limit."""
     this = run({("a", "fp32", 1): [20000] * 3, ("b", "fp32", 1): [10000, 10100, 14000]}, models=("a", "b"))
     other = run({("a", "fp32", 1): [10000] * 3, ("b", "fp32", 1): [9000, 9100, 13000]}, models=("a", "b"))
     made = compare.with_run(this, other, COMPUTE)
@@ -149,29 +149,23 @@ def test_the_mean_and_the_limit():
     assert compare.with_run(this, run({("c", "fp32", 1): [1] * 3}, models=("c",)), COMPUTE).geometric_mean is None
 
 
-def test_what_keeps_a_run_from_the_published():
-    """The profile, the count, the cells that the page does not have."""
+def test_notes_on_differences_from_the_published_measurements():
+    """The notes name the profile, the number of requests and unpublished precisions."""
     v100 = Device("v100", "Tesla V100", gpu=T4.gpu)
     figures = {("dpn68", "fp16", 1): [5000] * 3, ("dpn68", "fp32", 1): [8000] * 3}
     made = compare.with_published(run(figures, device=v100, models=("dpn68",)), published.published("v100"))
-    said = compare.summary(made)
+    text = compare.summary(made)
     assert [cell.point.precision for cell in made.cells] == ["fp32"]
-    assert "The page has no V100 FP16." in said
-    assert "Not like for like" in said
-    assert "10 requests; the page's figures are of 2,000" in said
+    assert "No FP16 was published for the V100." in text
+    assert "Not like for like" in text
+    assert "10 requests here, and 2,000 in the published measurements" in text
     like = run({("dpn68", "fp32", 1): [8000] * 3}, device=v100, models=("dpn68",), plan=("published", "standard"))
-    said = compare.summary(compare.with_published(like, published.published("v100")))
-    assert not [words for words in ("Not like", "has no", "A round here") if words in said]
+    text = compare.summary(compare.with_published(like, published.published("v100")))
+    assert not [words for words in ("Not like", "was published", "A round is") if words in text]
 
 
-def test_the_heads_of_the_csv_are_the_row():
-    """No column of a row is left out."""
-    stored = run(MIXED)
-    assert tuple(export.row(stored, stored.results[0], published.published("cpu"))) == export.HEADS
-
-
-def test_a_page_without_the_device():
-    """Said before anything is measured."""
+def test_device_without_a_published_table():
+    """The comparison is refused before anything is measured."""
     with pytest.raises(Exception, match="the page has no table of a CPU"):
         request.check(run(MIXED).run.request, ["published"])
     assert CPU.name == "cpu"

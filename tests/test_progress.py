@@ -1,4 +1,4 @@
-"""The bars of a build on a terminal."""
+"""The progress bars of a build on a terminal."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from generator.commands.build_progress import MANY, build_progress
 
 @pytest.fixture(name="terminal")
 def _terminal(monkeypatch, caplog):
-    """A terminal of 80 columns, and what was shown on it last."""
+    """Return a function that splits the lines shown on a terminal of 80 columns into words."""
     made = Console(file=io.StringIO(), force_terminal=True, width=80, height=40, color_system=None)
     caplog.set_level("INFO", "generator")
     monkeypatch.setattr(console, "err", lambda: made)
@@ -25,8 +25,8 @@ def _terminal(monkeypatch, caplog):
     return shown
 
 
-def test_a_bar_for_each_and_one_for_all(terminal):
-    """Each says its step, and at the end how it ended; the first how many have ended."""
+def test_one_bar_per_network_and_a_total(terminal):
+    """Each bar shows the step of its network and then its outcome; the first bar counts the networks that ended."""
     with build_progress(3) as on_step:
         on_step(FOUR[0], "export")
         on_step(FOUR[1], "weights")
@@ -40,18 +40,18 @@ def test_a_bar_for_each_and_one_for_all(terminal):
     assert "up to date" in last["small-densenet"]
 
 
-def test_where_they_are_many(terminal):
-    """Only those that are not done have a bar."""
+def test_many_networks(terminal):
+    """Only networks in progress have a bar."""
     with build_progress(MANY + 1) as on_step:
         for network in FOUR:
             on_step(network, "export")
         on_step(FOUR[0], "published")
-    at_the_end = [line[0] for line in terminal()[-len(FOUR) :]]
-    assert at_the_end == ["all", "tiny-dpn", "small-densenet", "small-dpn"]
+    last = [line[0] for line in terminal()[-len(FOUR) :]]
+    assert last == ["all", "tiny-dpn", "small-densenet", "small-dpn"]
 
 
-def test_elsewhere_a_line_says_how_each_ended(caplog):
-    """Steps print nothing."""
+def test_without_a_terminal(caplog):
+    """Only outcomes are logged, one line per network."""
     caplog.set_level("INFO", "generator")
     with build_progress(1) as on_step:
         on_step(FOUR[0], "export")

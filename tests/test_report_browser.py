@@ -1,4 +1,4 @@
-"""The report in headless Chromium: narrow and wide, sorted, printed; and nothing of it runs or asks for anything."""
+"""The report in headless Chromium: layout, sorting, printing, and no foreign script or request."""
 
 import itertools
 import os
@@ -11,7 +11,7 @@ from report_runs import SCRIPT, disturbed_run, write
 
 pytestmark = pytest.mark.browser
 
-# Chromium's own errands would be the machine's requests, not the page's.
+# Chromium itself must not make requests.
 QUIET = [
     "--disable-gpu",
     "--disable-background-networking",
@@ -24,21 +24,21 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(name="chromium", scope="module")
 def _chromium():
-    """The machine's Chromium, else the one that playwright has installed."""
+    """Launch the installed Chromium, else the one of playwright."""
     found = next(filter(None, map(shutil.which, PROGRAMS)), None)
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         try:
             browser = playwright.chromium.launch(executable_path=found, args=QUIET + as_root)
         except Error as error:
-            pytest.fail(f"Chromium is wanted: apt-get install chromium, or playwright install chromium ({error})")
+            pytest.fail(f"Chromium is missing: apt-get install chromium, or playwright install chromium ({error})")
         yield browser
         browser.close()
 
 
 @pytest.fixture(name="report", scope="module")
 def _report(tmp_path_factory):
-    """The report of a run, by the program."""
+    """Write the report of a run by the program."""
     folder = tmp_path_factory.mktemp("report")
     run = write(folder / "perf" / "results" / "cpu" / "20261124T100000Z.jsonl", disturbed_run())
     ran = run_program("perf", "--show", run, "--html", "report.html", cwd=folder)
@@ -47,39 +47,39 @@ def _report(tmp_path_factory):
 
 
 class Opened:
-    """A page with what it asked for, said and complained of."""
+    """A page with its requests and its messages."""
 
     def __init__(self, page, path):
         self.page = page
-        self.requests, self.said = [], []
+        self.requests, self.messages = [], []
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        page.on("console", lambda message: self.messages.append(message.text))
+        page.on("pageerror", lambda error: self.messages.append(str(error)))
+        page.on("dialog", lambda dialog: self.messages.append(dialog.message))
         page.goto(path.as_uri())
 
 
 @pytest.fixture(name="opened", params=[(400, "light"), (400, "dark"), (1400, "light")], ids=lambda p: f"{p[0]}-{p[1]}")
 def _opened(chromium, report, request):
-    """The report at a width and in a scheme."""
+    """Open the report at a width and in a colour scheme."""
     width, scheme = request.param
     context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     yield Opened(context.new_page(), report)
     context.close()
 
 
-def test_it_fits_and_keeps_to_itself(opened, report):
-    """No horizontal scroll of the page, nothing on the console, no request but for the file itself."""
+def test_layout_and_requests(opened, report):
+    """The page does not scroll horizontally, logs nothing and requests only its own file."""
     page = opened.page
     for details in page.query_selector_all("summary"):
         details.click()
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
-    assert opened.said == []
+    assert opened.messages == []
     assert opened.requests == [report.as_uri()]
 
 
-def test_a_model_named_as_a_script_is_shown(opened):
-    """And not run, neither in the tables nor in the charts."""
+def test_model_named_like_a_script(opened):
+    """The name is shown in tables and charts, and not run."""
     page = opened.page
     assert page.locator("th", has_text=SCRIPT).first.is_visible()
     assert page.locator("svg text", has_text="<script>").count() > 0
@@ -88,12 +88,12 @@ def test_a_model_named_as_a_script_is_shown(opened):
 
 
 def column(table, number):
-    """A column's cells, top to bottom."""
+    """Return the cells of a column from top to bottom."""
     return [cell.inner_text() for cell in table.locator(f"tbody tr > :nth-child({number + 1})").all()]
 
 
-def test_a_column_s_head_sorts(opened):
-    """By figures, up and down; what has none stays last; by the keyboard as by the mouse; and it is said aloud."""
+def test_sorting(opened):
+    """A head sorts in both directions by mouse and keyboard and sets aria-sort; cells without a number stay last."""
     table = opened.page.locator("table").first
     head = table.locator("thead th").nth(3)
     assert head.get_attribute("aria-sort") is None
@@ -111,11 +111,11 @@ def test_a_column_s_head_sorts(opened):
     table.locator("thead th button").first.click()
     assert head.get_attribute("aria-sort") is None
     names = column(table, 0)
-    assert names.index("DPN68") < names.index("DPN92") < names.index("DPN107")  # as numbers, not as letters
+    assert names.index("DPN68") < names.index("DPN92") < names.index("DPN107")  # by number
 
 
-def test_an_unstable_figure_sorts_as_a_figure(opened):
-    """Its mark does not make a word of it."""
+def test_sorting_of_unstable_values(opened):
+    """A value marked as unstable is sorted by its number."""
     table = opened.page.locator("table").first
     table.locator("thead th button").nth(5).click()
     shown = column(table, 5)
@@ -125,7 +125,7 @@ def test_an_unstable_figure_sorts_as_a_figure(opened):
 
 
 def test_no_label_overlaps_in_the_browser(opened):
-    """In the font that it takes, which may be another than the one that the chart was laid out in."""
+    """Labels stay apart in the font of the browser, which may differ from the font of the layout."""
     boxes = opened.page.evaluate("""
         [...document.querySelectorAll("figure svg")].map((svg) =>
           [...svg.querySelectorAll("text")].map((text) => {
@@ -137,12 +137,12 @@ def test_no_label_overlaps_in_the_browser(opened):
     for chart in boxes:
         for (one, left, right, top, bottom), (other, l, r, t, b) in itertools.combinations(chart, 2):  # noqa: E741
             across, down = min(right, r) - max(left, l), min(bottom, b) - max(top, t)
-            # A text's box has room above and below its letters.
-            assert across < 1 or down < 0.3 * min(bottom - top, b - t), f"{one!r} is over {other!r}"
+            # The box of a text has space above and below its letters.
+            assert across < 1 or down < 0.3 * min(bottom - top, b - t), f"{one!r} covers {other!r}"
 
 
-def test_it_prints_whole(chromium, report):
-    """What is folded is printed too."""
+def test_print_opens_details(chromium, report):
+    """Closed details are opened before printing."""
     page = chromium.new_page()
     page.goto(report.as_uri())
     assert page.locator("details[open]").count() == 0
@@ -151,8 +151,8 @@ def test_it_prints_whole(chromium, report):
     page.close()
 
 
-def test_no_figure_is_broken_in_print(chromium, report):
-    """On a page of A4 a number stands on one line."""
+def test_print_keeps_numbers_on_one_line(chromium, report):
+    """No number is wrapped on an A4 page."""
     page = chromium.new_page(viewport={"width": 718, "height": 1000})
     page.emulate_media(media="print")
     page.goto(report.as_uri())
@@ -167,8 +167,8 @@ def test_no_figure_is_broken_in_print(chromium, report):
     page.close()
 
 
-def test_the_keyboard_gets_everywhere(chromium, report):
-    """The first stop skips to the tables; a wide table is a stop of its own, so that arrows scroll it."""
+def test_keyboard_navigation(chromium, report):
+    """The first tab stop skips to the tables, and each wide table is a tab stop so that arrow keys scroll it."""
     page = chromium.new_page()
     page.goto(report.as_uri())
     page.keyboard.press("Tab")

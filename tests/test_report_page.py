@@ -1,4 +1,4 @@
-"""The report of a run: what it says, that nothing in it is obeyed, and what it knows of models."""
+"""The report of a run: its content, escaping of names, and the facts about models."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Elements with their attributes, the text, and whether tags close in turn."""
+    """The elements and the text of a page whose tags must be nested correctly."""
 
     def __init__(self, text):
         super().__init__()
@@ -59,15 +59,15 @@ class Page(HTMLParser):
 
 @pytest.fixture(name="page", scope="module")
 def _page():
-    """Of a run with all that can be."""
+    """Parse the report of a run with everything that a report can have."""
     stored = disturbed_run()
-    before = dataclasses.replace(stored, run=dataclasses.replace(stored.run, id="20261123T100000Z"))
-    comparisons = [compare.with_run(stored, before, COMPUTE)]
-    return Page(html(stored, comparisons, before, run_charts(stored, [COMPUTE]), Path("models")))
+    earlier = dataclasses.replace(stored, run=dataclasses.replace(stored.run, id="20261123T100000Z"))
+    comparisons = [compare.with_run(stored, earlier, COMPUTE)]
+    return Page(html(stored, comparisons, earlier, run_charts(stored, [COMPUTE]), Path("models")))
 
 
-def test_it_is_one_file(page):
-    """Nothing is fetched: every reference is within it."""
+def test_page_is_self_contained(page):
+    """Every reference leads to an id of the page, so nothing is fetched."""
     links = [a[key] for _, a in page.elements for key in ("href", "src", "xlink:href", "action", "data") if a.get(key)]
     assert links
     assert all(link.startswith("#") for link in links)
@@ -76,14 +76,14 @@ def test_it_is_one_file(page):
     assert {link[1:] for link in links} <= ids
 
 
-def test_no_id_is_there_twice(page):
-    """Charts of one page have ids of their own."""
+def test_ids_are_unique(page):
+    """No two charts share an id."""
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
 
 
-def test_nothing_in_it_is_obeyed(page):
-    """A model named as a script and a reason that is an image are text; the one script is ours, and the policy names it."""
+def test_names_and_reasons_are_escaped(page):
+    """A model named like a script stays text; the only script is ours, and the policy allows only it."""
     assert len(page.all("script")) == 1
     assert SCRIPT in page.text
     assert IMAGE in page.text
@@ -92,17 +92,17 @@ def test_nothing_in_it_is_obeyed(page):
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
 
 
-def test_it_says_what_is_to_be_known_first(page):
-    """Random weights, what failed, what did not settle, and that a CPU is no GPU."""
+def test_notes(page):
+    """The notes name random weights, failed and unstable points, the CPU and missing certificates."""
     notes = page.text.partition("Read first")[2].partition("What was measured")[2].partition("What was measured")[0]
     for words in ("Random weights: DenseNet121", "failed: dpn131 fp32 batch 1: perf_analyzer ended with 1",
-                  "unstable: densenet121 fp32 batch 8", "nothing here tells how fast a GPU is",
-                  "p99 of the 10 requests", "No certificate of DenseNet121"):  # fmt: skip
+                  "unstable: densenet121 fp32 batch 8", "do not predict those of a GPU",
+                  "With 10 requests per round, p99 is", "No certificate for DenseNet121"):  # fmt: skip
         assert words in notes
 
 
-def test_it_has_every_table(page):
-    """Four clocks, the parts, the comparison, the certificates and each round, each under its name."""
+def test_tables(page):
+    """The page has the four metrics, the parts, the comparison, the certificates and the rounds, with headings."""
     tables = page.all("table")
     ids = {attributes.get("id") for attributes in page.all("h3")}
     assert len(tables) == len(ids) == 8
@@ -111,45 +111,45 @@ def test_it_has_every_table(page):
                     "Certificates", "Every round"):  # fmt: skip
         assert caption in page.text
     assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
-    assert "Run 20261123T100000Z is the newest before this one" in page.text
+    assert "Run 20261123T100000Z is the newest earlier run" in page.text
 
 
-def test_marked_cells_are_marked(page):
-    """A figure that did not settle and one that is not there have a class, and say so in words."""
+def test_unstable_and_failed_cells(page):
+    """Unstable and failed cells have a class and a word."""
     classes = " ".join(attributes.get("class", "") for attributes in page.all("td"))
     assert "unstable" in classes
     assert "failed" in classes
     assert "(unstable)" in page.text
 
 
-def test_charts_are_read_aloud(page):
-    """Each is an image with a title and its figures in words."""
+def test_charts_are_accessible(page):
+    """Each chart is an image with a title and a description."""
     charts = [svg for svg in page.all("svg") if svg.get("role") == "img"]
     assert len(charts) == len(page.all("figure")) >= 10
     ids = {a["id"] for _, a in page.elements if "id" in a}
     assert all(set(svg["aria-labelledby"].split()) <= ids for svg in charts)
 
 
-def test_a_chart_on_a_page_takes_the_page_s_ink():
-    """Ids, references and colours are the page's; matplotlib's style sheet, which is of the whole page, is not there."""
+def test_inline_svg():
+    """Ids and references get a prefix, colours become the page's, and matplotlib's style sheet and size are removed."""
     drawn = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
         '<metadata/><defs><style>*{}</style><path id="a"/></defs>'
         '<g clip-path="url(#a)" style="fill: #222222; stroke: #cccccc"/><use xlink:href="#a"/></svg>'
     )
-    found = inline(drawn, "one", "A <title>", "Words & figures")
-    assert "<style" not in found
-    assert "metadata" not in found
-    assert 'id="one-a"' in found
-    assert 'clip-path="url(#one-a)"' in found
-    assert 'href="#one-a"' in found
-    assert "fill: currentColor; stroke: var(--grid)" in found
-    assert "A &lt;title&gt;" in found
-    assert "width=" not in found
+    svg = inline(drawn, "one", "A <title>", "Words & figures")
+    assert "<style" not in svg
+    assert "metadata" not in svg
+    assert 'id="one-a"' in svg
+    assert 'clip-path="url(#one-a)"' in svg
+    assert 'href="#one-a"' in svg
+    assert "fill: currentColor; stroke: var(--grid)" in svg
+    assert "A &lt;title&gt;" in svg
+    assert "width=" not in svg
 
 
-def test_the_run_before_is_found(tmp_path):
-    """The newest of those before, of the same device, that has points in common."""
+def test_previous_run(tmp_path):
+    """The previous run is the newest earlier one on the same device with common points."""
     now = disturbed_run()
     runs = {
         "20261121T100000Z": {},
@@ -162,8 +162,8 @@ def test_the_run_before_is_found(tmp_path):
         other = dataclasses.replace(now.run, id=name, began=began, **changes)
         write(tmp_path / "cpu" / f"{name}.jsonl", store.Stored(now.path, other))
     (tmp_path / "cpu" / "20261124T090000Z.jsonl").write_text("damaged\n")
-    found = request.previous(tmp_path, now)
-    assert found.run.id == "20261122T100000Z"
+    previous = request.previous(tmp_path, now)
+    assert previous.run.id == "20261122T100000Z"
     elsewhere = dataclasses.replace(
         now, run=dataclasses.replace(now.run, device=dataclasses.replace(now.run.device, label="x"))
     )
@@ -172,20 +172,20 @@ def test_the_run_before_is_found(tmp_path):
 
 @pytest.fixture(name="measured")
 def _measured(build, tmp_path):
-    """A model that was built, and a run of it."""
+    """Build a model and return a run of it."""
     build(small_onnx(), name="mynet", output=tmp_path / "models")
     digest = digest_of_folder(tmp_path / "models" / "mynet" / "1")
-    found = perf_runs.run(
+    stored = perf_runs.run(
         {("mynet", "fp32", 1): [9000, 9000, 9000]}, models=("mynet",), repository=str(tmp_path / "models")
     )
     repeats = tuple(
-        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest=digest)) for one in found.repeats
+        dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest=digest)) for one in stored.repeats
     )
-    return dataclasses.replace(found, repeats=repeats)
+    return dataclasses.replace(stored, repeats=repeats)
 
 
-def test_a_model_s_certificate_and_provenance(measured):
-    """As the repository has them, where its bytes are those that were measured."""
+def test_certificate_and_provenance(measured):
+    """They are shown if the repository holds the files that were measured."""
     (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
     assert card.why == ""
     assert [row[0] for row in card.certificate.rows][:3] == ["1", "4", "8"]
@@ -194,11 +194,11 @@ def test_a_model_s_certificate_and_provenance(measured):
     assert "nodes exported" in facts["Graph"]
     assert float(card.worst) < 1e-4
     page = Page(html(measured, [], None, [], Path(measured.run.request.repository)))
-    assert "a batch passes within 0.0001" in page.text
+    assert "A batch passes within 0.0001" in page.text
 
 
-def test_another_model_of_the_name(measured):
-    """The certificate of other bytes is not shown."""
+def test_other_model_of_the_same_name(measured):
+    """The certificate of other files is not shown."""
     repeats = [
         dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest="0" * 64))
         for one in measured.repeats
@@ -206,31 +206,31 @@ def test_another_model_of_the_name(measured):
     (card,) = model_cards.cards(
         dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository)
     )
-    assert (card.certificate, card.why) == (None, model_cards.OTHER_BYTES)
+    assert (card.certificate, card.why) == (None, model_cards.OTHER_FILES)
 
 
 HOSTILE = {
-    "no JSON": "{",
+    "not JSON": "{",
     "not an object": "[]",
     "empty": "{}",
     "null": "null",
-    "hashes that are none": '{"blake3": 3}',
-    "no text": b"\xff\xfe",
-    "nested without end": "[" * 100_000,
+    "hashes are a number": '{"blake3": 3}',
+    "not UTF-8": b"\xff\xfe",
+    "nested deeply": "[" * 100_000,
     "large": " " * (1 << 22) + "{}",
 }
 
 
-def test_a_model_that_was_changed(measured, tmp_path):
-    """A file that is not the one that was measured has no certificate, whatever its provenance says."""
+def test_changed_model_file(measured, tmp_path):
+    """A changed file has no certificate, whatever its provenance says."""
     with (tmp_path / "models" / "mynet" / "1" / "model.onnx").open("ab") as file:
         file.write(b"x")
     (card,) = model_cards.cards(measured, tmp_path / "models")
-    assert (card.certificate, card.why) == (None, model_cards.OTHER_BYTES)
+    assert (card.certificate, card.why) == (None, model_cards.OTHER_FILES)
 
 
-def test_a_name_that_leaves_the_repository(measured, tmp_path):
-    """A run's file may come from anywhere: no provenance beside the repository is read for it."""
+def test_model_name_that_leaves_the_repository(measured, tmp_path):
+    """Nothing outside the repository is read for a name in the file of a run."""
     (tmp_path / "models" / "inner").mkdir()
     run = dataclasses.replace(
         measured.run,
@@ -240,11 +240,11 @@ def test_a_name_that_leaves_the_repository(measured, tmp_path):
     (card,) = model_cards.cards(
         dataclasses.replace(measured, run=run, repeats=tuple(repeats)), tmp_path / "models" / "inner"
     )
-    assert (card.certificate, card.why) == (None, model_cards.NOT_AT_HAND)
+    assert (card.certificate, card.why) == (None, model_cards.NOT_FOUND)
 
 
-def test_a_server_whose_files_are_elsewhere(measured):
-    """Which bytes it served is not known, and no certificate is claimed."""
+def test_unknown_model_files(measured):
+    """No certificate is shown if it is not known which files the server served."""
     repeats = [
         dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_digest=None)) for r in measured.repeats
     ]
@@ -255,46 +255,46 @@ def test_a_server_whose_files_are_elsewhere(measured):
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_provenance_that_is_none(measured, tmp_path, case):
-    """The report is written all the same, and says why there is no certificate."""
+def test_unusable_provenance(measured, tmp_path, case):
+    """The report names the reason for the missing certificate."""
     content = HOSTILE[case]
     path = tmp_path / "models" / "mynet" / "provenance.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == "its provenance.json is not one that this tritongen writes"
+    assert card.why == model_cards.UNREADABLE
     path.unlink()
     (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == model_cards.NOT_AT_HAND
+    assert card.why == model_cards.NOT_FOUND
 
 
-def test_half_a_certificate(measured, tmp_path):
-    """A field that is missing is no traceback."""
+def test_provenance_with_a_missing_field(measured, tmp_path):
+    """The report names the reason for the missing certificate."""
     path = tmp_path / "models" / "mynet" / "provenance.json"
     record = json.loads(path.read_text())
     for key in ("graph", "versions", "certificate"):
         path.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
         (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-        assert card.why == "its provenance.json is not one that this tritongen writes"
+        assert card.why == model_cards.UNREADABLE
 
 
 def luminance(colour):
-    """Relative, of `#rrggbb` (WCAG 2.2)."""
+    """Return the relative luminance of `#rrggbb` (WCAG 2.2)."""
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     r, g, b = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
-@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
-def test_text_stands_out(scheme):
-    """4.5 to 1 on what is behind it, in each scheme (WCAG 2.2, 1.4.3)."""
-    block = re.findall(r":root \{([^}]+)\}", (ROOT / "templates" / "report.css").read_text())[scheme]
-    colour = dict(re.findall(r"--(\w+): (#\w{6});", block))
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light and print", "dark"])
+def test_contrast(scheme):
+    """Text has a contrast of at least 4.5 to 1 with its background (WCAG 2.2, 1.4.3)."""
+    css = (ROOT / "templates" / "report.css").read_text()
+    colour = {name: pair[scheme] for name, *pair in re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\);", css)}
     for text in ("ink", "quiet", "link", "bad", "good"):
-        for behind in ("paper", "band"):
-            dark, light = sorted((luminance(colour[text]), luminance(colour[behind])))
-            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, behind)
+        for background in ("paper", "band"):
+            dark, light = sorted((luminance(colour[text]), luminance(colour[background])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, background)
 
 
-def test_a_name_that_cannot_be_printed():
+def test_control_characters_are_escaped():
     """No control character reaches a page or a terminal."""
     assert printable("a\x1b[31mb") == "a\\x1b[31mb"

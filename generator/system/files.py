@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file by one rename.
+    """Write a file by one rename, in a folder that is made if needed.
 
     Raises:
         OutputFailed: the file cannot be written; an existing file is unchanged.
     """
     partial = path.with_name(f".tritongen-{os.getpid()}")  # not the name and a suffix: names have a maximum length
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""A run as one HTML file, for whoever was not there."""
+"""The report of a run as one HTML file."""

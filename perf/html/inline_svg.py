@@ -1,4 +1,4 @@
-"""A drawn chart as a part of a page: its ids its own, its ink the page's, its figures in words beside it; pure."""
+"""Conversion of a drawn chart to a part of a page."""
 
 from __future__ import annotations
 
@@ -7,47 +7,35 @@ from xml.etree import ElementTree as ET
 
 from perf.charts.styles import GRID, INK
 
-SVG = "http://www.w3.org/2000/svg"
-XLINK = "http://www.w3.org/1999/xlink"
-COLOURS = {INK: "currentColor", GRID: "var(--grid)"}
+SVG = "{http://www.w3.org/2000/svg}"
+XLINK = "{http://www.w3.org/1999/xlink}"
+ET.register_namespace("", SVG[1:-1])
+ET.register_namespace("xlink", XLINK[1:-1])
 
 
 def inline(drawn: str, name: str, title: str, description: str) -> str:
-    """The `<svg>` element.
+    """Return matplotlib's SVG as an element whose ids start with the name, in the colours of the page.
 
-    Args:
-        drawn: what matplotlib wrote.
-        name: what its ids begin with: those of two charts on a page are not the same.
-        title: read aloud in its place.
-        description: read aloud after it.
+    Screen readers read the title and the description instead of the chart.
     """
-    ET.register_namespace("", SVG)
-    ET.register_namespace("xlink", XLINK)
     root = ET.fromstring(drawn)  # noqa: S314 (our own)
     for parent in root.iter():
-        for child in [one for one in parent if one.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style")]:
+        for child in [*parent.iterfind(f"{SVG}metadata"), *parent.iterfind(f"{SVG}style")]:
             parent.remove(child)
     for element in root.iter():
         for key, value in element.attrib.items():
-            element.set(key, of_page(key, value, name))
-    for key in ("width", "height"):
-        root.attrib.pop(key, None)
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == f"{XLINK}href":
+                element.set(key, value.replace("#", f"#{name}-", 1))
+            else:
+                element.set(key, re.sub(r"url\(#", f"url(#{name}-", value))
+            if key == "style":
+                element.set(key, element.attrib[key].replace(INK, "currentColor").replace(GRID, "var(--grid)"))
+    del root.attrib["width"], root.attrib["height"]
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
-        words = ET.Element(f"{{{SVG}}}{tag}", {"id": f"{name}-{tag}"})
-        words.text = text
-        root.insert(position, words)
+        child = ET.Element(f"{SVG}{tag}", {"id": f"{name}-{tag}"})
+        child.text = text
+        root.insert(position, child)
     return ET.tostring(root, encoding="unicode")
-
-
-def of_page(key: str, value: str, name: str) -> str:
-    """An attribute's value as it is on the page."""
-    if key == "id":
-        return f"{name}-{value}"
-    if key == f"{{{XLINK}}}href":
-        return value.replace("#", f"#{name}-", 1)
-    value = re.sub(r"url\(#", f"url(#{name}-", value)
-    if key == "style":
-        for colour, of in COLOURS.items():
-            value = value.replace(colour, of)
-    return value

@@ -1,4 +1,4 @@
-"""What is known of each measured model: its certificate and provenance, where its repository is at hand."""
+"""The facts about each measured model: its certificate and provenance, if the repository still holds it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from perf.runs.tables import Table, title
 
 if TYPE_CHECKING:
     from generator.builder.provenance import Provenance
-    from generator.verify.certificate import BatchError, Certificate
+    from generator.verify.certificate import Certificate
     from perf.runs.store import Stored
-    from perf.runs.types import Model
 
-NOT_AT_HAND = "its repository is not at hand"
-NOT_KNOWN = "the server's files were not at hand, so which bytes it served is not known"
-OTHER_BYTES = "the repository holds another model of this name now"
+NOT_FOUND = "the model is not in the repository"
+NOT_KNOWN = "it is not known which files the server served"
+OTHER_FILES = "the files in the repository are not those that were measured"
+UNREADABLE = f"{PROVENANCE_FILE} was not written by this version of tritongen"
 
 
 @dataclass(frozen=True)
 class Card:
-    """One model. `facts` are names and values; `why` says what keeps the certificate from being here."""
+    """One model: named facts, and its certificate or, in `why`, the reason that there is none."""
 
     name: str
     facts: tuple[tuple[str, str], ...]
@@ -36,70 +36,75 @@ class Card:
 
 
 def cards(stored: Stored, repository: Path) -> tuple[Card, ...]:
-    """A card a model, in the run's order, with what the repository knows of it."""
-    return tuple(card(stored, model, repository) for model in stored.run.models)
+    """Return a card per model, in the order of the run."""
+    result = []
+    for model in stored.run.models:
+        digest = hashes(stored).get(model.name)
+        served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
+        facts = (
+            ("Weights", model.weights),
+            ("BLAKE3 of the version's files", digest or "-"),
+            ("SHA-256 of the config as completed by the server", served),
+        )
+        record = read_provenance(model.name, digest, repository)
+        if isinstance(record, str):
+            result.append(Card(title(model.name), facts, why=record))
+        else:
+            worst = f"{record.certificate.worst.relative_error:.2g}"
+            table = certificate_table(record.certificate)
+            result.append(Card(title(model.name), facts + graph_facts(record), table, worst))
+    return tuple(result)
 
 
-def card(stored: Stored, model: Model, repository: Path) -> Card:
-    """The model's; the repository's word counts where it is of the bytes that were measured, and holds them still."""
-    digest = hashes(stored).get(model.name)
-    served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
-    facts = (
-        ("Weights", model.weights),
-        ("BLAKE3 of the version's files", digest or "-"),
-        ("SHA-256 of the config as the server completed it", served),
-    )
+def read_provenance(name: str, digest: str | None, repository: Path) -> Provenance | str:
+    """Return a model's provenance, or why there is none for the files with the digest."""
     if digest is None:
-        return Card(title(model.name), facts, why=NOT_KNOWN)
-    if Path(model.name).name != model.name:  # a run's file names no place outside of the repository
-        return Card(title(model.name), facts, why=NOT_AT_HAND)
-    folder = repository / model.name
+        return NOT_KNOWN
+    if Path(name).name != name:  # a name from the file of a run must not lead out of the repository
+        return NOT_FOUND
     try:
-        found = provenance.read(ModelFolder(folder))
-        if digest != digest_of_folder(folder / VERSION) or digest != digest_of_version(found):
-            return Card(title(model.name), facts, why=OTHER_BYTES)
+        record = provenance.read(ModelFolder(repository / name))
+        files = {path.removeprefix(f"{VERSION}/"): value for path, value in record.graph_digests.items()}
+        if digest == digest_of_folder(repository / name / VERSION) == digest_of_digests(files):
+            return record
     except OSError:
-        return Card(title(model.name), facts, why=NOT_AT_HAND)
+        return NOT_FOUND
     except ValueError:
-        return Card(title(model.name), facts, why=f"its {PROVENANCE_FILE} is not one that this tritongen writes")
-    worst = f"{found.certificate.worst.relative_error:.2g}"
-    return Card(title(model.name), facts + graph_facts(found), certificate(found.certificate), worst)
+        return UNREADABLE
+    return OTHER_FILES
 
 
-def digest_of_version(found: Provenance) -> str:
-    """What a run calls a version's files, from the digests of its provenance."""
-    return digest_of_digests({name.removeprefix(f"{VERSION}/"): one for name, one in found.graph_digests.items()})
-
-
-def certificate(found: Certificate) -> Table:
-    """What was compared before it was published, batch by batch."""
-    rows = [(str(batch.batch_size), *errors(batch)) for batch in found.batches]
-    beside = (
-        (found.fp64, f"{found.reference} in fp32 with itself in fp64"),
-        (found.fp16, "an FP16 cast of the graph, on the CPU"),
+def certificate_table(certificate: Certificate) -> Table:
+    """Return the comparisons made before the model was published."""
+    batches = [(str(batch.batch_size), batch) for batch in certificate.batches]
+    others = (
+        (certificate.fp64, f"{certificate.reference} in fp32 against itself in fp64"),
+        (certificate.fp16, "an FP16 cast of the graph, on the CPU"),
     )
-    rows += [(f"{error.batch_size}: {what}", *errors(error)) for error, what in beside if error]
-    heads = ("Batch", "Largest error", "RMS error", "Same first class", "Same first five")
+    rows = [
+        (
+            label,
+            f"{error.relative_error:.2g}",
+            f"{error.relative_rms:.2g}",
+            *("-" if count is None else str(count) for count in (error.top1_agree, error.top5_agree)),
+        )
+        for label, error in [*batches, *((f"{error.batch_size}: {what}", error) for error, what in others if error)]
+    ]
+    heads = ("Batch", "Largest error", "RMS error", "Same top-1", "Same top-5")
     under = (
-        f"ONNX Runtime on the CPU with {found.reference}, fp32; {found.inputs}. Errors over the largest logit; "
-        f"a batch passes within {found.tolerance:g}; the other rows are held to nothing."
+        f"ONNX Runtime on the CPU against {certificate.reference}, fp32; {certificate.inputs}. Errors are relative to "
+        f"the largest logit. A batch passes within {certificate.tolerance:g}; the other rows have no limit."
     )
     return Table("Certificate", heads, tuple(rows), under)
 
 
-def errors(error: BatchError) -> tuple[str, ...]:
-    """One comparison."""
-    agree = ("-" if count is None else str(count) for count in (error.top1_agree, error.top5_agree))
-    return (f"{error.relative_error:.2g}", f"{error.relative_rms:.2g}", *agree)
-
-
-def graph_facts(found: Provenance) -> tuple[tuple[str, str], ...]:
-    """What made the graph."""
-    graph = found.graph
+def graph_facts(record: Provenance) -> tuple[tuple[str, str], ...]:
+    """Return the facts about the graph and the tools that made it."""
+    graph = record.graph
     opsets = ", ".join(f"{domain} {version}" for domain, version in graph.opset.items())
     rewrites = ", ".join(f"{name} {count}" for name, count in graph.rewrites.items()) or "none"
     return (
         ("Graph", f"{graph.nodes_exported} nodes exported, {graph.nodes} served; rewrites: {rewrites}"),
         ("Opset", f"{opsets}, IR version {graph.ir_version}, exporter: {graph.exporter or 'none'}"),
-        ("Made by", ", ".join(f"{package} {version}" for package, version in found.versions.items())),
+        ("Made by", ", ".join(f"{package} {version}" for package, version in record.versions.items())),
     )

@@ -1,1 +1,1 @@
-"""Stored measurements: read, compared, tabulated, exported."""
+"""Stored runs: reading, comparison, tables and export."""

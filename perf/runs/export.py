@@ -1,4 +1,4 @@
-"""Runs as data: JSON and CSV; pure."""
+"""Export of runs as JSON and CSV; pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,22 @@ from perf.runs import store
 from perf.runs.metrics import LATENCY, METRICS, PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from perf.runs.compare import Comparison
     from perf.runs.points import Result
     from perf.runs.published import Published
     from perf.runs.store import Stored
 
-HEADS = (
-    "run", "gpu", "precision", "batch_size", "concurrency", "model", "status", "rounds", "spread",
-    *(f"{metric.name}_ms" for metric in METRICS), *(f"{part.name}_us" for part in PARTS), "latency_us",
-    "bare_us", "published_ms", "reason",
-)  # fmt: skip
-
 
 def record(stored: Stored, comparisons: Iterable[Comparison], published: Published) -> dict[str, Any]:
-    """A run with its points, their rounds, and what it was compared with."""
+    """Return a run with its points, their rounds and its comparisons."""
     return {
         **store.CONVERTER.unstructure(stored.run),
         "sessions": store.CONVERTER.unstructure(stored.sessions),
         "points": [
-            {**row(stored, found, published), "repeats": store.CONVERTER.unstructure(found.repeats)}
-            for found in stored.results
+            {**row(stored, result, published), "repeats": store.CONVERTER.unstructure(result.repeats)}
+            for result in stored.results
         ],
         "comparisons": [
             {
@@ -49,37 +43,32 @@ def record(stored: Stored, comparisons: Iterable[Comparison], published: Publish
     }
 
 
-def table(rows: Iterable[dict[str, Any]]) -> str:
-    """A row a point."""
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, HEADS, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-def row(stored: Stored, found: Result, published: Published) -> dict[str, Any]:
-    """A point flat; what is not there is None."""
-    point = found.point
-    cells: dict[str, Any] = {
+def row(stored: Stored, result: Result, published: Published) -> dict[str, Any]:
+    """Return the flat record of a point, with None for missing values."""
+    point, times_us = result.point, {metric: result.value_us(metric) for metric in (*METRICS, *PARTS, LATENCY)}
+    page_ms = published.latency_ms.get(point)
+    return {
         "run": stored.run.id,
         "gpu": stored.run.device.name,
         "precision": point.precision,
         "batch_size": point.batch_size,
         "concurrency": point.concurrency,
         "model": point.model,
-        "status": found.status,
-        "rounds": len(found.repeats),
-        "spread": None if found.spread is None else round(found.spread, 4),
-    }
-    for metric in METRICS:
-        value = found.value_us(metric)
-        cells[f"{metric.name}_ms"] = None if value is None else value / 1000
-    for metric in (*PARTS, LATENCY):
-        cells[f"{metric.name}_us"] = found.value_us(metric)
-    figure = published.latency_ms.get(point)
-    return cells | {
-        "bare_us": found.bare_us,
-        "published_ms": None if figure is None else float(figure),
-        "reason": found.reason,
+        "status": result.status,
+        "rounds": len(result.repeats),
+        "spread": None if result.spread is None else round(result.spread, 4),
+        **{f"{m.name}_ms": None if (us := times_us[m]) is None else us / 1000 for m in METRICS},
+        **{f"{m.name}_us": times_us[m] for m in (*PARTS, LATENCY)},
+        "bare_us": result.bare_us,
+        "published_ms": None if page_ms is None else float(page_ms),
+        "reason": result.reason,
     }

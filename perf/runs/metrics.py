@@ -1,4 +1,4 @@
-"""The numbers that are never mixed in a table, and how each is labelled."""
+"""The metrics of a point, each with its own table, and the parts of a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Metric:
-    """One of them; `value_us` is of one request."""
+    """A metric: its name, its label, and its value per request in a report."""
 
     name: str
     label: str
@@ -28,7 +28,7 @@ METRICS = (
 )
 COMPUTE = METRICS[0]
 
-# Where a request's time goes, in its order; together they are the client's mean latency.
+# The parts of a request in order; their sum is the client's mean latency.
 PARTS = (
     Metric("client_send", "Client send", lambda row: row.client_send_us),
     Metric("network", "Network", lambda row: row.network_us),

@@ -1,8 +1,8 @@
 """The results of points, and the order in which points are measured; pure.
 
 Interference only ever adds to a latency: another program or another tenant of the machine makes a round slower, never
-faster. So the figure of a point is that of the middle one of its three fastest rounds, which must agree. A round
-visits every point before the next round begins, so that a slow spell does not decide one point's figure.
+faster. So the value of a point is the median of its three fastest rounds, which must agree. A round visits every
+point before the next round begins, so that a slow spell does not decide the value of one point.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Result:
     reason: str = ""
 
     def value_us(self, metric: Metric) -> int | None:
-        """Return the value of the middle one of the kept rounds: all metrics are of one round, so that parts add up."""
+        """Return the value of the median round: all metrics come from one round, so that parts add up."""
         return metric.value_us(self.kept[len(self.kept) // 2]) if self.kept else None
 
     def range_us(self, metric: Metric) -> tuple[int, int] | None:

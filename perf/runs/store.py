@@ -1,7 +1,7 @@
-"""A run on disk: JSON lines that are only ever added to, the first what is measured, then a line a round of a point.
+"""Runs on disk: an append-only file of JSON lines, first the run, then one line per round of a point.
 
-A line is written by one call and counts with its line end, so that a kill at any byte leaves at most a line that does
-not count; whoever goes on with the run removes it.
+Each line is written by one call and is valid only with its line end, so a kill at any byte leaves at most one invalid
+line, which the next writer removes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from perf.runs import points
 from perf.runs.types import Repeat, Run, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from perf.runs.types import PerfPoint
 
@@ -35,7 +36,7 @@ SUFFIX = ".jsonl"
 
 @dataclass(frozen=True)
 class Stored:
-    """A run as its file has it."""
+    """The content of a run's file."""
 
     path: Path
     run: Run
@@ -44,109 +45,102 @@ class Stored:
 
     @property
     def results(self) -> tuple[points.Result, ...]:
-        """What each point's rounds come to."""
+        """The result of each point."""
         return points.results(self.run.points, self.repeats, self.run.plan)
 
     @property
     def due(self) -> tuple[PerfPoint, ...]:
-        """The points that need more rounds; none when the run is complete."""
-        return tuple(found.point for found in self.results if not points.finished(found, self.run.plan))
+        """The points that need more rounds; empty if the run is complete."""
+        return tuple(result.point for result in self.results if not points.finished(result, self.run.plan))
 
     def next_round(self, point: PerfPoint) -> int:
         """The number of the point's next."""
         return 1 + sum(repeat.point == point for repeat in self.repeats)
 
-    def and_(self, *entries: Repeat | Session) -> Stored:
-        """With more lines."""
+    def extended(self, *entries: Repeat | Session) -> Stored:
+        """Return the content with more lines."""
         repeats = tuple(entry for entry in entries if isinstance(entry, Repeat))
         sessions = tuple(entry for entry in entries if isinstance(entry, Session))
         return replace(self, repeats=self.repeats + repeats, sessions=self.sessions + sessions)
 
 
 def begin(root: Path, run: Run) -> Stored:
-    """A new run's file with its first line, which appears whole.
+    """Write the file of a new run with its first line, atomically.
 
     Raises:
-        OutputFailed: it cannot be written.
+        OutputFailed: the file cannot be written.
     """
-    folder = root / run.device.name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(folder, error) from error
-    name, number = run.id, 1
-    while (folder / f"{name}{SUFFIX}").exists():
-        number += 1
-        name = f"{run.id}-{number}"
-    run = replace(run, id=name)
-    path = folder / f"{name}{SUFFIX}"
+    names = (f"{run.id}-{number}" if number > 1 else run.id for number in count(1))
+    files = (root / run.device.name / f"{name}{SUFFIX}" for name in names)
+    path = next(path for path in files if not path.exists())
+    run = replace(run, id=path.stem)
     write_whole(path, line("run", run))
     return Stored(path, run)
 
 
 def check_writable(root: Path) -> None:
-    """Raise OutputFailed where runs cannot be kept: said before anything is measured."""
-    there = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    if not there.is_dir():
+    """Raise OutputFailed if nothing can be written in a folder, which need not exist yet."""
+    existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
+    if not existing.is_dir():
         raise OutputFailed(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
     try:
-        with tempfile.TemporaryFile(dir=there):  # access() does not speak for root, nor for a full disk
+        with tempfile.TemporaryFile(dir=existing):  # access() allows root everything, and a full disk
             pass
     except OSError as error:
         raise OutputFailed(root, error) from error
 
 
 def new_id() -> str:
-    """A run's name: when it began."""
+    """Return a name for a run that begins now."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def line(kind: str, entry: Run | Repeat | Session) -> str:
-    """A line of the file, its end included."""
+    """Return a line of the file with its line end."""
     return json.dumps({"kind": kind, **lean(CONVERTER.unstructure(entry))}, ensure_ascii=False) + "\n"
 
 
 def lean(record: Any) -> Any:  # noqa: ANN401 (JSON)
-    """Without what is null: a column that is not there is not written."""
+    """Return JSON without null members, which are not stored."""
     if isinstance(record, dict):
         return {key: lean(value) for key, value in record.items() if value is not None}
     return [lean(value) for value in record] if isinstance(record, list | tuple) else record
 
 
 class Writer:
-    """The one place that adds to a run."""
+    """The only way to add lines to a run."""
 
     def __init__(self, stored: Stored, descriptor: int) -> None:
         self.stored = stored
         self._descriptor = descriptor
 
     def add(self, entry: Repeat | Session) -> None:
-        """One more line, on the disk when this returns.
+        """Add a line; it is on the disk when this returns.
 
         Raises:
-            OutputFailed: it cannot be written; what was written before stays.
+            OutputFailed: the line cannot be written; the earlier lines stay.
         """
         kind = "round" if isinstance(entry, Repeat) else "session"
         try:
             text = line(kind, entry).encode()
             if os.write(self._descriptor, text) != len(text):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 (a disk that is full)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 (the disk is full)
             os.fsync(self._descriptor)
         except OSError as error:
             raise OutputFailed(self.stored.path, error) from error
-        self.stored = self.stored.and_(entry)
+        self.stored = self.stored.extended(entry)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
-    """A run's file, for this process alone to add to.
+    """Lock the file of a run and yield its writer.
 
     Raises:
-        TritongenError: another process adds to it.
-        RunUnreadable: it is no run.
-        OutputFailed: it cannot be written.
+        TritongenError: another process has locked it.
+        RunUnreadable: the file is not a run.
+        OutputFailed: the file cannot be written.
     """
-    busy = TritongenError(f"{path} is being measured by another tritongen", "wait for its end")
+    busy = TritongenError(f"{path} is being measured by another tritongen", "wait until it ends")
     with ExitStack() as opened:
         try:
             opened.enter_context(locked(path.with_name(f".{path.name}.lock"), busy))
@@ -159,10 +153,10 @@ def writing(path: Path) -> Iterator[Writer]:
 
 
 def read(path: Path) -> Stored:
-    """A run from its file; a last line without its end does not count.
+    """Read a run, ignoring a last line without its line end.
 
     Raises:
-        RunUnreadable: there is no such file, or it is no run.
+        RunUnreadable: there is no such file, or it is not a run.
     """
     try:
         text = path.read_bytes().decode()
@@ -171,55 +165,52 @@ def read(path: Path) -> Stored:
         raise RunUnreadable(path, why) from error
     entries = [entry(path, number, row) for number, row in enumerate(text.split("\n")[:-1], 1)]
     if not entries or not isinstance(entries[0], Run):
-        raise RunUnreadable(path, "its first line says no run")
+        raise RunUnreadable(path, "its first line is not a run")
     stored = Stored(path, entries[0])
     known = set(stored.run.points)
     for number, found in enumerate(entries[1:], 2):
         if isinstance(found, Run):
-            raise RunUnreadable(path, f"line {number} begins another run")
+            raise RunUnreadable(path, f"line {number} starts a second run")
         if isinstance(found, Repeat) and found.point not in known:
-            raise RunUnreadable(path, f"line {number} is of {found.point}, which the run does not measure")
-    return stored.and_(*(found for found in entries if not isinstance(found, Run)))
+            raise RunUnreadable(path, f"line {number} measures {found.point}, which is not a point of the run")
+    return stored.extended(*(found for found in entries if not isinstance(found, Run)))
 
 
 def entry(path: Path, number: int, text: str) -> Run | Repeat | Session:
-    """One line.
+    """Parse a line.
 
     Raises:
-        RunUnreadable: it is none of ours.
+        RunUnreadable: tritongen does not write such a line.
     """
     try:
-        record: Mapping[str, Any] = json.loads(text)
-        kind = KINDS[record["kind"]]
-        found: Run | Repeat | Session = CONVERTER.structure(
-            {key: value for key, value in record.items() if key != "kind"}, kind
-        )
-    except (ValueError, TypeError, KeyError, RecursionError, cattrs.BaseValidationError) as error:
-        raise RunUnreadable(path, f"line {number} is not one that tritongen writes") from error
-    return found
+        record: dict[str, Any] = json.loads(text)
+        kind = KINDS[record.pop("kind")]
+        return CONVERTER.structure(record, kind)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, cattrs.BaseValidationError) as error:
+        raise RunUnreadable(path, f"line {number} was not written by tritongen") from error
 
 
 def paths(root: Path, device: str | None = None) -> tuple[Path, ...]:
-    """The runs of a device, or of all, the newest first."""
-    found = root.glob(f"{device or '*'}/*{SUFFIX}")
-    return tuple(sorted(found, key=lambda path: (path.stem, path.parent.name), reverse=True))
+    """Return the files of the runs on a device, or on any, newest first."""
+    files = root.glob(f"{device or '*'}/*{SUFFIX}")
+    return tuple(sorted(files, key=lambda path: (path.stem, path.parent.name), reverse=True))
 
 
 def find(root: Path, name: str) -> Path:
-    """The run that a path, a name or `last` stands for.
+    """Return the file of a run, given as a path, a name or `last`.
 
     Raises:
-        UnknownName: there is none of that name.
-        UsageError: there is none at all.
+        UnknownName: no run has that name.
+        UsageError: there are no runs.
     """
-    there = paths(root)
-    if name == "last" and there:
-        return there[0]
-    for path in there:
+    files = paths(root)
+    if name == "last" and files:
+        return files[0]
+    for path in files:
         if name in (path.stem, f"{path.parent.name}/{path.stem}"):
             return path
     if Path(name).is_file():
         return Path(name)
-    if not there and name == "last":
-        raise UsageError(f"there is no run in {root} yet", "`tritongen perf` measures, and keeps each run there")
-    raise UnknownName(f"run in {root}", name, ("published", "last", *(path.stem for path in there)))
+    if not files and name == "last":
+        raise UsageError(f"there is no run in {root} yet", "`tritongen perf` measures and stores a run")
+    raise UnknownName(f"run in {root}", name, ("published", "last", *(path.stem for path in files)))

@@ -1,4 +1,4 @@
-"""Runs as tables, in the columns of the published ones; pure."""
+"""Runs as tables, with the columns of the published tables; pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from perf.runs.points import Result
     from perf.runs.published import Published
     from perf.runs.store import Stored
-    from perf.runs.types import Model
 
     Cell = Callable[[PerfPoint], str]
 
@@ -27,15 +26,16 @@ TITLES = {network.name: network.title for network in NETWORKS}
 SIZES = ("Models", "Crop Size", "Resize Short Size")
 PROFILES = {
     "production": "the repository as it is",
-    "published": "one server a batch size, for that batch alone, as the published tables were timed",
+    "published": "one server per batch size, with models for that size only, as the published tables were measured",
 }
+MEDIAN = "each value is the median of the three fastest rounds"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under heads, their name, and what stands below; the first `words` columns are words, the others figures.
+    """Rows with their heads, a heading above and a text below; the first `words` columns are words, the others numbers.
 
-    A `<br>` in a head is a line's end, as the published tables have it; nothing else in it is markup.
+    The only markup in a head is `<br>`, as in the published tables.
     """
 
     heading: str
@@ -46,19 +46,19 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """The rows under their heads."""
+        """The heads and rows as Markdown."""
         return markdown(self.heads, self.rows)
 
 
 def latencies(stored: Stored, metric: Metric) -> Table:
-    """Models down, precision by batch size across, milliseconds of one request."""
-    results = {found.point: found for found in stored.results}
+    """Return the latency per request in ms, with a row per model and a column per precision and batch size."""
+    results = {result.point: result for result in stored.results}
     heading = f"{metric.label}, ms, on {printable(stored.run.device.label)}"
     return grid(stored, heading, lambda point: cell(results.get(point), metric), measured_on(stored))
 
 
 def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "ms") -> Table:
-    """A table of that shape with any cells."""
+    """Return a table of that shape with any cells."""
     run = stored.run
     columns = [
         (precision, size, concurrency)
@@ -72,11 +72,12 @@ def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "m
         + f"({unit})"
         for precision, size, concurrency in columns
     ]
-    of = {(p.model, p.precision, p.batch_size, p.concurrency): p for p in run.points}
+    points = {(p.model, p.precision, p.batch_size, p.concurrency): p for p in run.points}
     rows = [
         (
-            *model_cells(model),
-            *(cell_of(of[key]) if (key := (model.name, *column)) in of else "-" for column in columns),
+            title(model.name),
+            *("-" if size is None else str(size) for size in (model.crop_px, model.resize_short_px)),
+            *(cell_of(points[key]) if (key := (model.name, *column)) in points else "-" for column in columns),
         )
         for model in run.models
     ]
@@ -84,7 +85,7 @@ def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "m
 
 
 def published(figures: Published) -> Table:
-    """A published table as the page has it: of our ten networks, all of them at 224 of 256 pixels."""
+    """Return a published table as on the page: ten networks, all with a crop of 224 px from 256 px."""
     columns = dict.fromkeys((point.precision, point.batch_size) for point in figures.latency_ms)
     heads = [f"{precision.upper()}<br>Batch Size={size}<br>(ms)" for precision, size in columns]
     rows = [
@@ -95,25 +96,25 @@ def published(figures: Published) -> Table:
 
 
 def reference(stored: Stored, published: Published) -> Table:
-    """The published figures in the same cells, in their own decimals; a dash where the page has none."""
+    """Return the published values in the cells of a run, with the published decimals."""
     return grid(stored, on_page(published), lambda point: published.latency_ms.get(point, "-"), f"{SOURCE}.")
 
 
 def on_page(published: Published) -> str:
-    """What a published table is called."""
+    """Return the heading of a published table."""
     return f"Published, ms, on a {published.gpu.upper()}"
 
 
 def parts(stored: Stored) -> Table:
-    """Where a request's time goes: a row a point, microseconds."""
+    """Return the parts of a request in µs, with a row per point."""
     heads = ("Models", "Precision", "Batch Size", "Concurrency", *(part.label for part in PARTS), LATENCY.label)
     rows = []
-    for found in stored.results:
-        values = [found.value_us(metric) for metric in (*PARTS, LATENCY)]
-        cells = [found.status if value is None else f"{value:.0f}" for value in values]
-        if found.status == "unstable" and found.kept:
+    for result in stored.results:
+        values = [result.value_us(metric) for metric in (*PARTS, LATENCY)]
+        cells = [result.status if value is None else f"{value:.0f}" for value in values]
+        if result.status == "unstable" and result.kept:
             cells[-1] += " (unstable)"
-        point = found.point
+        point = result.point
         sizes = (str(point.batch_size), str(point.concurrency))
         rows.append((title(point.model), point.precision.upper(), *sizes, *cells))
     heading = f"Parts of a request, µs, on {printable(stored.run.device.label)}"
@@ -121,52 +122,43 @@ def parts(stored: Stored) -> Table:
 
 
 def beside_bare(stored: Stored) -> Table:
-    """ONNX Runtime alone, in milliseconds, and how often as long the server takes: the median of the rounds' ratios."""
+    """Return the time of ONNX Runtime alone in ms, and the server's times divided by it (the median of all rounds)."""
     heads = ("Models", "Batch Size", "Concurrency", "ONNX Runtime alone (ms)", "Server compute", "Client mean")
     rows = []
-    for found in stored.results:
-        point, bare = found.point, found.bare_us
-        ratios = [found.over_bare(metric) for metric in (COMPUTE, LATENCY)]
+    for result in stored.results:
+        point, bare = result.point, result.bare_us
+        ratios = [result.over_bare(metric) for metric in (COMPUTE, LATENCY)]
         cells = ["-" if bare is None else f"{bare / 1000:.2f}"]
         cells += ["-" if ratio is None else f"{ratio:.3f} x" for ratio in ratios]
         rows.append((title(point.model), str(point.batch_size), str(point.concurrency), *cells))
     threads = sorted({repeat.bare.threads for repeat in stored.repeats if repeat.bare})
-    heading = (
-        f"ONNX Runtime alone, in turn with the server, on {', '.join(map(str, threads)) or 'no'} threads; "
-        "and how often as long the server takes"
-    )
+    heading = f"ONNX Runtime alone on {', '.join(map(str, threads)) or 'no'} threads, and the server's times over it"
     return Table(heading, heads, tuple(rows), measured_on(stored))
 
 
-def cell(found: Result | None, metric: Metric) -> str:
-    """A figure, or what became of the point."""
-    if found is None:
+def cell(result: Result | None, metric: Metric) -> str:
+    """Return the value of a point in ms, or its status if it has none."""
+    if result is None:
         return "-"
-    value = found.value_us(metric)
+    value = result.value_us(metric)
     if value is None:
-        return found.status
-    return f"{value / 1000:.2f}" + (" (unstable)" if found.status == "unstable" else "")
-
-
-def model_cells(model: Model) -> tuple[str, ...]:
-    """The columns that tell the model."""
-    sizes = (model.crop_px, model.resize_short_px)
-    return (title(model.name), *("-" if size is None else str(size) for size in sizes))
+        return result.status
+    return f"{value / 1000:.2f}" + (" (unstable)" if result.status == "unstable" else "")
 
 
 def title(name: str) -> str:
-    """As the published tables write it; of any other model its own name."""
+    """Return the name of a model in the published tables, or its own."""
     return TITLES.get(name) or printable(name)
 
 
 def measured_on(stored: Stored) -> str:
-    """What a table was measured on, how, and when."""
+    """Return the text below a table of a run: what was measured, on what, how and when."""
     run, request = stored.run, stored.run.request
     shared = "" if request.shared_memory == "none" else f" through {request.shared_memory} shared memory"
     protocol = {"grpc": "gRPC", "http": "HTTP"}[request.protocol]
     concurrency = ", ".join(map(str, request.concurrencies))
     if request.concurrencies != (1,):
-        concurrency += " (the counts are of each)"
+        concurrency += " (request counts are multiplied by it)"
     device = run.device.label if not (gpu := run.device.gpu) else f"{gpu.name}, driver {gpu.driver}"
     if run.device.governor:
         device += f", governor {run.device.governor}"
@@ -177,13 +169,13 @@ def measured_on(stored: Stored) -> str:
     return (
         f"Run {run.id}: {period(stored)}, on {printable(device)}; {server}. "
         f"perf_analyzer {run.analyzer} over {protocol}{shared} at concurrency {concurrency}: {run.plan} "
-        f"({run.plan.name}); a figure is of the middle one of those three. "
+        f"({run.plan.name}); {MEDIAN}. "
         f"Profile {request.profile}: {PROFILES[request.profile]}. Weights: {printable(weights)}."
     )
 
 
 def period(stored: Stored) -> str:
-    """From when to when it was measured."""
+    """Return the times at which measuring began and ended."""
     ends = [session.ended for session in stored.sessions] or [repeat.at for repeat in stored.repeats]
     began, ended = stored.run.began, max(ends, default=stored.run.began)
     return f"{began[:16].replace('T', ' ')} to {ended[11:16] if ended[:10] == began[:10] else ended[:16]} UTC"
@@ -192,9 +184,9 @@ def period(stored: Stored) -> str:
 def reasons(stored: Stored) -> list[str]:
     """Return a line per reason why points failed or did not settle, with the first of those points."""
     marked: dict[tuple[str, str], list[str]] = {}
-    for found in stored.results:
-        if found.status != "ok":
-            marked.setdefault((found.status, found.reason), []).append(str(found.point))
+    for result in stored.results:
+        if result.status != "ok":
+            marked.setdefault((result.status, result.reason), []).append(str(result.point))
     return [
         f"{status}: {', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''}: {reason}"
         for (status, reason), names in marked.items()
