@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe(step: Step) -> str:
-    """Return a step in words, such as `dpn92 fp32 batch 8, round 2, about 4 min left`."""
+    """Describe a step, such as `dpn92 fp32 batch 8, round 2, about 4 min left`."""
     words = f"{step.point}, round {step.round}"
     if step.seconds_left is None:
         return words
@@ -27,7 +27,7 @@ def describe(step: Step) -> str:
 
 @contextmanager
 def shown() -> Iterator[Callable[[Step], None]]:
-    """Yield a function that shows each step."""
+    """Show progress; yield the function that is called with each step."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from generator.commands import console

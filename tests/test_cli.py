@@ -117,7 +117,11 @@ def test_import_loads_no_torch():
         ("perf --batch-sizes ,", "no number is given", "`tritongen perf --help`"),
         ("perf --models ,", "--models '': no model is named", "--models all"),
         ("perf --show last", "there is no run in perf/results yet", "`tritongen perf` measures"),
-        ("perf --show published --csv", "--show published prints the published tables", "the figures as CSV: "),
+        (
+            "perf --show published --csv",
+            "--show published prints the published tables",
+            "the published latencies as CSV",
+        ),
         ("perf --csv --compare last", "--csv and --compare cannot be combined", "leave one of them out"),
         ("perf --fail-above nan --compare last", "--fail-above nan: not a ratio", "1.10 is 10 % slower"),
         (
