@@ -7,7 +7,6 @@ from typing import Literal
 
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
-RANDOM_METHOD = 2  # of drawing random weights; without a number: in float32, which differs between processors
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,10 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's parameters come from; `bn_eps` is the epsilon of their batch norms.
-
-    `method` numbers how random ones are drawn: with it and the seed they can be drawn again.
-    """
+    """Where a network's parameters come from; `bn_eps` is the epsilon of their batch norms."""
 
     source: str
     seed: int | None = None
-    method: int | None = None
     file: str | None = None
     sha256: str | None = None
     bn_eps: float | None = None

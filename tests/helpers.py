@@ -197,3 +197,13 @@ def only(report):
     assert report.failed == {}
     (todo,) = report.needed.values()
     return todo.outcome, todo.why
+
+
+def assert_near(answer, expected):
+    """Fail unless every value is within 1e-5 of the largest one expected: some 80 roundings of float32.
+
+    Kernels sum in an order that depends on the processor, the shapes and the threads. A sum of n terms of either sign drifts by
+    about the square root of n roundings, so this holds for networks of a few layers, and a wrong answer is far outside.
+    """
+    largest = np.abs(expected.astype(np.float64)).max(initial=0)
+    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5 * largest)

@@ -11,6 +11,16 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 MATRIX = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
+def assert_product(answer, left, right):
+    """Fail unless a float32 matrix is the product of two, to the rounding of sums in any order.
+
+    The bound is twice that of Higham, Accuracy and Stability of Numerical Algorithms, section 3.5: each of n products and
+    n sums rounds by half an epsilon, whatever kernel the processor has.
+    """
+    exact, magnitudes = left.astype(np.float64) @ right, np.abs(left).astype(np.float64) @ np.abs(right)
+    assert (np.abs(answer - exact) <= left.shape[1] * np.finfo(np.float32).eps * magnitudes).all()
+
+
 def relu(shape, name="x", **options):
     """Return a model with one Relu."""
     return onnx_model([("Relu", [name], ["y"])], {name: ["fp32", *shape]}, {"y": ["fp32", *shape]}, **options)

@@ -37,7 +37,8 @@ def rewritten(model, names=REWRITES):
     assert list(after.graph.output) == list(model.graph.output)
     feeds = feeds_of(model)
     for given, expected in zip(answers(after, feeds), answers(model, feeds), strict=True):
-        np.testing.assert_allclose(given, expected, rtol=0, atol=1e-6 * max(1, np.abs(expected).max(initial=0)))
+        # A cut convolution may sum in another order than the whole one; a wrong rewrite is off by far more than this.
+        np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5 * max(1, np.abs(expected).max(initial=0)))
     assert sum(applied.values()) > 0 or after is model
     return after, applied
 

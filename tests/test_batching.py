@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from batching_cases import BOOL, CONSTANTS, IMAGE, REFUSED, SAFE, graph
+from helpers import assert_near
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import answers, model_of, node, noise, tensor
 
@@ -44,7 +45,8 @@ def check_rows(model, dynamic, rows, count=4):
     """At a batch of another size, each row of the answer is what the fixed graph says of that row."""
     feeds = feeds_of(model, count)
     for together, apart in zip(answers(dynamic, feeds), in_parts(model, feeds, rows, count), strict=True):
-        np.testing.assert_allclose(together, apart, rtol=1e-5, atol=1e-6)
+        # Kernels sum in another order for another number of rows. A row of another image is off by far more than this.
+        assert_near(together, apart)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, assert_near
 
 from generator.errors import ExportFailed
 from generator.graph import export as exporting
@@ -86,7 +86,7 @@ def test_fallback_without_the_torchscript_exporter(module, monkeypatch, capsys):
     assert exported.exporter == "dynamo"
     assert operators(slow) == operators(fast)
     expected = answers(fast, batch)
-    np.testing.assert_allclose(answers(slow, batch), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert_near(answers(slow, batch), expected)
     check_no_traces(slow)
     assert capsys.readouterr().out == ""
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from helpers import onnx_model
+from helpers import assert_near, onnx_model
 from own_onnx import MATRIX, config, provenance, relu, rows, served
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -114,7 +114,7 @@ def test_a_fixed_batch_becomes_a_dynamic_one(build):
     original = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     expected = np.concatenate([original.run(None, {"x": x[begin : begin + 4]})[0] for begin in (0, 4, 8)])
     for count in (1, 3, 12):
-        np.testing.assert_allclose(served(built).run(None, {"x": x[:count]})[0], expected[:count], rtol=1e-5)
+        assert_near(served(built).run(None, {"x": x[:count]})[0], expected[:count])
 
 
 def test_a_fixed_batch_that_stays(tritongen, tmp_path):

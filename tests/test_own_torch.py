@@ -4,11 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 from google.protobuf import text_format
+from helpers import assert_near
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 import tritongen
@@ -181,7 +181,7 @@ def test_inputs_and_outputs_of_modules(function, inputs, expected_inputs, expect
         expected = user_networks.import_function(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
     for answer, want in zip(answers, prepare_torch.tensors(expected), strict=True):
-        np.testing.assert_allclose(answer.reshape(want.shape), want.numpy(), rtol=1e-5)
+        assert_near(answer.reshape(want.shape), want.numpy())
 
 
 @pytest.mark.usefixtures("folder")

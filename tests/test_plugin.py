@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tritonclient.grpc as triton
-from helpers import ROOT, run_program, serving
+from helpers import ROOT, assert_near, run_program, serving
 
 EXAMPLE = ROOT / "examples" / "plugin"
 
@@ -67,7 +67,7 @@ def test_plugin_is_built_and_served(installed, tmp_path):
     request.set_data_from_numpy(images)
     with serving(repository) as running, triton.InferenceServerClient(running.url) as client:
         answer = client.infer("tinynet", [request]).as_numpy("output")
-    np.testing.assert_allclose(answer, expected, rtol=0, atol=1e-5)
+    assert_near(answer, expected)
 
 
 @pytest.mark.parametrize(

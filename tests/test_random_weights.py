@@ -20,17 +20,19 @@ from generator.networks.types import Network
 from generator.types import Preprocessing
 from generator.weights.random_init import calibrate, initialise, integers, pink_noise, random_network
 
-# Each sums in another order: with other kernels of torch, oneDNN, OpenBLAS and numpy, and on other numbers of threads.
+# Each sums in another order: with other kernels of torch, oneDNN, MKL, OpenBLAS and numpy, and on other numbers of threads.
 PROCESSORS = {
     "AVX2": {
         "ATEN_CPU_CAPABILITY": "avx2",
         "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         "OPENBLAS_CORETYPE": "Haswell",
         "OMP_NUM_THREADS": "5",
     },
     "SSE": {
         "ATEN_CPU_CAPABILITY": "default",
         "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
         "OPENBLAS_CORETYPE": "Nehalem",
         "NPY_DISABLE_CPU_FEATURES": "AVX2,FMA3,AVX512F,AVX512CD,AVX512_SKX",
         "OMP_NUM_THREADS": "1",

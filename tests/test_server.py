@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from helpers import SMALL_CONFIG, ask, eventually, processes_of, run_program, serving, small_onnx, write_model
+from helpers import (
+    SMALL_CONFIG,
+    ask,
+    assert_near,
+    eventually,
+    processes_of,
+    run_program,
+    serving,
+    small_onnx,
+    write_model,
+)
 
 import tritongen
 from generator.errors import PortInUse, ServerFailed
@@ -82,7 +92,7 @@ def test_several_requests_run_as_one_batch(tmp_path):
     assert after.execution_count - before.execution_count == 1
     assert after.inference_count - before.inference_count == 8
     for rows, answers in requests:
-        np.testing.assert_allclose(answers[0].as_numpy("output"), whole[rows], rtol=1e-5, atol=1e-6)
+        assert_near(answers[0].as_numpy("output"), whole[rows])
 
 
 def test_incomplete_configs_are_completed(tmp_path):

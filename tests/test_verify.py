@@ -23,10 +23,10 @@ IMAGE = TensorSpec("input", "TYPE_FP32", (3, 224, 224))
 class Small(torch.nn.Module):
     """The torch module of `small_onnx`."""
 
-    def __init__(self):
+    def __init__(self, scale=1.0):
         super().__init__()
         weight = torch.from_numpy(numpy_helper.to_array(small_onnx().graph.initializer[0]).copy())
-        self.weight = torch.nn.Parameter(weight, requires_grad=False)
+        self.weight = torch.nn.Parameter(scale * weight, requires_grad=False)
 
     def forward(self, x):
         return x.mean(dim=(2, 3)) @ self.weight
@@ -79,9 +79,10 @@ def test_damaged_graph_fails(tmp_path, damage):
 
 
 def test_smaller_tolerance(tmp_path):
-    """An error below 1e-4 exceeds a tolerance of 1e-9."""
-    with pytest.raises(VerificationFailed, match="above the tolerance of 1e-09"):
-        certify(tmp_path, small_onnx(), tolerance=1e-9)
+    """What 1e-4 lets pass, 1e-5 does not: an error that is larger than the rounding of any kernel."""
+    certify(tmp_path, small_onnx(), TorchReference(Small(1 + 5e-5)))
+    with pytest.raises(VerificationFailed, match="above the tolerance of 1e-05"):
+        certify(tmp_path, small_onnx(), TorchReference(Small(1 + 5e-5)), tolerance=1e-5)
 
 
 def test_flips_need_a_margin():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cattrs
 
 from generator.config.types import BuildOptions
-from generator.graph.types import GraphFacts
+from generator.graph.types import BUILD_METHOD, GraphFacts
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
 from generator.system.files import digest_of
 from generator.types import Preprocessing, Signature, Weights
@@ -73,6 +73,7 @@ def new_provenance(network: Network, prepared: Prepared, options: BuildOptions, 
         nodes=simplified.nodes_after,
         rewrites=dict(simplified.rewrites),
         unsimplified=simplified.unsimplified,
+        method=BUILD_METHOD,
     )
     return Provenance(
         network.record(), prepared.weights, prepared.preprocessing, options, None, graph,

@@ -10,10 +10,10 @@ from generator.builder.types import NEW
 from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.config.types import Described
 from generator.errors import TritongenError, printable
+from generator.graph.types import BUILD_METHOD
 from generator.imagenet.labels import read_labels
 from generator.repository import layout
 from generator.system.files import digest_of, digests, sha256_of
-from generator.types import RANDOM_METHOD
 
 if TYPE_CHECKING:
     from generator.builder.provenance import Provenance
@@ -74,10 +74,10 @@ def changed_input(job: Job, provenance: Provenance) -> str | None:
         same_weights = (weights.file, weights.sha256) == (job.weights.name, sha256_of(job.weights))
     if not definition.own_weights and not same_weights:
         return "other weights"
-    if weights.random and weights.method != RANDOM_METHOD:
-        return "another method of drawing random weights"
     if not definition.reproducible:
         return "what its function returns is not known before it is called"
+    if provenance.graph.method != BUILD_METHOD:
+        return "another build method"
     if network_record(job) != provenance.network:
         return "another network"
     for name in ("tolerance", "rewrites"):

@@ -9,8 +9,10 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 import torch
+from torch import nn
 
 from generator.errors import ExportFailed, first_line
 from generator.graph.datatypes import zeros
@@ -20,8 +22,6 @@ from generator.system.native import silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch import nn
-
     from generator.types import TensorSpec
 
 # Opset 18 (IR 8) is the lowest that torch's current exporter writes; every ONNX Runtime since Triton 24.05 reads it
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPSET = 18
 BATCH = "N"
 ROWS = 2  # of the example input: the current exporter treats a batch of 1 as a constant
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)  # a subclass may compute something else
 
 
 def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Exported:
@@ -47,7 +48,7 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
         ExportFailed: the exporter failed, or wrote a different opset.
     """
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), unit_variances(module):
             try:
                 model, exporter = export_torchscript(module, inputs, outputs), "torchscript"
             except Exception:  # noqa: BLE001 (this torch has no dynamo=False, or it cannot export this module)
@@ -107,6 +108,29 @@ def export_dynamo(module: nn.Module, inputs: Sequence[TensorSpec], outputs: Sequ
     )
     assert program is not None  # without a file argument it returns the program  # noqa: S101
     return program.model_proto
+
+
+@contextmanager
+def unit_variances(module: nn.Module) -> Iterator[None]:
+    """Give batch norms the variance 1 and the epsilon 0, and divide their weights by the deviation instead.
+
+    Exporters fold batch norms into convolutions. For that they call `torch.sqrt`, which rounds in another way on each
+    kind of processor (MKL), but gives 1 for 1 on all. numpy's root is rounded as IEEE 754 demands it.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, BATCH_NORMS) and type(layer) in BATCH_NORMS]
+    kept = [(norm, norm.weight, variance, norm.eps) for norm in norms if (variance := norm.running_var) is not None]
+    for norm, weight, variance, eps in kept:
+        if variance.dtype == torch.float32:
+            scale = 1 / np.sqrt(variance.double().numpy(force=True) + eps)
+            if norm.affine:
+                scale *= weight.double().numpy(force=True)
+            norm.weight = nn.Parameter(torch.from_numpy(scale).float(), requires_grad=False)
+            norm.running_var, norm.eps = torch.ones_like(variance), 0.0
+    try:
+        yield
+    finally:
+        for norm, weight, variance, eps in kept:
+            norm.weight, norm.running_var, norm.eps = weight, variance, eps
 
 
 @contextmanager

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import onnx
 
 
+# Raise it if the same network, weights, options and versions of packages now give other bytes: models are then built
+# again. 1: random weights and folded batch norms differed between kinds of processors.
+BUILD_METHOD = 2
 # Names of the rewrites in generator.graph.rewrites, in the order of application; here they need no import of onnx.
 REWRITES = ("slice-of-conv", "slice-of-concat", "concat-of-concat")
 
@@ -46,7 +49,10 @@ class Simplified:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """Facts about a published graph: node counts, and the number of nodes that each rewrite replaced."""
+    """Facts about a published graph: node counts, and the number of nodes that each rewrite replaced.
+
+    `method` is the `BUILD_METHOD` that made it.
+    """
 
     exporter: str | None
     ir_version: int
@@ -55,3 +61,4 @@ class GraphFacts:
     nodes: int
     rewrites: dict[str, int]
     unsimplified: str | None
+    method: int = 1

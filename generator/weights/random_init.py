@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from generator.networks import INPUT_DIMS
 from generator.networks.types import BN_EPS
 from generator.system.native import torch_threads
-from generator.types import RANDOM_METHOD, Weights
+from generator.types import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def random_network(network: Network, seed: int) -> tuple[nn.Module, Weights]:
     with torch.no_grad(), torch_threads(1):  # threads of concurrent builds would wait for each other
         initialise(module, generator)
         calibrate(module.get_submodule("features"), pink_noise(CALIBRATION_BATCH, generator))
-    return module, Weights("random", seed=seed, method=RANDOM_METHOD, bn_eps=BN_EPS)
+    return module, Weights("random", seed=seed, bn_eps=BN_EPS)
 
 
 def uniform(shape: tuple[int, ...], std: float, generator: np.random.Generator) -> torch.Tensor:
