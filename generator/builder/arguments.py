@@ -103,6 +103,11 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
         raise UnknownName("precision", precision, PRECISIONS)
     if not 0 < tolerance <= BuildOptions.tolerance:
         raise BadValue("tolerance", tolerance, f"must be above 0 and at most {BuildOptions.tolerance}")
+    names = {name.lower() for name in rewrites}
+    for name in names - {"all", "none", *REWRITES}:
+        raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
+    if "none" in names and len(names) > 1:
+        raise BadValue("rewrites", ",".join(sorted(names)), "none cannot be combined with other rewrites")
     gpus = list(gpus)
     if not gpus:
         raise BadValue("gpus", "", "no GPU is named", "`gpus=cpu` writes config.pbtxt only")
@@ -110,15 +115,5 @@ def checked_options(precision: str, gpus: Iterable[str], tolerance: float, rewri
         precision=lower,
         gpus=tuple(dict.fromkeys(target.name for target in map(targets.find, gpus) if target.gpu)),
         tolerance=tolerance,
-        rewrites=chosen_rewrites(rewrites),
+        rewrites=tuple(name for name in REWRITES if names & {name, "all"}),
     )
-
-
-def chosen_rewrites(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the rewrites in the order of application; `all` and `none` are valid names too."""
-    wanted = {name.lower() for name in names}
-    for name in wanted - {"all", "none", *REWRITES}:
-        raise UnknownName("rewrite", name, (*REWRITES, "all", "none"))
-    if "none" in wanted and len(wanted) > 1:
-        raise BadValue("rewrites", ",".join(sorted(wanted)), "none cannot be combined with other rewrites")
-    return tuple(name for name in REWRITES if wanted & {name, "all"})

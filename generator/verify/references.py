@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -25,24 +25,6 @@ if TYPE_CHECKING:
 THREADS = 1
 
 
-class Reference(Protocol):
-    """A network before export or rewriting."""
-
-    label: str
-
-    def run(self, feeds: Feeds) -> list[Array]:
-        """Return the outputs in order."""
-        ...
-
-    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Return the outputs for the first rows, once per size; the last size is the largest."""
-        ...
-
-    def run_fp64(self, feeds: Feeds) -> list[Array] | None:
-        """Return the outputs in double precision, or None if the reference cannot compute in it."""
-        ...
-
-
 class TorchReference:
     """A torch module in evaluation mode that takes the feeds in order and returns a tensor or a tuple."""
 
@@ -52,13 +34,16 @@ class TorchReference:
         self.module = module
 
     def run(self, feeds: Feeds) -> list[Array]:
-        """Call the module."""
+        """Return the outputs in order."""
         with torch.no_grad(), torch_threads(THREADS):
             answer = self.module(*(torch.from_numpy(array) for array in feeds.values()))
         return [value.numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
 
     def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Call the module once: in evaluation mode the rows are independent."""
+        """Return the outputs for the first rows, once per size, from one call: in evaluation mode rows are independent.
+
+        The last size is the largest.
+        """
         return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
 
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
@@ -93,7 +78,7 @@ class OnnxReference:
         self.rows = rows
 
     def run(self, feeds: Feeds) -> list[Array]:
-        """Run all rows at once, or as many at a time as the fixed batch."""
+        """Return the outputs in order; run all rows at once, or as many at a time as the fixed batch."""
         if self.rows is None:
             return run_session(self.session, feeds)
         count = len(next(iter(feeds.values())))
@@ -104,7 +89,7 @@ class OnnxReference:
         return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
     def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Run each batch size, or the largest only if the file has a fixed batch."""
+        """Return the outputs for the first rows, once per size; a file with a fixed batch runs the largest only."""
         if self.rows is not None:
             return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
         return [self.run(first_rows(feeds, size)) for size in sizes]
@@ -113,6 +98,9 @@ class OnnxReference:
         """Return None: a graph has a fixed precision."""
         del feeds
         return None
+
+
+Reference = TorchReference | OnnxReference
 
 
 def first_rows(feeds: Feeds, count: int) -> dict[str, Array]:
