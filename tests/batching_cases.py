@@ -1,4 +1,4 @@
-"""Graphs with a batch of fixed size, by operator: those whose rows stay what they are, and those that mix them."""
+"""Graphs with a fixed batch by operator: those that keep rows independent, and those that mix them."""
 
 import numpy as np
 import onnx
@@ -40,7 +40,7 @@ def graph(*nodes, x=ROW, opset=20, types=None, z=None, domains=()):
 
 
 def renamed(given, rows):
-    """The node at a number of rows."""
+    """Return the node for a number of rows."""
     made = onnx.NodeProto()
     made.CopyFrom(given)
     made.input[:] = [name.replace("{rows}", str(rows)) for name in given.input]
@@ -48,7 +48,7 @@ def renamed(given, rows):
 
 
 def one(operator, *inputs, outputs=("y",), x=ROW, opset=20, types=None, z=None, **attributes):
-    """A graph of one node that reads `x`, then the others."""
+    """Return a graph of one node that reads `x`, then the other inputs."""
     return graph(node(operator, ["x", *inputs], list(outputs), **attributes), x=x, opset=opset, types=types, z=z)
 
 

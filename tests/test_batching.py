@@ -16,7 +16,7 @@ from generator.graph.row_rules import RULES
 
 
 def feeds_of(model, rows):
-    """Values between -0.9 and 0.9; integers are indices below 3."""
+    """Return values between -0.9 and 0.9; integers are indices below 3."""
     random = np.random.default_rng(0)
     feeds = {}
     for value in model.graph.input:
@@ -33,7 +33,7 @@ def feeds_of(model, rows):
 
 
 def in_parts(model, feeds, rows, count):
-    """What the fixed graph says, as many rows at a time as it takes; the last row is repeated to fill it."""
+    """Run the fixed graph in parts of its batch; the last row is repeated to fill a part."""
     parts = []
     for begin in range(0, count, rows):
         chosen = [min(row, count - 1) for row in range(begin, begin + rows)]
@@ -42,7 +42,7 @@ def in_parts(model, feeds, rows, count):
 
 
 def check_rows(model, dynamic, rows, count=4):
-    """At a batch of another size, each row of the answer is what the fixed graph says of that row."""
+    """Check that each row of a different batch size gets the answer of the fixed graph."""
     feeds = feeds_of(model, count)
     for together, apart in zip(answers(dynamic, feeds), in_parts(model, feeds, rows, count), strict=True):
         # Kernels sum in another order for another number of rows. A row of another image is off by far more than this.
@@ -51,8 +51,8 @@ def check_rows(model, dynamic, rows, count=4):
 
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("name", SAFE)
-def test_rows_stay_what_they_are(name, rows):
-    """At another batch ONNX Runtime answers as the fixed graph does, a few rows at a time."""
+def test_independent_rows(name, rows):
+    """At a different batch size the answers are those of the fixed graph."""
     model = SAFE[name](rows)
     assert fixed_batch(ir.from_proto(model).graph) == rows
     dynamic, reason = with_dynamic_batch(model)
@@ -64,14 +64,14 @@ def test_rows_stay_what_they_are(name, rows):
         check_rows(model, dynamic, rows, count)
 
 
-def test_no_operator_is_left_out():
-    """Every operator that has a rule is among the cases."""
+def test_every_rule_has_a_case():
+    """The cases cover every operator with a rule."""
     assert {name.split()[0] for name in SAFE} == set(RULES)
 
 
 @pytest.mark.parametrize(("name", "made", "rows"), REFUSED, ids=[f"{name}-{rows}" for name, _, rows in REFUSED])
-def test_what_mixes_rows_stays_fixed(name, made, rows):
-    """The graph is as it was, and the reason names the operator."""
+def test_mixed_rows_stay_fixed(name, made, rows):
+    """The graph is unchanged, and the reason names the operator."""
     model = made(rows)
     before = model.SerializeToString()
     kept, reason = with_dynamic_batch(model)
@@ -98,7 +98,7 @@ TWO = {
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("name", TWO)
 def test_no_shape_of_a_constant_mixes_rows(name, rows):
-    """Whatever its shape: either the graph stays as it is, or the rows are the same; both happen."""
+    """For every shape the graph is unchanged or the rows are equal; both happen."""
     outcomes = set()
     for shape, tail in product(SHAPES, [(), (1,), (2,), (3,), (2, 3), (3, 1)]):
         constants = {"c": noise(*shape), "square": noise(*(tail or (1,))[-1:] * 2)}
@@ -114,8 +114,8 @@ def test_no_shape_of_a_constant_mixes_rows(name, rows):
     assert outcomes == ({True} if (name, rows) == ("Gemm", 1) else {True, False})
 
 
-def test_a_network_of_several_operators():
-    """The batch is followed from node to node; the reason has the name of the node that ends it."""
+def test_several_operators():
+    """The batch is followed from node to node; the reason names the node that ends the proof."""
     nodes = [
         node("Conv", ["x", "filters", "four"], ["c"]),
         node("Relu", ["c"], ["r"]),
@@ -150,19 +150,19 @@ def test_a_network_of_several_operators():
     ids=str,
 )
 def test_inputs_must_share_a_fixed_batch(inputs):
-    """Otherwise there is none to open."""
+    """Otherwise no batch can become dynamic."""
     model = model_of([node("Relu", ["x"], ["y"]), node("Relu", ["z"], ["w"])], inputs, ["y", "w"])
     assert fixed_batch(ir.from_proto(model).graph) is None
     assert with_dynamic_batch(model) == (model, "its inputs do not begin with one and the same fixed batch")
 
 
-def test_a_graph_without_inputs_has_no_batch():
-    """It says the same always."""
+def test_graph_without_inputs():
+    """Its answer is constant."""
     model = model_of([node("Relu", ["c"], ["y"])], {}, ["y"], {"c": noise(3)})
     assert with_dynamic_batch(model)[1] == "its inputs do not begin with one and the same fixed batch"
 
 
-def test_an_output_that_no_input_reaches():
+def test_constant_output():
     """It has no rows."""
     model = model_of(
         [node("Relu", ["x"], ["y"]), node("Neg", ["c"], ["z"])], {"x": [3, 4]}, ["y", "z"], {"c": noise(3)}
@@ -171,28 +171,28 @@ def test_an_output_that_no_input_reaches():
 
 
 def branch(*nodes):
-    """A graph inside a graph; it says `b`."""
+    """Return a subgraph with the output `b`."""
     return helper.make_graph(nodes, "branch", [], [tensor("b", None)])
 
 
 def choice(inner):
-    """A constant decides for one of two graphs that are the same, and the batch is added."""
+    """Return an If with two equal branches, whose result is added to the batch."""
     both = {"then_branch": inner, "else_branch": inner}
     nodes = [node("If", ["yes"], ["i"], name="choice", **both), node("Add", ["x", "i"], ["y"])]
     return model_of(nodes, {"x": [3, 4]}, ["y"], {"yes": CONSTANTS["yes"], "four": CONSTANTS["four"]})
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_a_branch_that_reads_the_batch(deep):
-    """What an If does with it is not looked into, nor what an If inside it does."""
+def test_branch_that_reads_the_batch(deep):
+    """Branches of an If, also nested ones, are not analysed."""
     inner = branch(node("Relu", ["x"], ["b"]))
     if deep:
         inner = branch(node("If", ["yes"], ["b"], then_branch=inner, else_branch=branch(node("Neg", ["four"], ["b"]))))
     assert with_dynamic_batch(choice(inner))[1] == "If 'choice' reads the batch inside a graph of its own"
 
 
-def test_a_branch_that_does_not_read_the_batch():
-    """It gives a constant, if its shape is known."""
+def test_branch_that_does_not_read_the_batch():
+    """Its result is a constant, if its shape is known."""
     known = helper.make_graph([node("Neg", ["four"], ["b"])], "branch", [], [tensor("b", [4])])
     model = choice(known)
     dynamic, reason = with_dynamic_batch(model)
@@ -200,8 +200,8 @@ def test_a_branch_that_does_not_read_the_batch():
     check_rows(model, dynamic, 3)
 
 
-def test_nodes_in_any_order_are_followed_in_the_right_one():
-    """ONNX Runtime takes them so: what mixes rows before it is known that they are rows is found all the same."""
+def test_unsorted_nodes():
+    """ONNX Runtime accepts any order of nodes; a node that mixes rows is found in all of them."""
     nodes = [
         node("ReduceMin", ["h"], ["low"], keepdims=0),
         node("Clip", ["x", "low"], ["y"]),
@@ -212,8 +212,8 @@ def test_nodes_in_any_order_are_followed_in_the_right_one():
     assert with_dynamic_batch(model)[1].startswith("ReduceMin is not known")
 
 
-def test_constants_that_onnx_ir_does_not_keep():
-    """A graph with sparse ones would lose them."""
+def test_sparse_constants():
+    """The batch stays fixed, because onnx-ir would lose them."""
     values = numpy_helper.from_array(np.ones(1, np.float32), "filters")
     place = numpy_helper.from_array(np.zeros((1, 4), np.int64), "place")
     model = graph(node("Conv", ["x", "filters"], ["y"]), x=IMAGE)(3)
@@ -224,7 +224,7 @@ def test_constants_that_onnx_ir_does_not_keep():
 
 
 def test_shapes_that_onnx_cannot_infer():
-    """ONNX Runtime knows ONNX's domain by two names, ONNX itself by one."""
+    """ONNX Runtime accepts two names of the ONNX domain, onnx only one."""
     model = graph(node("Relu", ["x"], ["y"]))(3)
     model.graph.node[0].domain = "ai.onnx"
     assert len(answers(model, feeds_of(model, 3))[0]) == 3
@@ -235,8 +235,8 @@ def test_shapes_that_onnx_cannot_infer():
 
 
 @pytest.mark.parametrize("produced", [False, True])
-def test_the_name_of_a_new_shape_is_free(produced):
-    """A shape that is called after what it shapes stays what other nodes read."""
+def test_new_shape_has_a_free_name(produced):
+    """A constant with the name of a new shape is not replaced."""
     shape = np.array([3, 2, 2])
     first = [node("Abs", ["s"], ["y/shape"])] if produced else []
     model = model_of(

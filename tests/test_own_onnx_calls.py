@@ -1,4 +1,4 @@
-"""ONNX files of the user's own: names, options that go together, what is published."""
+"""Users' ONNX files: names, combinations of options, and published models."""
 
 import os
 from pathlib import Path
@@ -13,8 +13,8 @@ from generator.errors import BadValue, VerificationFailed
 from generator.graph import load
 
 
-def test_two_builds_are_the_same_bytes(build, tmp_path):
-    """Wherever the file lies."""
+def test_reproducible(build, tmp_path):
+    """The bytes do not depend on the folder of the file."""
     contents = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -32,7 +32,7 @@ def test_two_builds_are_the_same_bytes(build, tmp_path):
      ("x.onnx", "a" * 128, "a" * 128)],
 )  # fmt: skip
 def test_names(build, file, name, becomes):
-    """The file's unless one is given; in lower case."""
+    """The name is that of the file in lower case, or the given one."""
     built = build(relu(["N", 3]), file=file, name=name)
     assert (built.folder.name, config(built).name) == (becomes, becomes)
 
@@ -41,8 +41,8 @@ def test_names(build, file, name, becomes):
     "name",
     ["", ".", "..", "../x", "a/b", "/tmp/x", ".hidden", "-x", "_x", "a b", "naïve", "a\n", "a\0", "a" * 129],
 )
-def test_names_that_are_no_folder(build, name):
-    """Usage errors; nothing is written."""
+def test_invalid_names(build, name):
+    """They are usage errors, and nothing is written."""
     with pytest.raises(
         BadValue, match=r"^name=.+: must be letters, digits, '.', '_' and '-', and begin with"
     ) as raised:
@@ -52,8 +52,8 @@ def test_names_that_are_no_folder(build, name):
 
 
 @pytest.mark.parametrize("name", ["densenet121", "DPN92"])
-def test_names_of_the_ten(tritongen, tmp_path, name):
-    """They are taken; the hint has one that is free."""
+def test_names_of_built_in_networks(tritongen, tmp_path, name):
+    """They cannot be used; the hint has a valid name."""
     (tmp_path / "x.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "x.onnx", "--name", name)
     assert (ran.status, ran.stdout) == (2, "")
@@ -64,16 +64,16 @@ def test_names_of_the_ten(tritongen, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
 
 
-def test_a_file_whose_name_is_no_models(tritongen, tmp_path):
-    """The way out is --name."""
+def test_file_name_that_is_not_a_valid_name(tritongen, tmp_path):
+    """The error names the option that sets a name."""
     (tmp_path / "my model.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "my model.onnx")
     assert ran.status == 2
     assert ran.stderr.startswith("error: --name 'my model': must be letters, digits")
 
 
-def test_what_cannot_go_together(tritongen):
-    """Each option of one network, with what it does not go with."""
+def test_options_that_cannot_be_combined(tritongen):
+    """The error names both options."""
     for arguments, sentence in (
         ("--onnx a.onnx --models dpn68", "--models and --onnx cannot be combined"),
         ("--onnx a.onnx --weights timm", "--weights timm: a has weights of its own"),
@@ -87,8 +87,8 @@ def test_what_cannot_go_together(tritongen):
         assert f"{sentence}" in ran.stderr
 
 
-def test_a_normalisation_of_what_is_no_image(tritongen, tmp_path):
-    """--mean without a picture to normalise."""
+def test_mean_without_an_image(tritongen, tmp_path):
+    """--mean needs an image input."""
     (tmp_path / "mine.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "mine.onnx", "--mean", "0.5,0.5,0.5")
     assert ran.status == 2
@@ -98,8 +98,8 @@ def test_a_normalisation_of_what_is_no_image(tritongen, tmp_path):
 @pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("shape", [["N", 3, 8, 8], [1, 3, 8, 8], [4, 3, 8, 8], ["N", "H", 8, 3], [1, 8, "W", 3]])
 @pytest.mark.parametrize("together", [True, False])
-def test_a_normalisation_of_images(shape, together):
-    """It is written wherever one picture goes in, channels first or last, whatever becomes of the batch."""
+def test_mean_of_images(shape, together):
+    """It is written for every single image input, channels first or last, with or without batch."""
     nodes = [("CumSum", ["x", "axis"], ["y"])] if together else [("Relu", ["x"], ["y"])]
     model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(0)})
     Path("model.onnx").write_bytes(model.SerializeToString())
@@ -116,8 +116,8 @@ def test_a_normalisation_of_images(shape, together):
     assert config(built).parameters["tritongen.resize_short_px"].string_value == "9"
 
 
-def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):
-    """What is served is held to the file as given."""
+def test_damaged_graph_is_not_published(build, monkeypatch):
+    """The published graph is compared with the given file."""
     read = load.read
 
     def damaged(path, dims):
@@ -132,8 +132,8 @@ def test_a_file_that_disagrees_with_itself_is_not_published(build, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [[1, 5], [1, 5, 1, 1]])
-def test_a_network_without_a_batch_has_labels_too(build, shape):
-    """Its classes are the only length above 1; a batch of one that stays is no other number of them."""
+def test_labels_without_a_batch(build, shape):
+    """The number of classes is the only length above 1, also with a fixed batch of 1."""
     Path("five.txt").write_text("a\nb\nc\nd\ne\n")
     nodes = [("CumSum", ["x", "axis"], ["y"])]  # has no batch rule
     model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(1, np.int32)})
@@ -145,7 +145,7 @@ def test_a_network_without_a_batch_has_labels_too(build, shape):
 
 
 def test_a_folder_of_files(tritongen, tmp_path):
-    """Each under its name, in the order of their names; one that is none stops no other."""
+    """The models are in the order of their names, and an invalid file does not stop the others."""
     (tmp_path / "files").mkdir()
     for name in ("b", "a", "c"):
         (tmp_path / "files" / f"{name}.onnx").write_bytes(linear().SerializeToString())
@@ -170,8 +170,8 @@ def test_a_folder_of_files(tritongen, tmp_path):
         ("--onnx empty", "--onnx empty: has no .onnx file"),
     ],
 )
-def test_files_that_cannot_go_together(tritongen, tmp_path, arguments, sentence):
-    """One sentence, and nothing is built."""
+def test_files_that_cannot_be_combined(tritongen, tmp_path, arguments, sentence):
+    """The error is one sentence, and nothing is built."""
     for folder in ("files", "empty"):
         (tmp_path / folder).mkdir()
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""ONNX files of the user's own: open dimensions, fixed batches, and rows that depend on each other."""
+"""Users' ONNX files: open dimensions, fixed batches, and dependent rows."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from generator.errors import BadValue, VerificationFailed
 
 
 def centred(rows):
-    """Less the mean of the batch."""
+    """Return a model that subtracts the mean of the batch."""
     return onnx_model(
         [("ReduceMean", ["x", "axes"], ["mean"]), ("Sub", ["x", "mean"], ["y"])],
         {"x": ["fp32", rows, 3]},
@@ -45,7 +45,7 @@ SEVERAL = onnx_model(
     ids=["picture", "colon", "space", "type in the name", "no batch", "several"],
 )
 def test_open_dimensions(build, model, hints):
-    """They must be said; the hint says how, and its line, as it is, is enough."""
+    """They must be set; the hint has the option that sets them."""
     inputs = []
     for hint in hints:
         with pytest.raises(BadValue, match=r"leaves a dimension open") as raised:
@@ -59,7 +59,7 @@ def test_open_dimensions(build, model, hints):
 
 
 def test_open_dimensions_on_the_command_line(tritongen, tmp_path):
-    """Exit status 2 with the hint; the hint's line builds it."""
+    """Exit status 2, and the option in the hint builds the model."""
     (tmp_path / "mine.onnx").write_bytes(relu(["N", 3, "H"], name="images:0").SerializeToString())
     refused = tritongen("build", "--onnx", "mine.onnx")
     error, hint = refused.stderr.splitlines()[-2:]
@@ -75,27 +75,27 @@ def test_open_dimensions_on_the_command_line(tritongen, tmp_path):
 @pytest.mark.parametrize(
     ("model", "inputs", "sentence"),
     [
-        (relu(["N", 3]), ["z:3"], "--input z: the inputs are x"),
-        (relu(["N", 3]), ["x:3x3x3"], "--input x:3x3x3: 'x' has 2 dimensions"),
-        (relu(["N", 3, "H", "W"]), ["x:3x3"], "--input x:3x3: 'x' has 4 dimensions"),
-        (relu(["N", 3, "H"]), ["x:4x5"], "--input x:4x5: dimension 1 of 'x' is 3 in the file"),
-        (relu([2, 3]), ["x:4x3"], "--input x:4x3: dimension 0 of 'x' is 2 in the file"),
-        (relu([]), ["x:3x3"], "--input x:3x3: 'x' has 0 dimensions"),
-        (relu(["N", 3]), ["x:3", "x:4"], "--input x,x: each is given once, by its name"),
-        (relu(["N", 3]), ["x:0"], r"--input x:0: it is not \[NAME:\]DIMS\[:TYPE\]"),
-        (relu(["N", 3]), ["x:3:complex64"], r"--input x:3:complex64: it is not \[NAME:\]DIMS\[:TYPE\]"),
-        (relu(["N", 3]), ["x:99999999999"], "--input x:99999999999: a dimension is too large"),
+        (relu(["N", 3]), ["z:3"], "inputs=z: the inputs are x"),
+        (relu(["N", 3]), ["x:3x3x3"], "inputs=x:3x3x3: 'x' has 2 dimensions"),
+        (relu(["N", 3, "H", "W"]), ["x:3x3"], "inputs=x:3x3: 'x' has 4 dimensions"),
+        (relu(["N", 3, "H"]), ["x:4x5"], "inputs=x:4x5: dimension 1 of 'x' is 3 in the file"),
+        (relu([2, 3]), ["x:4x3"], "inputs=x:4x3: dimension 0 of 'x' is 2 in the file"),
+        (relu([]), ["x:3x3"], "inputs=x:3x3: 'x' has 0 dimensions"),
+        (relu(["N", 3]), ["x:3", "x:4"], "inputs=x,x: an input is given twice"),
+        (relu(["N", 3]), ["x:0"], r"inputs=x:0: not of the form \[NAME:\]DIMS\[:TYPE\]"),
+        (relu(["N", 3]), ["x:3:complex64"], r"inputs=x:3:complex64: not of the form \[NAME:\]DIMS\[:TYPE\]"),
+        (relu(["N", 3]), ["x:99999999999"], "inputs=x:99999999999: a dimension is too large"),
     ],
 )
-def test_inputs_that_do_not_fit(build, model, inputs, sentence):
-    """The option, and what the file says."""
+def test_inputs_that_do_not_match(build, model, inputs, sentence):
+    """The error names the parameter and the dims in the file."""
     with pytest.raises(BadValue, match=rf"^{sentence}"):
         build(model, *inputs)
     assert not Path("model_repository").exists()
 
 
-def test_a_fixed_batch_becomes_a_dynamic_one(build):
-    """Any number of rows is answered as the file answers them, four at a time."""
+def test_fixed_batch_becomes_dynamic(build):
+    """Any number of rows gives the answers of the file, which takes four at a time."""
     model = onnx_model(
         [
             ("Reshape", ["x", "shape"], ["flat"]),
@@ -117,8 +117,8 @@ def test_a_fixed_batch_becomes_a_dynamic_one(build):
         assert_near(served(built).run(None, {"x": x[:count]})[0], expected[:count])
 
 
-def test_a_fixed_batch_that_stays(tritongen, tmp_path):
-    """Its rows mix: the node that mixes them stands in the summary and in provenance, and the config has no batch."""
+def test_fixed_batch_stays(tritongen, tmp_path):
+    """The summary and provenance name the node that mixes rows, and the config has no batch."""
     (tmp_path / "mine.onnx").write_bytes(centred(4).SerializeToString())
     ran = tritongen("build", "--onnx", "mine.onnx")
     assert ran.status == 0, ran.stderr
@@ -158,8 +158,8 @@ MIXERS = {
 
 
 @pytest.mark.parametrize("model", MIXERS.values(), ids=MIXERS)
-def test_rows_that_depend_on_each_other(build, model):
-    """No batch: the size must be said, and then it is the first dimension of the config."""
+def test_dependent_rows(build, model):
+    """The model has no batch; its first dimension must be set and is in the config."""
     with pytest.raises(BadValue, match="leaves a dimension open, and is not batched: "):
         build(model)
     built = build(model, "x:4x3")
@@ -168,7 +168,7 @@ def test_rows_that_depend_on_each_other(build, model):
 
 
 def test_a_batch_that_fails_beyond_two_rows(build):
-    """Found when 4 and 8 are tried: not published, one sentence."""
+    """Batches of 4 and 8 fail, and the model is not published."""
     model = onnx_model(
         [("Shape", ["x"], ["shape"]), ("Gather", ["table", "shape"], ["row"]), ("Gather", ["row", "first"], ["one"]),
          ("Add", ["x", "one"], ["y"])],

@@ -1,4 +1,4 @@
-"""build(): what it does when a step fails, and what it refuses before the first step."""
+"""build(): failures of single steps, and checks before the first step."""
 
 import json
 import resource
@@ -26,12 +26,12 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def _tiny_networks(monkeypatch):
-    """The table with two networks that build in a second."""
+    """Replace the built-in networks with two that build in a second."""
     monkeypatch.setattr("generator.networks.NETWORKS", TINY)
 
 
-def test_a_build(tmp_path):
-    """Both models whole, certified, in the order of the table, and every step told."""
+def test_build(tmp_path):
+    """Both models are published with certificates in the order of the table, and every step is reported."""
     told = []
     report = tritongen.build(
         output=tmp_path / "repo", jobs=1, on_step=lambda network, step: told.append((network.name, step))
@@ -53,8 +53,8 @@ def test_a_build(tmp_path):
         assert len((model.folder / "labels.txt").read_text().splitlines()) == 1000
 
 
-def test_two_builds_are_the_same_bytes(tmp_path):
-    """Nothing of the hour, the folder or the machine is in a repository."""
+def test_reproducible(tmp_path):
+    """A repository does not depend on time, folder or machine."""
     contents = []
     for name in ("one", "two"):
         tritongen.build(output=tmp_path / name)
@@ -69,7 +69,7 @@ def test_two_builds_are_the_same_bytes(tmp_path):
 
 
 def test_provenance(tmp_path):
-    """It says what made the model, that its weights are random, and what was compared."""
+    """It records the inputs of a model, its random weights, and the comparison."""
     tritongen.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
     assert record["weights"] == {"random": True, "source": "random", "seed": 5, "bn_eps": 1e-5}
@@ -91,7 +91,7 @@ def test_provenance(tmp_path):
 
 
 def damaged(name, exported, rewrites, simplified=simplify.simplify):
-    """onnxsim, with one weight of one network damaged after it."""
+    """Simplify, then damage one weight of one network."""
     result = simplified(name, exported, rewrites)
     if name == "tiny-densenet":
         tensor = next(t for t in result.model.graph.initializer if t.name == "classifier.weight")
@@ -101,8 +101,8 @@ def damaged(name, exported, rewrites, simplified=simplify.simplify):
     return result
 
 
-def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
-    """The old one stays, the other model is built, the report says why."""
+def test_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
+    """Its old version stays, the other model is built, and the report has the reason."""
     tritongen.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
     monkeypatch.setattr(build_model, "simplify", damaged)
@@ -112,8 +112,8 @@ def test_a_model_that_fails_verification_is_not_published(tmp_path, monkeypatch)
     assert (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes() == before
 
 
-def test_verification_leaves_the_thread_count_alone(tmp_path):
-    """Fixed counts inside, the user's outside."""
+def test_verification_restores_the_thread_count(tmp_path):
+    """Verification uses a fixed thread count and restores the user's."""
     before = torch.get_num_threads()
     torch.set_num_threads(references.THREADS + 1)
     try:
@@ -139,15 +139,15 @@ def test_verification_leaves_the_thread_count_alone(tmp_path):
         ({"weights": "nosuch.pth"}, BadValue, "weights=nosuch.pth: there is no such file or folder"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, options, error, sentence):
-    """No folder is made."""
+def test_invalid_arguments_write_nothing(tmp_path, options, error, sentence):
+    """No folder is created."""
     with pytest.raises(error, match=sentence):
         tritongen.build(output=tmp_path / "repo", **options)
     assert not (tmp_path / "repo").exists()
 
 
-def test_a_disk_that_refuses_in_the_middle(tmp_path):
-    """The system lets no file grow past 50 kB: one sentence, the model that was there whole, nothing staged."""
+def test_full_disk(tmp_path):
+    """With files limited to 50 kB: one error, the old model intact, nothing staged."""
     tritongen.build(["tiny-densenet"], output=tmp_path / "repo", seed=1)
     before = {path: path.read_bytes() for path in (tmp_path / "repo").rglob("*") if path.is_file()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -161,8 +161,8 @@ def test_a_disk_that_refuses_in_the_middle(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["repo"]
 
 
-def test_an_output_that_is_a_file(tmp_path):
-    """One sentence; the file stays."""
+def test_output_that_is_a_file(tmp_path):
+    """One error, and the file stays."""
     (tmp_path / "repo").write_text("a file")
     with pytest.raises(OutputFailed, match=r"^cannot write .+/repo: file exists$"):
         tritongen.build(output=tmp_path / "repo")
