@@ -48,7 +48,7 @@ def test_the_demo_takes_free_ports_if_its_own_are_taken(demo):
         "build --models all --precision fp16 --output my models",
         "serve my models --http-port 0 --grpc-port 0 --metrics-port 0",
         "infer generator/imagenet/assets/chelsea.jpg --model densenet121 --url 127.0.0.1:5001",
-        "perf --gpu cpu --measurement quick --time-limit 2m --url 127.0.0.1:5001",
+        "perf --gpu cpu --batch-sizes 1 --measurement quick --time-limit 2m --url 127.0.0.1:5001",
         "stopped",
     ]
 
