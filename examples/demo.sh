@@ -22,7 +22,13 @@ done
 printf '\n$ tritongen serve %s\n' "$repository ${ports[*]}"
 exec 3< <(exec "$tritongen" serve "$repository" "${ports[@]}" 2>&1)
 server=$!
-trap 'kill -TERM "$server" 2>/dev/null && while kill -0 "$server" 2>/dev/null; do sleep 0.2; done' EXIT
+stop() {
+    status=$?
+    kill -TERM "$server" 2>/dev/null && while kill -0 "$server" 2>/dev/null; do sleep 0.2; done
+    ((status == 0)) || cat <&3 # what the server printed last
+    exit "$status"
+}
+trap stop EXIT
 url=
 while read -r line <&3; do
     printf '%s\n' "$line"
