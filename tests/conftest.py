@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ from generator.graph.header import read_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# A thread of torch that waits sleeps: with two workers on two cores, those that spin take the time of those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,6 +36,11 @@ def pytest_collection_finish() -> None:
     """Leave what was imported out of the collections of garbage, of which each build makes some: torch's is a lot."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter free everything at its end."""
+    gc.unfreeze()
 
 
 FIRST = {"ten models": 0, "measurements": 1}
