@@ -38,7 +38,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def pytest_unconfigure() -> None:
+def pytest_sessionfinish() -> None:
     """Let the interpreter free everything at its end."""
     gc.unfreeze()
 
