@@ -32,8 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (FIRST.get(group_of(item), len(FIRST)), not item.get_closest_marker("server")))
 
 
-def pytest_collection_finish() -> None:
-    """Leave what was imported out of the collections of garbage, of which each build makes some: torch's is a lot."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check that the groups are made, and leave the imported modules out of garbage collections.
+
+    Each build collects garbage, and torch is a lot to look at.
+    """
+    grouped = session.config.getoption("loadgroup", default=False)
+    if grouped and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist did not group the tests: install the versions of pyproject.toml")
     gc.collect()
     gc.freeze()
 
