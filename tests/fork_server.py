@@ -29,8 +29,9 @@ from types import ModuleType
 from typing import Any, NoReturn, Self
 
 PACKAGES = (
-    "torch", "onnx", "onnx_ir", "matplotlib.figure", "tritonclient.grpc", "rich.progress",
-    "rich.table", "cattrs", "jinja2", "PIL.Image", "multiprocessing.forkserver", "importlib.metadata",
+    "torch", "onnx", "onnx_ir", "matplotlib.figure", "tritonclient.grpc", "rich.progress", "rich.table", "cattrs",
+    "jinja2", "PIL.Image", "pydantic", "annotated_types", "click", "blake3", "filelock", "psutil", "statistics",
+    "sysconfig", "tomllib", "zoneinfo", "multiprocessing.forkserver", "importlib.metadata",
 )  # fmt: skip
 # Variables that the interpreter or a library reads when it starts, before a fork.
 READ_AT_START = ("LANG", "LC_", "LD_", "MKL_", "MPL", "OMP_", "ONEDNN_", "ATEN_", "PYTHON")
