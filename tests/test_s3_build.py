@@ -168,7 +168,7 @@ def test_staging_that_killed_builds_left(s3, networks, tmp_path):
 def test_paths_that_no_triton_reads(s3, networks):
     """Beside a server that is not AWS's: refused before anything is built."""
     for dry_run in (True, False):
-        with pytest.raises(BadValue, match=r"^the path \S+/a b: beside http://\S+ Triton takes letters"):
+        with pytest.raises(BadValue, match=r"^prefix=\S+/a b: at http://\S+ Triton accepts only letters"):
             tritongen.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
     assert s3.asked("PUT") == []
 
