@@ -1,7 +1,5 @@
 """The implementation of the Python API, which is the module `tritongen`."""
 
-from __future__ import annotations
-
 import logging
 from importlib import import_module
 from typing import Any

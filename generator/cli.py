@@ -1,7 +1,5 @@
 """The command line: a table of commands that are imported when called, and the exit status of each error."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import os

@@ -1,7 +1,5 @@
 """The values that flow between the steps: frozen, with units in the field names."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

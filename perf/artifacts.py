@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from perf.runs.metrics import METRICS
 from perf.runs.published import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from perf.charts.types import Chart
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored

@@ -1,7 +1,5 @@
 """The options of `tritongen perf` that no other command has."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,6 @@ from generator.weights.fetch import fetch
 from generator.weights.publishers import PUBLISHERS, remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
     WeightsOf = Callable[[Network], int | Path]
 
 RANDOM = "random"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.builder.prepare_onnx import prepare_onnx
@@ -26,9 +28,6 @@ from generator.weights.load import load
 from generator.weights.random_init import random_network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
     from generator.builder.provenance import Provenance
     from generator.builder.types import Job
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,8 +32,6 @@ from generator.repository.model_files import ModelFolder
 from generator.repository.s3.url import location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-
     from generator.builder.provenance import Provenance
     from generator.builder.worker_pool import Limits
     from generator.config.serving import Serving

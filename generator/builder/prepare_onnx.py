@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -22,9 +24,6 @@ from generator.verify.compare import row_dependence
 from generator.verify.references import OnnxReference, cpu_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
     from generator.config.types import BuildOptions
     from generator.graph.types import Exported, Simplified
     from generator.networks.user_networks import OnnxFile

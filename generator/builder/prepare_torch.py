@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,8 +20,6 @@ from generator.verify.references import TorchReference
 from generator.verify.samples import image_preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from generator.config.types import BuildOptions
     from generator.networks.user_networks import TorchNetwork
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.config.types import BuildOptions
     from generator.graph.types import GraphFacts, Simplified
     from generator.networks.types import Network

@@ -14,10 +14,12 @@ import pickle
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
@@ -29,9 +31,6 @@ from generator.errors import TritongenError, WorkerDied
 from generator.system.native import reuse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
-    from multiprocessing.context import ForkServerProcess
-
     from generator.builder.provenance import Provenance
     from generator.builder.types import Job
     from generator.networks.types import Network

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from generator.checker import findings
@@ -25,9 +27,6 @@ from generator.config.targets import DEFAULT_TAG
 from generator.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
-
     from generator.checker.findings import AssumedServer, Level
 
     Run = Callable[[Path, Path, Config], Iterable[Caution]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,6 @@ from generator.repository.s3.url import S3Url, location
 from generator.repository.source import check_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from generator.checker.model import Run
     from generator.checker.rules.ensembles import Loadable
 

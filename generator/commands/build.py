@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import Counter
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,8 +28,6 @@ from generator.errors import BadValue
 from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.builder.pipeline import BuildReport
     from generator.builder.types import BuiltModel
     from generator.commands.click_options import Colours

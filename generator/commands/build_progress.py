@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from generator.builder.pipeline import OUTCOMES, STEPS
 from generator.commands import console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from generator.builder.pipeline import OnStep
     from generator.networks.types import Network
 

@@ -1,7 +1,5 @@
 """`tritongen doctor`."""
 
-from __future__ import annotations
-
 import logging
 
 import click

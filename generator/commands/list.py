@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,9 @@ from generator.commands.click_options import Command, group, json_option, list_o
 from generator.types import PRECISIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from generator.errors import TritongenError
     from generator.networks.types import Counts, Network
 
-    # A network, its counts, and its counts by the rule of the published page; None for an unpublished network.
     Row = tuple[Network, Counts, Counts | None]
 
 logger = logging.getLogger(__name__)

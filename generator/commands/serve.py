@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,9 +24,6 @@ from generator.commands.click_options import (
 )
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.docker.container import DockerOptions

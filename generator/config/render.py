@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from generator.config.tensorrt_parameters import PROFILE_KEYS
@@ -12,8 +13,6 @@ from generator.system.templates import render
 from generator.types import PRECISIONS, Preprocessing, Signature, TensorSpec, Weights
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.config.types import BuildOptions
     from generator.types import Precision
 

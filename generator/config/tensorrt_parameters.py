@@ -5,8 +5,6 @@ Source: onnxruntime_backend, src/onnxruntime.cc, by release branch. A key that a
 on a GPU server.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Options of a build, and the values that a `config.pbtxt` is rendered from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from generator.graph.types import REWRITES

@@ -5,9 +5,7 @@ on row i of the inputs only. `row_rules` has a rule for each operator: when its 
 without a rule ends the proof. Verification then compares with the given file, row by row.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -16,9 +14,6 @@ import onnx_ir as ir
 from generator.errors import first_line
 from generator.graph.rewrites.ranges import operator, size
 from generator.graph.row_rules import RULES, Context
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BATCH = "N"
 

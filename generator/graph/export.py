@@ -6,6 +6,7 @@ import inspect
 import io
 import logging
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ from generator.graph.types import Exported
 from generator.system.native import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from generator.types import TensorSpec
 
 # Opset 18 (IR 8) is the lowest that torch's current exporter writes; every ONNX Runtime since Triton 24.05 reads it

@@ -3,17 +3,12 @@
 onnxsim copies every weight about a dozen times, and protobuf copies them all once more to serialize a model.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import onnx
 from onnx.helper import make_tensor_value_info
 
 from generator.graph.header import encode_varint
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SMALL_BYTES = 4096
 # What a simplifier may fold into the convolution beside it, by computing other weights (onnxsim 0.8: fuse_bn_into_conv,

@@ -1,9 +1,7 @@
 """Read a user's ONNX file as the graph that will be served: external data checked, old opset, fixed dims."""
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -12,9 +10,6 @@ from onnx.external_data_helper import load_external_data_for_tensor
 from generator.errors import BadValue, OnnxUnreadable, first_line, quoted
 from generator.graph.header import data_place, external_tensors, tensors
 from generator.graph.types import Exported
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # A protobuf message is smaller than 2 GiB; the external data of a larger model stay in their files.
 IN_MEMORY_BYTES = 1_900_000_000

@@ -8,6 +8,7 @@ DynamicQuantizeLinear, and those with the batch on another axis, such as LSTM.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
@@ -15,8 +16,6 @@ from typing import TYPE_CHECKING
 from generator.graph.rewrites.ranges import constant, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import onnx_ir as ir
 
 

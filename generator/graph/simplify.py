@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import onnxsim
@@ -13,8 +14,6 @@ from generator.graph.types import REWRITES, Exported, Simplified
 from generator.system.native import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import onnx
 
 

@@ -1,13 +1,8 @@
 """Names of classes, one per line."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from generator.errors import LabelsUnusable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def read_labels(path: Path, classes: int | None) -> bytes:

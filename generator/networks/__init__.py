@@ -4,9 +4,7 @@ Hyper-parameters: Huang et al. 2017 (DenseNet), Chen et al. 2017 (DPN). Publishe
 on DPN and DenseNet. The table loads no torch: the modules are imported when one is made.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from generator.errors import UnknownName
 from generator.imagenet import SIDE_PX
@@ -15,9 +13,6 @@ from generator.networks.types import Network, Published
 from generator.networks.user_networks import plugins
 from generator.system.text import matching
 from generator.types import TensorSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # ruff: noqa: E501 (one row per line)
 # fmt: off

@@ -6,16 +6,15 @@ the torch modules run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from generator.imagenet import CLASS_NAMES, CLASSES, SIDE_PX
 from generator.networks.types import BASE_BYTES, BN_EPS, BOTTLENECK, COPIES, Counts, Definition, Family, Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from torch import nn
 
 

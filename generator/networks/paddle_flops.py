@@ -7,13 +7,12 @@ with fewer channels per group than groups counts zero: all grouped convolutions 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from generator.networks.types import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from generator.networks.types import Layer
 
 

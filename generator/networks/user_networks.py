@@ -6,6 +6,7 @@ import dataclasses
 import re
 import sys
 import traceback
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -19,8 +20,6 @@ from generator.networks.types import BASE_BYTES, BN_EPS, Counts, Definition, Net
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from torch import nn
 
 GROUP = "tritongen.networks"

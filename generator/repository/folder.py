@@ -10,16 +10,15 @@ import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import OutputFailed, TritongenError
 from generator.system.files import locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
 
 

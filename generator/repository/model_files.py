@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from generator.errors import TritongenError
@@ -10,8 +11,6 @@ from generator.repository.layout import CONFIG_FILE, LARGEST_BYTES, PROVENANCE_F
 from generator.system.files import digest_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
 
 # Text that every version of tritongen writes into these files, and nobody else does.

@@ -1,19 +1,14 @@
 """The repository that a server loads, in a folder or in S3."""
 
-from __future__ import annotations
-
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import RepositoryNotFound
 from generator.repository.layout import CONFIG_FILE
 from generator.repository.s3.url import S3Url, for_triton, location
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The folder that Triton copies models from S3 to. Source: core, src/filesystem/implementations/s3.h.
 MOUNT_VARIABLE = "TRITON_AWS_MOUNT_DIRECTORY"

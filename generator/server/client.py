@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from generator.types import Preprocessing
 from generator.verify import samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from generator.repository.s3.url import S3Url
     from generator.server.probe import ServedModel, TritonClient
     from generator.types import TensorSpec

@@ -1,16 +1,14 @@
 """Checks of this machine: can it build, serve and measure?"""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import EngineMissing, PortInUse
 from generator.server.docker import engine
@@ -18,9 +16,6 @@ from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.server.gpus import gpu_names
 from generator.server.ports import Ports, check_free
 from generator.system.processes import try_run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 TIMEOUT_S = 30
 BUILD_PACKAGES = ("torch", "onnx", "onnxruntime", "onnxsim", "onnxscript", "numpy")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from generator.config import targets
@@ -17,10 +19,6 @@ from generator.server.ports import free_ports
 from generator.server.probe import TritonClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.docker.container import DockerOptions

@@ -1,7 +1,5 @@
 """The NVIDIA GPUs of this machine, as nvidia-smi reports them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from generator.system.processes import try_run

@@ -1,7 +1,5 @@
 """The refused models and the last error in Triton's log."""
 
-from __future__ import annotations
-
 import re
 
 # E1124 05:33:11.212 4321 model_lifecycle.cc:642] "failed to load 'x' version 1: Invalid argument: …"

@@ -1,7 +1,5 @@
 """Ports of this host: which are free, and the address to reach them at."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from contextlib import ExitStack

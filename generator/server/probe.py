@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,8 +20,6 @@ from generator.server.served_configs import tensorrt_parameters
 from generator.types import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from generator.types import Precision
 
 TIMEOUT_S = 5.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
@@ -11,9 +13,6 @@ from generator.errors import BadValue
 from generator.repository.layout import CONFIG_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
     from generator.repository.source import Source
 
 RESPONSE_CACHE_BYTES = 64 << 20

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -20,9 +22,6 @@ from generator.server.ports import free_ports
 from generator.server.served_configs import served_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.lifecycle import Server

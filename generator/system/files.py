@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,6 @@ from blake3 import blake3
 from generator.errors import OutputFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from generator.errors import TritongenError
 
 

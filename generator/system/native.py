@@ -1,16 +1,12 @@
 """Control native libraries: what they print, the memory that they keep, and the threads of torch."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import CDLL
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Literal
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 LARGEST_INT = 2**31 - 1

@@ -1,7 +1,5 @@
 """Start other programs: no other module does."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import os
@@ -10,13 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import IO
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,6 @@ from google.protobuf.text_encoding import CEscape
 from generator.errors import TemplateUnusable, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import jinja2
 
 

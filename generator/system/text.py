@@ -1,14 +1,9 @@
 """Names matched by patterns, lists of names in sentences, and tables in Markdown."""
 
-from __future__ import annotations
-
+from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from generator.errors import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

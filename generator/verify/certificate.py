@@ -1,7 +1,5 @@
 """The record of a verification: error per batch, and the tolerance."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,10 +4,10 @@ The first bytes of a file tell its format, not its suffix. The file is read into
 are the bytes that are loaded and hashed.
 """
 
-from __future__ import annotations
-
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import safetensors.torch
 import torch
@@ -16,10 +16,6 @@ from generator.errors import WeightsUnusable, quoted
 from generator.weights import paddle_pickle
 from generator.weights.pickle_scan import Refused
 from generator.weights.torch_file import MAGIC, TORCH_HINT, torch_legacy, torch_zip
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 LARGEST_FILE_BYTES = 2 << 30  # the largest network needs 0.35 GB
 LARGEST_HEADER_BYTES = 8 << 20  # of safetensors; the largest network needs 0.2 MB

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import BadValue
 from generator.system.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from generator.networks.types import Network
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pdparams")

@@ -10,6 +10,7 @@ import logging
 import re
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from filelock import FileLock
@@ -18,8 +19,6 @@ from generator.errors import FetchFailed, OutputFailed
 from generator.system.files import cache_home, sha256_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.weights.publishers import Remote
 
 logger = logging.getLogger(__name__)

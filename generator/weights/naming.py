@@ -7,6 +7,7 @@ images belong to the weights, since the published networks were trained with the
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from generator.networks.types import BN_EPS
 from generator.types import Preprocessing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
     from generator.networks.types import Network
 
 IMAGENET = Preprocessing()

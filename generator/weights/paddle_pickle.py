@@ -11,7 +11,7 @@ import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from generator.errors import quoted
 from generator.weights.pickle_scan import ORDERED_DICT, Permit, Refused, Rules, walk
 
 if TYPE_CHECKING:
-    from typing import Any
-
     import numpy.typing as npt
 
 MOST_DIMS = 8

@@ -7,14 +7,11 @@ knows the few opcodes, names and calls that files of tensors need, and refuses a
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import BinaryIO, Literal
 
 from generator.errors import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import BinaryIO
 
 PROTOCOLS = (2, 3, 4, 5)
 MOST_OPCODES = 500_000  # the largest network needs 49 000; a file of a gigabyte of opcodes would take an hour

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +24,6 @@ from generator.system.native import torch_threads
 from generator.types import Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from generator.networks.types import Network
 
 CALIBRATION_BATCH = 4

@@ -4,8 +4,6 @@
 that the file does not have.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 import warnings

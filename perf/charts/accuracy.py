@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,6 @@ from perf.charts.styles import FAMILIES
 from perf.charts.types import Axis, Mark, NotDrawn, Points, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
-
     from generator.networks.types import Counts, Published
     from perf.charts.types import Family
 

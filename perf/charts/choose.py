@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from generator.config import targets
@@ -10,8 +11,6 @@ from perf.runs.metrics import COMPUTE
 from perf.runs.published import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from generator.types import Precision
     from perf.charts.latency import Latencies
     from perf.charts.types import Chart, NotDrawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from perf.runs.metrics import COMPUTE, LATENCY, PARTS
 from perf.runs.published import SOURCE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from generator.types import Precision
     from perf.runs.metrics import Metric
     from perf.runs.points import Result

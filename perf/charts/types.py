@@ -1,7 +1,5 @@
 """The content of a chart, before it is drawn."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

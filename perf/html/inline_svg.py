@@ -1,7 +1,5 @@
 """Conversion of a drawn chart to a part of a page."""
 
-from __future__ import annotations
-
 import re
 from xml.etree import ElementTree as ET
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import printable
@@ -21,9 +23,6 @@ from perf.runs.published import published
 from perf.runs.tables import Table, title
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
     from perf.charts.types import Chart
     from perf.html.model_cards import Card
     from perf.runs.compare import Comparison

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,6 @@ from perf.measure.analyzer_csv import parse
 from perf.measure.inputs import analyzer_json, input_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from generator.server.probe import ServedModel
     from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 

@@ -1,7 +1,5 @@
 """perf_analyzer's CSV, parsed by the names of its columns (src/report_writer.cc); pure."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

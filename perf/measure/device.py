@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,6 @@ from generator.types import PRECISIONS
 from perf.runs.types import Device
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from generator.server.probe import ServedModel
     from generator.types import Precision
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,6 @@ from perf.measure.inputs import input_row
 from perf.runs.types import Bare
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from generator.server.probe import ServedModel
     from perf.runs.types import PerfPoint, Plan
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -25,8 +26,6 @@ from perf.measure import static_repository
 from perf.runs.types import Origin, Versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
     from generator.server.probe import ServedModel

@@ -3,11 +3,11 @@
 The copy shares the model files; the user's repository is only read.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 
@@ -15,10 +15,6 @@ from generator.config.tensorrt_parameters import PROFILE_KEYS
 from generator.errors import TritongenError
 from generator.repository.layout import CONFIG_FILE
 from generator.server.served_configs import served_configs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 
 def write(repository: Path, copy: Path, models: Iterable[str], variant: str | None, batch_size: int) -> None:

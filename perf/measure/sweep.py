@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,6 @@ from perf.runs import points, store
 from perf.runs.types import Model, PerfPoint, Repeat, Run, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from generator.server.probe import ServedModel
     from perf.measure.analyzer import Analyzer
     from perf.measure.servers import Serving, Variant

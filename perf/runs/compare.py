@@ -7,6 +7,7 @@ agreement that rounds of one side must reach.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,8 +17,6 @@ from perf.runs import tables
 from perf.runs.metrics import COMPUTE, METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
     from perf.runs.metrics import Metric
     from perf.runs.published import Published
     from perf.runs.store import Stored

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from perf.runs import store
 from perf.runs.metrics import LATENCY, METRICS, PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from perf.runs.compare import Comparison
     from perf.runs.points import Result
     from perf.runs.published import Published

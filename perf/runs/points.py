@@ -8,13 +8,12 @@ point before the next round begins, so that a slow spell does not decide the val
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from perf.runs.metrics import Metric
     from perf.runs.types import PerfPoint, Plan, Repeat, Report, Status
 

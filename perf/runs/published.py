@@ -1,7 +1,5 @@
 """The published latencies, from `reference/latency.csv`; the README beside it names their source."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from importlib.resources import files

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,8 +26,6 @@ from perf.runs import points
 from perf.runs.types import Repeat, Run, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from perf.runs.types import PerfPoint
 
 KINDS: dict[str, type[Run | Repeat | Session]] = {"run": Run, "round": Repeat, "session": Session}

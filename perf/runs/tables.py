@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,6 @@ from perf.runs.published import SOURCE
 from perf.runs.types import PerfPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from perf.runs.metrics import Metric
     from perf.runs.points import Result
     from perf.runs.published import Published

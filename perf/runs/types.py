@@ -1,12 +1,10 @@
 """The contents of a run's file, with units in the field names. cattrs reads the types at run time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
-from generator.server.gpus import Gpu  # noqa: TC001 (cattrs)
-from generator.types import Precision  # noqa: TC001 (cattrs)
+from generator.server.gpus import Gpu
+from generator.types import Precision
 
 Profile = Literal["production", "published"]
 Status = Literal["ok", "unstable", "failed"]

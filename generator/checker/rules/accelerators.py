@@ -3,19 +3,14 @@
 Source: onnxruntime_backend, `LoadModel` (src/onnxruntime.cc), by release branch; ONNX Runtime's TensorRT provider.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from generator.checker.rules.core_blocks import resolved_kind
 from generator.checker.rules.outcomes import Caution, Config, Place, Row, cautions, refuse
 from generator.checker.rules.shapes import fits, sizes
 from generator.config.tensorrt_parameters import BY_KEY, PROFILE_KEYS, SWITCH_WORDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 CUDA_SINCE = "24.06"
 BF16_SINCE = "26.02"

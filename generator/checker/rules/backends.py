@@ -4,14 +4,10 @@ Source: core, `AutoCompleteBackendFields` and `NormalizeModelConfig` (src/model_
 --disable-auto-complete-config; `TritonModel::Create` (src/backend_model.cc). No library is loaded here.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from generator.checker.rules.outcomes import INTERNAL, Config, Refusal
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CHECKED = "onnxruntime"
 # Backend, platform, and the file or folder that the backend looks for, in core's order.

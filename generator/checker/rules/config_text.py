@@ -3,11 +3,10 @@
 Source: core, `ReadTextProto` (src/filesystem/api.cc): an unknown field or value is fatal.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
@@ -15,9 +14,6 @@ from tritonclient.grpc import model_config_pb2
 from generator.checker.rules.line_numbers import lines_of, tokens
 from generator.checker.rules.outcomes import Config, Place, Refusal
 from generator.checker.rules.paths import ABORTS_ON_A_FOLDER
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LARGEST_BYTES = 4 << 20  # a larger file is not a config
 PYTHONS_NUMBER = re.compile(r"\+|\d[\d_]*_|-?0[bBoO]")

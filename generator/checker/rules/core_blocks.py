@@ -4,16 +4,11 @@ Source: core, `ValidateModelIOConfig`, `ValidateIOShape`, `ValidateModelInput`, 
 `ValidateBatchIO`, `NormalizeInstanceGroup` and `ValidateInstanceGroup` (src/model_config_utils.cc).
 """
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
 
 from generator.checker.rules.outcomes import DIES, INTERNAL, Config, Place, Refusal, refuse
 from generator.checker.rules.shapes import VARIABLE, sizes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 DIMS_OF_AN_IMAGE = 3
 NO_KIND = "leave kind and gpus out: a GPU is used if the server has one; `gpu` checks for a GPU server"

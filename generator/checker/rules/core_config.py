@@ -3,15 +3,10 @@
 Source: core, `ValidateModelConfig` and `GetBooleanSequenceControlProperties` (src/model_config_utils.cc).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from generator.checker.rules.backends import PLATFORMS
 from generator.checker.rules.outcomes import Config, Place, Refusal, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # The agents of NVIDIA's image; a check cannot know which others a server has.
 REPOSITORY_AGENTS = ("checksum",)

@@ -4,16 +4,11 @@ Source: core, `ValidateEnsembleSchedulingConfig` (src/model_config_utils.cc) and
 src/ensemble_scheduler/ensemble_utils.cc.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from generator.checker.rules.outcomes import Config, Place, Refusal, refuse
 from generator.checker.rules.shapes import VARIABLE, shape_text, sizes
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 AT: Place = ("ensemble_scheduling", 0)
 # Blocks that an ensemble must not have, with core's words.

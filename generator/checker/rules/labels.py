@@ -3,16 +3,11 @@
 Source: core, `Model::Init` (src/model.cc) and `LabelProvider` (src/label_provider.cc).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from generator.checker.rules.outcomes import Caution, Config, Place
 from generator.checker.rules.paths import check_text_file, inside
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 LARGEST_BYTES = 64 << 20
 

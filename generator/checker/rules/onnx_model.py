@@ -4,11 +4,11 @@ Source: onnxruntime_backend, `LoadModel` (src/onnxruntime.cc); the sentences are
 to 24.11. Weights are not read, and nothing is run.
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 from onnx import TensorProto
@@ -19,10 +19,6 @@ from generator.checker.rules.shapes import VARIABLE
 from generator.checker.rules.tensors import ModelTensor
 from generator.graph.datatypes import OF_ONNX
 from generator.graph.header import HeaderUnreadable, OnnxHeader, read_header
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 class OnnxRuntime(NamedTuple):

@@ -1,7 +1,5 @@
 """The outcomes of a rule: a refusal in the server's words, or a warning in ours."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,14 +1,9 @@
 """Files that a config names: if they stay in the model's folder and can be read."""
 
-from __future__ import annotations
-
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from generator.checker.rules.outcomes import DIES, INTERNAL, Place, Refusal
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # A folder in the place of a config, labels or warm-up data ends the server in the same way (tried on 2.51.0).
 ABORTS_ON_A_FOLDER = (

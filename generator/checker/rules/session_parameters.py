@@ -4,18 +4,13 @@ Source: onnxruntime_backend, constructor of `ModelState` and `LoadModel` (src/on
 and `ParseBoolValue` (src/backend_common.cc). The backend ignores keys that it does not know.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from generator.checker.rules.outcomes import Caution, Config, Refusal, refuse
 from generator.config.tensorrt_parameters import SWITCH_WORDS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
 
 # graph { level }: -1 basic, 1 extended, 2 none; any other, such as 0, all.
 GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}

@@ -1,11 +1,6 @@
 """Shapes of configs and models; -1 is a variable dimension."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 VARIABLE = -1
 

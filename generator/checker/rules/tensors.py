@@ -5,17 +5,13 @@ Source: onnxruntime_backend, `ModelState::AutoCompleteConfig`, `ModelInstanceSta
 `CheckAllowedModelInput` and `CheckAllowedModelOutput` (src/backend_common.cc).
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from generator.checker.rules.outcomes import INTERNAL, Config, Refusal, refuse
 from generator.checker.rules.shapes import VARIABLE, shape_text, sizes
 from generator.graph.datatypes import TYPES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 DEFAULT_MAX_BATCH_SIZE = 4  # without --backend-config=onnxruntime,default-max-batch-size
 INPUT_CONTROLS = (

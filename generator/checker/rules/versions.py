@@ -3,16 +3,11 @@
 Source: core, `ModelLifeCycle`'s `VersionsToLoad` (src/model_repository_manager/model_lifecycle.cc).
 """
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from generator.checker.rules.outcomes import Caution, Config, Refusal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 NO_VERSIONS = ("warmup", "initial_state", "configs")
 NUMBER = re.compile(r"[ \t\n\v\f\r]*(?P<number>[+-]?\d+)", re.ASCII)

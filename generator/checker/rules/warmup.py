@@ -4,10 +4,9 @@ Source: core, `WarmUpData` (src/backend_model_instance.cc) and `InferenceRequest
 for the size of a batch, onnxruntime_backend, `ProcessRequests` (src/onnxruntime.cc).
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -15,10 +14,6 @@ from generator.checker.rules.outcomes import Caution, Config, Place, refuse
 from generator.checker.rules.paths import check_text_file, inside
 from generator.checker.rules.shapes import VARIABLE, fits, shape_text, sizes
 from generator.graph.datatypes import TYPES, numpy_type, wire_type
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 FOLDER = "warmup"
 UNNAMED = "[request id: <id_unknown>] "

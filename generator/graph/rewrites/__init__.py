@@ -6,6 +6,7 @@ runs after the rewrites and compares with the network itself, so a wrong rewrite
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -15,8 +16,6 @@ from generator.graph.rewrites import concat_of_concat, slice_of_concat, slice_of
 from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import onnx
 
 # Each function rewrites a graph in place and returns the number of replaced nodes. Each makes room for the next.

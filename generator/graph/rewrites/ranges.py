@@ -1,15 +1,10 @@
 """Read nodes: operators, sizes, constants, and the part of a tensor that a Slice or Split takes."""
 
-from __future__ import annotations
-
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ONNX_DOMAINS = ("", "ai.onnx")
 

@@ -5,8 +5,6 @@ slices like this in every block, between its residual and its dense path; the co
 convolution.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -24,9 +26,6 @@ from botocore.exceptions import (
 from generator.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
 
 DIGEST = "blake3"  # the metadata x-amz-meta-blake3 of an object that tritongen wrote

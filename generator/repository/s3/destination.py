@@ -8,9 +8,11 @@ again.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.errors import TritongenError
@@ -23,9 +25,6 @@ from generator.repository.s3.url import for_triton
 from generator.system.files import cache_home, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
-
     from generator.repository.s3.lease import Lease
     from generator.repository.s3.url import S3Url
 

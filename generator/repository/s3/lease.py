@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,8 +22,6 @@ from generator.errors import StorageFailed, TritongenError
 from generator.repository.s3.bucket import answered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from generator.repository.s3.bucket import Bucket
 
 LOCK = ".tritongen.lock"

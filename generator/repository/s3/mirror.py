@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -17,11 +18,8 @@ from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
 from generator.repository.s3.bucket import READ_WHOLE_BYTES, Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
-
     from generator.repository.s3.url import S3Url
 
-    # Content of configs only; of all files but the weights in large ONNX files; of all files.
     Wanted = Literal["configs", "headers", "everything"]
 
 BLOCK_BYTES = 1 << 17  # of ten models with 1534 MB, 219 MB are fetched in 1670 requests

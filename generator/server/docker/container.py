@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.config import targets
@@ -13,9 +15,6 @@ from generator.server.served_configs import RESPONSE_CACHE_FLAG
 from generator.system.templates import render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from generator.config.targets import Target
     from generator.types import Precision
 

@@ -6,8 +6,10 @@ import logging
 import os
 import stat
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,9 +26,6 @@ from generator.server.served_configs import check_variant, served_configs, witho
 from generator.system.processes import run, try_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.docker.container import Container, DockerOptions

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ from generator.server.docker.container import CACHE
 from generator.system.files import cache_home, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from generator.server.docker.container import DockerOptions
     from generator.server.served_configs import ServedConfig
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from generator.server.ports import LOOPBACK, Ports, check_free
 from generator.server.served_configs import RESPONSE_CACHE_FLAG, check_variant, served_configs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from generator.repository.s3.url import S3Url
     from generator.repository.source import Source
     from generator.server.embedded.runtime import Runtime

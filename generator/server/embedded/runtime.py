@@ -4,8 +4,6 @@ The tritonserver of nvidia-pytriton and the perf_analyzer of tritonclient do not
 backends by themselves. A private folder of copies per environment provides both.
 """
 
-from __future__ import annotations
-
 import filecmp
 import hashlib
 import os
