@@ -51,6 +51,15 @@ def test_chart_values_come_from_the_run():
     assert "mynet" not in pairs
 
 
+def test_a_chart_has_the_lowest_concurrency():
+    """A run at several concurrencies is drawn at the lowest, and says so."""
+    figures = {(model, "fp32", 4, concurrency): [25000 * concurrency + more for more in (0, 100, 200)]
+               for model in ("densenet121", "dpn68") for concurrency in (4, 2)}  # fmt: skip
+    chart = drawn(perf_runs.run(figures, models=("densenet121", "dpn68")))["top1-latency-batch-4-fp32"]
+    assert [mark.x for series in chart.series for mark in series.marks] == [50.1, 50.1]
+    assert "concurrency 2 (of 4, 2)" in chart.about
+
+
 def test_counted_and_published_costs_are_distinguished():
     """DPN68 has 4.65 GFLOPs counted and 4.03 published; the axis of each chart names its source."""
     for name, word, flops in (("top1-flops", "counted", 4.65), ("top1-flops-published", "as published", 4.03)):

@@ -86,6 +86,54 @@ def test_warnings(tmp_path, rule):
     assert any(finding.rule == rule and sentence in finding.message and finding.fix for finding in found), found
 
 
+def test_labels_must_be_as_many_as_the_classes(tmp_path):
+    """999 and 1001 labels for 1000 classes are a warning, 1000 are not."""
+    folder = write_model(tmp_path, "net", CONFIG.replace("[ 1000 ]", '[ 1000 ] label_filename: "labels.txt"'))
+    for count, rules in ((999, ["labels-fit"]), (1000, []), (1001, ["labels-fit"])):
+        (folder / "labels.txt").write_text("label\n" * count)
+        assert [finding.rule for finding in tritongen.check(tmp_path)] == rules, count
+
+
+@pytest.mark.parametrize(("policy", "broken"), [("", "2"), ("version_policy { latest { num_versions: 1 } }", "2"),
+                                                ("version_policy { specific { versions: [ 1 ] } }", "1")])  # fmt: skip
+def test_the_versions_that_triton_loads_are_checked(tmp_path, policy, broken):
+    """Without a policy and with `latest` that is the newest version."""
+    folder = write_model(tmp_path, "net", SMALL_CONFIG + policy)
+    (folder / "2").mkdir()
+    (folder / "2" / "model.onnx").write_bytes((folder / "1" / "model.onnx").read_bytes())
+    assert tritongen.check(tmp_path) == ()
+    (folder / broken / "model.onnx").write_bytes(b"no ONNX")
+    (found,) = errors(tritongen.check(tmp_path))
+    assert found.file == f"net/{broken}/model.onnx"
+
+
+def test_an_open_dimension_of_the_model_may_be_fixed_for_inputs_only(tmp_path):
+    """The server refuses an output with a size that the model leaves open, and takes such an input."""
+    tensors = {"input": ["fp32", "N", "W"]}, {"output": ["fp32", "N", "W"]}
+    config = """backend: "onnxruntime" max_batch_size: 8
+input { name: "input" data_type: TYPE_FP32 dims: [ 5 ] }
+output { name: "output" data_type: TYPE_FP32 dims: [ %d ] }"""
+    folder = write_model(tmp_path, "net", config % -1, onnx_model([("Relu", ["input"], ["output"])], *tensors))
+    assert tritongen.check(tmp_path) == ()
+    (folder / "config.pbtxt").write_text(config % 5)
+    (found,) = errors(tritongen.check(tmp_path))
+    assert "tensor 'output': the model expects 2 dimensions (shape [-1,-1])" in found.message
+    assert found.line == 3
+
+
+def test_warmup_data_need_the_bytes_of_one_request(tmp_path):
+    """Exactly as many bytes are enough; one byte fewer is refused."""
+    sample = 'model_warmup { name: "w" batch_size: 1 inputs { key: "input" value { data_type: TYPE_FP32 '
+    folder = write_model(tmp_path, "net", f'{CONFIG}{sample}dims: [ 3, 224, 224 ] input_data_file: "raw" }} }} }}')
+    (folder / "warmup").mkdir()
+    wanted = 4 * 3 * 224 * 224
+    (folder / "warmup" / "raw").write_bytes(bytes(wanted))
+    assert errors(tritongen.check(tmp_path)) == []
+    (folder / "warmup" / "raw").write_bytes(bytes(wanted - 1))
+    (found,) = errors(tritongen.check(tmp_path))
+    assert f"warmup setting expects {wanted} bytes" in found.message
+
+
 @pytest.mark.parametrize(("old", "new", "sentence"), VALUES)
 def test_cpu_server_warns_of_accelerators(tmp_path, old, new, sentence):
     """A wrong accelerator loads on a CPU server: a warning, with the line of the block."""
@@ -124,6 +172,8 @@ def test_keys_unknown_to_a_release(tmp_path):
     assert [finding.rule for finding in found] == ["image-is-outside", "accelerators-are-known"]
     assert "unknown parameter 'trt_profile_max_shapes'" in found[1].message
     assert found[1].fix == "release 24.04 is the first that knows it"
+    found = errors(tritongen.check(tmp_path, gpu="t4", release="24.04"))
+    assert [finding.rule for finding in found] == ["image-is-outside"]
 
 
 def test_image_outside_the_window(tmp_path):
@@ -208,6 +258,39 @@ ensemble_scheduling { step { model_name: "%s" model_version: -1
         config.write_text(ensemble % arguments)
         found = errors(tritongen.check(tmp_path))
         assert [sentence in finding.message for finding in found] == ([True] if sentence else [])
+
+
+STEP = 'step { model_name: "%s" model_version: -1 input_map { key: "%s" value: "%s" } output_map { key: "%s" value: "%s" } }'
+
+
+def test_an_ensemble_takes_a_model_without_a_batch(tmp_path):
+    """The model has the batch in its own dims (core, src/ensemble_scheduler/ensemble_utils.cc)."""
+    unbatched = (
+        SMALL_CONFIG.replace("max_batch_size: 8", "").replace("[ 3,", "[ -1, 3,").replace("[ 1000", "[ -1, 1000")
+    )
+    write_model(tmp_path, "net", unbatched.partition("dynamic_batching")[0])
+    (tmp_path / "whole" / "1").mkdir(parents=True)
+    (tmp_path / "whole" / "config.pbtxt").write_text(f"""platform: "ensemble" max_batch_size: 8
+input {{ name: "x" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }}
+output {{ name: "y" data_type: TYPE_FP32 dims: [ 1000 ] }}
+ensemble_scheduling {{ {STEP % ("net", "input", "x", "output", "y")} }}""")
+    assert tritongen.check(tmp_path) == ()
+
+
+def test_ensembles_may_not_contain_each_other(tmp_path):
+    """Also if the circle begins with a later step."""
+    write_model(tmp_path, "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 3, 224, 224 ]"), onnx_model(
+        [("Relu", ["input"], ["output"])], {"input": ["fp32", "N", 3, 224, 224]}, {"output": ["fp32", "N", 3, 224, 224]},
+    ))  # fmt: skip
+    for name, second in (("first", "second"), ("second", "first")):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(f"""platform: "ensemble" max_batch_size: 8
+input {{ name: "x" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }}
+output {{ name: "y" data_type: TYPE_FP32 dims: [ 3, 224, 224 ] }}
+ensemble_scheduling {{ {STEP % ("net", "input", "x", "output", "between")} {STEP % (second, "x", "between", "y", "y")} }}""")
+    found = errors(tritongen.check(tmp_path))
+    assert {finding.model for finding in found} == {"first", "second"}
+    assert all("circular dependency between ensembles" in finding.message for finding in found)
 
 
 def test_running_finds_failing_batches(tmp_path):

@@ -31,6 +31,13 @@ def test_hostile_names(tritongen, tmp_path, name):
     assert (ran.stdout == "") == reachable
 
 
+def test_the_line_of_a_nul(tmp_path):
+    """A control character is refused with the line that it is in."""
+    write_model(tmp_path, "net", "# one\n# two \0\n" + CONFIG)
+    (found,) = errors(tritongen.check(tmp_path))
+    assert (found.line, "Invalid control characters" in found.message) == (2, True)
+
+
 def test_escaping_paths(tmp_path):
     """Paths of labels, data, models and links that leave the repository are reported, and not opened."""
     repository = tmp_path / "repository"

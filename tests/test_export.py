@@ -9,7 +9,7 @@ from helpers import ROOT, assert_near
 from generator.errors import ExportFailed
 from generator.graph import export as exporting
 from generator.graph.export import export
-from generator.graph.simplify import simplify
+from generator.graph.simplify import keep_as_given, simplify
 from generator.networks import INPUT
 from generator.networks.architectures import DenseNetShape, DPNShape
 from generator.networks.densenet import DenseNet
@@ -72,7 +72,17 @@ def check_no_traces(model):
     content = model.SerializeToString()
     for text in (str(ROOT), "site-packages", "/usr/", "/root", "/home", "stack_trace", "onnxsim", ".py"):
         assert text.encode() not in content
-    assert not model.metadata_props
+    entries = (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer)
+    assert not any(entry.doc_string or entry.metadata_props for entry in entries)
+
+
+def test_texts_of_a_graph_are_removed(module):
+    """Documentation and metadata of every part of a graph go, whoever wrote them."""
+    exported = export("small", module, (INPUT,), ("output",))
+    for entry in (exported.model, exported.model.graph, *exported.model.graph.node):
+        entry.doc_string = "of this machine"
+        entry.metadata_props.add(key="place", value="here")
+    check_no_traces(keep_as_given(exported, "left as it is").model)
 
 
 @pytest.mark.parametrize("module", ["dpn"], indirect=True)

@@ -343,6 +343,7 @@ def test_two_builds_give_the_same_bytes():
         ("--torch nets:scaled --input 8 --name dpn68", "--name dpn68: a network of tritongen has this name"),
         ("--torch nets:scaled --input 8 --name a/b", "--name 'a/b': must be letters, digits"),
         ("--weights timm --seed 3", "--seed 3: applies only to random weights, not to timm"),
+        ("--weights timm --seed 0", "--seed 0: applies only to random weights, not to timm"),
     ],
 )
 def test_wrong_calls(tritongen, tmp_path, arguments, sentence):

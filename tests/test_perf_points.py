@@ -42,6 +42,7 @@ def test_metrics_are_labelled_and_apart():
     [
         ((30000, 30500, 31000), "ok", 30500),  # the middle one
         ((60000, 30000, 61000, 30500, 31000), "ok", 30500),  # slow spells are not in it
+        ((30000, 31000, 32500), "unstable", 31000),  # 7 % apart
         ((30000, 40000, 50000), "unstable", 40000),
         ((30000, 30100), "unstable", 30100),  # two rounds show nothing
     ],

@@ -92,6 +92,17 @@ def test_a_report_that_cannot_be_read(text, why):
 
 
 @pytest.mark.parametrize(
+    "head", ["Inferences/Second", "Client Send", "Server Queue", "Client Recv", "p50 latency", "p99 latency"]
+)
+def test_a_column_that_every_report_has(head):
+    """A report without it is refused."""
+    text = (FORMS / "recorded-plain.csv").read_text()
+    assert text.count(head) == 1
+    with pytest.raises(ValueError, match=f"wrote no '{head}'"):
+        parse(text.replace(head, "Another"))
+
+
+@pytest.mark.parametrize(
     ("status", "log", "report", "found"),
     [
         # As 2.51.0 does it: exit status 2, these words, no file.

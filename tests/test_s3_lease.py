@@ -89,6 +89,16 @@ def test_one_that_was_killed(s3, bucket):
     assert there(s3)
 
 
+@pytest.mark.parametrize(("silent_s", "left_s"), [(31, 29), (59, 1)])
+def test_a_lock_is_valid_to_its_end(bucket, monkeypatch, silent_s, left_s):
+    """A lock that was not renewed for 31 of 60 s is another build's still."""
+    lease.put(bucket, "killed", IfNoneMatch="*")
+    monkeypatch.setattr(lease, "silent_s", lambda _seen: silent_s)
+    with pytest.raises(TritongenError, match="another build writes") as caught:
+        lease.taken(bucket, "me")
+    assert caught.value.hint.endswith(f"its lock expires in {left_s} s")
+
+
 @pytest.mark.usefixtures("short")
 def test_one_that_lives_is_not_robbed(bucket):
     """However long it takes, it renews the lock."""
