@@ -77,7 +77,7 @@ class Peak(threading.Thread):
 
 
 def memory_bytes(process: psutil.Process) -> int:
-    """Of one; what several share is counted once among them."""
+    """Return the memory of a process; memory shared by several counts once."""
     try:
         return int(process.memory_full_info().pss)
     except psutil.Error:  # it has just ended

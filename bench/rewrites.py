@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """As the backend makes it: all processors, every optimisation."""
+    """Open a session with the settings of the backend: all cores, every optimisation."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(os.sched_getaffinity(0))
     # Between its runs one must not spin on a processor that the other needs.

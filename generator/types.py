@@ -19,7 +19,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a network's parameters come from; `bn_eps` is the epsilon of their batch norms."""
+    """The source of a network's parameters; `bn_eps` is the epsilon of their batch norms."""
 
     source: str
     seed: int | None = None
@@ -29,13 +29,13 @@ class Weights:
 
     @property
     def label(self) -> str:
-        """As it is written everywhere: `random (seed 0)`, `timm (dpn92.safetensors)`."""
+        """The text for messages and files: `random (seed 0)`, `timm (dpn92.safetensors)`."""
         of = f"seed {self.seed}" if self.seed is not None else self.file
         return self.source if of is None else f"{self.source} ({of})"
 
     @property
     def random(self) -> bool:
-        """Whether the labels it gives mean nothing."""
+        """True for random parameters, whose labels are meaningless."""
         return self.source == "random"
 
 

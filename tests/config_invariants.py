@@ -75,7 +75,7 @@ def accelerator_is_tensorrt(written):
 
 
 def accelerator_has_a_parameter(written):
-    """Without a parameter the backend does not pass the device on (onnxruntime.cc)."""
+    """Check that the accelerator has a parameter: without one the backend does not pass the device on (onnxruntime.cc)."""
     assert written.accelerator
 
 

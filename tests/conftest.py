@@ -96,14 +96,14 @@ def _small(tmp_path_factory):
 
 @pytest.fixture(name="small_server", scope="module")
 def _small_server(small):
-    """A server of those."""
+    """A server of the three tiny models."""
     with serving(small) as running:
         yield running
 
 
 @pytest.fixture(name="build")
 def _build(tmp_path, monkeypatch):
-    """Build a graph as a file of its own would be; what was built, or what was said."""
+    """Build a graph from a file; return the built model or raise its error."""
     monkeypatch.chdir(tmp_path)
 
     def build(model, *inputs, file="model.onnx", **options):
@@ -130,7 +130,7 @@ def _read(tmp_path):
 
 @pytest.fixture(name="warm_weights", scope="session")
 def _warm_weights(tmp_path_factory):
-    """What is imported at the first load is imported now: a test that watches sees its own file alone."""
+    """Import what the first load of weights imports, so that a test sees its own file only."""
     from weights_samples import BY_NAME, TINY_DENSENET, as_paddle, state_dict, write
 
     from generator.errors import WeightsUnusable
@@ -147,7 +147,7 @@ def _warm_weights(tmp_path_factory):
 
 @pytest.fixture(name="states", scope="session")
 def _states(tmp_path_factory):
-    """Repositories of four small networks as they were, and as an undisturbed build leaves them."""
+    """Repositories of four small networks: an old build and a new one."""
     from tiny_networks import FOUR
 
     folder = tmp_path_factory.mktemp("states")
@@ -168,7 +168,7 @@ def _moto():
 
 @pytest.fixture(name="s3")
 def _s3(moto, tmp_path, monkeypatch):
-    """A bucket of its own, the usual environment for it, and a cache of the test's own."""
+    """A bucket, the usual environment for it, and a cache for the test."""
     from s3_server import KEYS
 
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
@@ -183,7 +183,7 @@ def _s3(moto, tmp_path, monkeypatch):
 
 @pytest.fixture(name="networks")
 def _networks(tmp_path):
-    """Two ONNX files as networks of the user's own, and a file of their classes."""
+    """Two ONNX files as networks, and a file of their classes."""
     (tmp_path / "labels.txt").write_text("\n".join(f"class {number}" for number in range(1000)))
     for name in ("one", "two"):
         (tmp_path / f"{name}.onnx").write_bytes(small_onnx().SerializeToString())
@@ -192,7 +192,7 @@ def _networks(tmp_path):
 
 @pytest.fixture(name="built")
 def _built(s3, networks, tmp_path):
-    """The first of them in S3; what was asked so far is forgotten. Builds it again."""
+    """Build the first network into S3 and forget the requests so far; return a function that builds it again."""
     labels = tmp_path / "labels.txt"
     assert tritongen.build(networks[0], output=s3.url(), labels=labels).failed == {}
     s3.requests.clear()

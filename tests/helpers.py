@@ -1,4 +1,4 @@
-"""What tests share: the program as a user runs it, small ONNX models, real servers."""
+"""Shared parts of the tests: the program as a user runs it, small ONNX models, real servers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Ran:
 
     @property
     def json(self) -> object:
-        """Its data."""
+        """The JSON on stdout."""
         return json.loads(self.stdout)
 
 
@@ -52,7 +52,7 @@ def run_program(*arguments: object, cwd: Path, env: dict[str, str] | None = None
 
 
 def run_python(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> Ran:
-    """Call Python with `-m MODULE` or `-c CODE`: forked, if what the environment says at a start allows it."""
+    """Call Python with `-m MODULE` or `-c CODE`; fork it if the environment allows that."""
     line = list(map(str, arguments))
     environment = {**os.environ, **(env or {})}
     with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
@@ -119,16 +119,16 @@ def write_model(repository: Path, name: str, config: str = SMALL_CONFIG, model: 
 
 @dataclass(frozen=True)
 class Serving:
-    """A `tritongen serve` that runs, and what it said until then."""
+    """A running `tritongen serve` and the lines that it has printed."""
 
     ports: Ports
     repository: Path
     process: subprocess.Popen[str]
-    said: list[str]
+    lines: list[str]
 
     @property
     def url(self) -> str:
-        """Its gRPC address."""
+        """Address of the server's gRPC."""
         return self.ports.grpc_url
 
 
@@ -140,15 +140,15 @@ def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
     command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
-        said = []
+        lines = []
         try:
             for line in process.stderr:
-                said.append(line)
+                lines.append(line)
                 if line.startswith("Ctrl-C"):
                     break
             else:
-                pytest.fail(f"tritongen serve ended: {''.join(said)}")
-            yield Serving(ports, repository, process, said)
+                pytest.fail(f"tritongen serve ended: {''.join(lines)}")
+            yield Serving(ports, repository, process, lines)
         finally:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -169,7 +169,7 @@ def processes_of(needle: str) -> list[str]:
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it becomes true; it is asked ten times a second."""
+    """Check ten times a second until the condition holds; return false if it does not in time."""
     for _ in range(int(seconds * 10)):
         if condition():
             return True
@@ -178,7 +178,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def ask(url: str, model: str, batch: np.ndarray) -> np.ndarray:
-    """The server's answer to a batch of images."""
+    """Return the server's answer to a batch of images."""
     import tritonclient.grpc as triton
 
     request = triton.InferInput("input", list(batch.shape), "FP32")
@@ -188,12 +188,12 @@ def ask(url: str, model: str, batch: np.ndarray) -> np.ndarray:
 
 
 def contents(folder):
-    """Every file of a folder."""
+    """Return the content of every file of a folder by path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def only(report):
-    """Of a report of one model: what was done, and why."""
+    """Return the outcome and its reason from the report of a single model."""
     assert report.failed == {}
     (todo,) = report.needed.values()
     return todo.outcome, todo.why

@@ -99,7 +99,7 @@ def functions():
 
 
 def sparse_tensors():
-    """In the graph and in nodes."""
+    """Yield the sparse tensors of a graph and of its nodes."""
     indices = numpy_helper.from_array(np.arange(1000), "indices")
     made = sparse(tensor("values"), indices)
     model = with_nodes(

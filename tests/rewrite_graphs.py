@@ -136,7 +136,7 @@ class RandomGraph:
         self.put("Add", [source, other], [self.channels[source]])
 
     def model(self):
-        """What nothing reads is an output; so is, now and then, what something reads."""
+        """Make a model; unused tensors, and now and then used ones, are its outputs."""
         made = [name for each in self.nodes for name in each.output]
         read = {name for each in self.nodes for name in each.input}
         outputs = [name for name in made if name not in read or self.random.random() < 0.1]

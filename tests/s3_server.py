@@ -1,4 +1,4 @@
-"""An S3 server of the tests' own, moto's, over real HTTP on loopback: what is in it, and what it was asked."""
+"""An S3 server for the tests (moto) over HTTP on loopback: its objects and the requests it got."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ LOCK = ".tritongen.lock"
 
 @dataclass
 class S3:
-    """A server and one bucket of it; `requests` are methods with paths, in the order in which they came."""
+    """A server and one of its buckets; `requests` has methods with paths in the order of arrival."""
 
     endpoint: str
     bucket: str
@@ -23,11 +23,11 @@ class S3:
 
     @property
     def client(self):
-        """boto3's, which is not what the program uses."""
+        """Return a boto3 client, which the program does not use."""
         return boto3.client("s3", endpoint_url=self.endpoint, **SIGNED)
 
     def url(self, prefix="models"):
-        """A place for a repository."""
+        """Return the URL of a repository."""
         return f"s3://{self.bucket}/{prefix}"
 
     def put(self, key, content=b"", **arguments):
@@ -39,31 +39,31 @@ class S3:
         self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def get(self, key):
-        """An object's content."""
+        """Return the content of an object."""
         return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
     def contents(self, prefix="models"):
-        """Every object below a prefix, by its name from there on."""
+        """Return every object below a prefix by its name from there on."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{prefix}/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         return {key.removeprefix(f"{prefix}/"): self.get(key) for key in keys}
 
     def upload(self, folder, prefix="models"):
-        """Put a folder there, as `aws s3 cp --recursive` does."""
+        """Upload a folder as `aws s3 cp --recursive` does."""
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 self.put(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
-    def asked(self, *methods):
-        """The paths that were asked for by a method, from the bucket on, and no query."""
+    def requested(self, *methods):
+        """Return the paths of requests with these methods, from the bucket on and without the query."""
         start = f"/{self.bucket}/"
         return [
             p.partition("?")[0].removeprefix(start) for m, p in self.requests if m in methods and p.startswith(start)
         ]
 
     def written(self):
-        """What was written or removed, the lock left out."""
-        return [path for path in self.asked("PUT", "POST", "DELETE") if not path.endswith(LOCK)]
+        """Return the names of written and removed objects, without the lock."""
+        return [path for path in self.requested("PUT", "POST", "DELETE") if not path.endswith(LOCK)]
 
 
 class Requests(logging.Handler):
@@ -74,13 +74,13 @@ class Requests(logging.Handler):
         self.seen = []
 
     def emit(self, record):
-        """Keep one."""
+        """Record a request."""
         if found := REQUEST.search(record.getMessage()):
             self.seen.append((found["method"], found["path"]))
 
 
 class Moto:
-    """The server, for as long as tests run."""
+    """The server of a test session."""
 
     def __init__(self):
         self.requests = Requests()
@@ -95,7 +95,7 @@ class Moto:
         self.buckets = 0
 
     def bucket(self):
-        """A new one."""
+        """Make a new bucket."""
         self.buckets += 1
         made = S3(self.endpoint, f"bucket-{self.buckets}")
         made.client.create_bucket(Bucket=made.bucket)

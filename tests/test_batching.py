@@ -52,7 +52,7 @@ def check_rows(model, dynamic, rows, count=4):
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("name", SAFE)
 def test_independent_rows(name, rows):
-    """At a different batch size the answers are those of the fixed graph."""
+    """The answers at another batch size are those of the fixed graph."""
     model = SAFE[name](rows)
     assert fixed_batch(ir.from_proto(model).graph) == rows
     dynamic, reason = with_dynamic_batch(model)
@@ -157,13 +157,13 @@ def test_inputs_must_share_a_fixed_batch(inputs):
 
 
 def test_graph_without_inputs():
-    """Its answer is constant."""
+    """A graph without inputs stays as it is: its answer is constant."""
     model = model_of([node("Relu", ["c"], ["y"])], {}, ["y"], {"c": noise(3)})
     assert with_dynamic_batch(model)[1] == "its inputs do not begin with one and the same fixed batch"
 
 
 def test_constant_output():
-    """It has no rows."""
+    """A constant output has no rows: the graph stays as it is."""
     model = model_of(
         [node("Relu", ["x"], ["y"]), node("Neg", ["c"], ["z"])], {"x": [3, 4]}, ["y", "z"], {"c": noise(3)}
     )

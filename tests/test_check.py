@@ -97,7 +97,7 @@ def test_labels_must_be_as_many_as_the_classes(tmp_path):
 @pytest.mark.parametrize(("policy", "broken"), [("", "2"), ("version_policy { latest { num_versions: 1 } }", "2"),
                                                 ("version_policy { specific { versions: [ 1 ] } }", "1")])  # fmt: skip
 def test_the_versions_that_triton_loads_are_checked(tmp_path, policy, broken):
-    """Without a policy and with `latest` that is the newest version."""
+    """The newest version is checked without a policy and with `latest`."""
     folder = write_model(tmp_path, "net", SMALL_CONFIG + policy)
     (folder / "2").mkdir()
     (folder / "2" / "model.onnx").write_bytes((folder / "1" / "model.onnx").read_bytes())
@@ -278,7 +278,7 @@ ensemble_scheduling {{ {STEP % ("net", "input", "x", "output", "y")} }}""")
 
 
 def test_ensembles_may_not_contain_each_other(tmp_path):
-    """Also if the circle begins with a later step."""
+    """Two ensembles that contain each other are refused, also if that is a later step."""
     write_model(tmp_path, "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 3, 224, 224 ]"), onnx_model(
         [("Relu", ["input"], ["output"])], {"input": ["fp32", "N", 3, 224, 224]}, {"output": ["fp32", "N", 3, 224, 224]},
     ))  # fmt: skip

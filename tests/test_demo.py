@@ -1,4 +1,4 @@
-"""examples/demo.sh, with a program that writes down how it is called."""
+"""examples/demo.sh, with a program that records its calls."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""Disks that fail a build: full at any point, or not to be written any more. Every model stays the old or the new one."""
+"""Disks that fail a build, full or no longer writable: each model stays the old or the new one."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ shutil.copytree(disk / "models", kept / "again")
 
 @pytest.mark.parametrize(("free_kib", "jobs"), [(0, 1), (200, 2), (800, 1)])
 def test_a_full_disk(tmp_path, states, free_kib, jobs):
-    """A real one, of 32 MB: one sentence, nothing left behind, and the next build completes it."""
+    """On a real disk of 32 MB: one error, nothing left behind, and the next build completes the models."""
     (tmp_path / "disk").mkdir()
     command = ["unshare", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_DISK]
     done = subprocess.run(
@@ -85,8 +85,8 @@ tritongen.build(tiny_networks.FOUR, output=models, seed=2, jobs=1, on_step=lose)
 @pytest.mark.parametrize(
     "lost", ["models", "models.parent / '.models.staging' / 'models'", "models / 'small-densenet'"], ids=["repository", "staging", "model"]
 )  # fmt: skip
-def test_a_permission_that_is_lost(tmp_path, states, lost):
-    """After the first model: one sentence, and the next build, which may write again, completes it."""
+def test_a_lost_permission(tmp_path, states, lost):
+    """Writing fails after the first model: one error, and the next build, which may write again, completes the models."""
     models = tmp_path / "place" / "models"
     shutil.copytree(states[0], models)
     # root without its capabilities is held to modes as anybody is

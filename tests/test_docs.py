@@ -1,4 +1,4 @@
-"""The documentation: short, its links lead somewhere, its pictures and keys are those of the code."""
+"""The documentation is short, its links work, and its pictures and keys are those of the code."""
 
 import json
 import re

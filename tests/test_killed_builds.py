@@ -77,7 +77,7 @@ def build(sources, repository):
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
 def test_killed_before_each_write(tmp_path, sources, first):
-    """SIGKILL before each file that is opened, moved or removed; then as at random moments."""
+    """SIGKILL before each file is opened, moved or removed: each model is whole, and the next build completes them."""
     for state in ("old", "new"):
         build(sources / state, tmp_path / state / "models")
     old, new = ({} if first else contents(tmp_path / "old" / "models")), contents(tmp_path / "new" / "models")
@@ -125,7 +125,7 @@ def _undisturbed_s(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
 def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
-    """SIGKILL to a group with two workers; whatever is there loads, the next build makes the same bytes and cleans up."""
+    """SIGKILL to the process group with two workers: what is there loads; the next build makes the same bytes and cleans up."""
     old, new = map(contents, states)
     moments = random.Random(0)  # noqa: S311 (moments, no keys)
     killed = 0
@@ -166,7 +166,7 @@ IN_S3 = NEW.replace(
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["nothing there", "models there"])
 def test_killed_while_it_writes_to_s3(s3, tmp_path, states, monkeypatch, first):
-    """Each object is the old or the new one, a config stands only where all that it names does; then as above."""
+    """Each object is old or new, and a config is there only with the objects that it names."""
     old, new = map(contents, states)
     monkeypatch.setattr("generator.repository.s3.lease.LEASE_S", 3.0)
     monkeypatch.setattr("generator.repository.s3.lease.RENEWED_EVERY_S", 0.3)

@@ -1,4 +1,4 @@
-"""As many models as a folder of files has: built, known to be up to date, checked, and served by the real Triton."""
+"""A folder of 100 ONNX files: built, up to date, checked, and served by the real Triton."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ MANY = 100
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_folder_of_many(tmp_path):
-    """Each is its own: the last one answers with its own constant."""
+def test_a_folder_of_many_models(tmp_path):
+    """Every model answers with its own constant."""
     (tmp_path / "files").mkdir()
     for number in range(MANY):
         model = onnx_model([("Mul", ["x", "c"], ["y"])], {"x": ["fp32", "N", 4]}, {"y": ["fp32", "N", 4]}, {"c": np.float32([number])})  # fmt: skip
@@ -27,12 +27,12 @@ def test_a_folder_of_many(tmp_path):
     assert checked.stderr == f"{MANY} models in model_repository: 0 errors, 0 warnings\n"
     with serving(tmp_path / "model_repository") as server:
         assert len(TritonClient(server.url).ready_models()) == MANY
-        assert "READY: net000, net001, net002, " in "".join(server.said)
+        assert "READY: net000, net001, net002, " in "".join(server.lines)
         assert np.array_equal(answer(server.url, f"net{MANY - 1:03}"), [[MANY - 1.0] * 4])
 
 
 def answer(url, model):
-    """To ones."""
+    """Return a model's answer to ones."""
     import tritonclient.grpc as triton
 
     request = triton.InferInput("x", [1, 4], "FP32")

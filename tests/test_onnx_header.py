@@ -131,6 +131,6 @@ def test_last_location_overrides(read):
 
 
 def test_a_model_without_a_graph(read):
-    """It is read, as is an empty file."""
+    """A model without a graph, and an empty file, are read."""
     assert not read(b"").model.HasField("graph")
     assert read(onnx.ModelProto(ir_version=8).SerializeToString()).model.ir_version == 8

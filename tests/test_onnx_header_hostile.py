@@ -76,7 +76,7 @@ print(len(header.model.graph.initializer), header.model.ByteSize(), peak() - bef
 
 
 def test_truncated_file(tmp_path):
-    """It is read if protobuf reads it, that is between two fields, and refused otherwise."""
+    """A file cut between two fields is read, as protobuf reads it, and refused if cut elsewhere."""
     path = tmp_path / "model.onnx"
     content = external().SerializeToString() + branches().SerializeToString()
     path.write_bytes(content)

@@ -84,7 +84,7 @@ def test_seeds_and_networks_differ():
 
 @pytest.mark.parametrize("name", ["densenet264", "dpn131"])
 def test_logits_keep_a_trained_nets_scale(name):
-    """In the deepest nets logits of photographs and noise stay in the units, and depend on the image."""
+    """The logits of photographs and noise are of order one in the deepest networks, and depend on the image."""
     module, weights = random_network(select([name])[0], 0)
     photographs = [images.tensor(images.load(path), Preprocessing()) for path in images.PHOTOGRAPHS]
     batch = torch.cat(
@@ -124,7 +124,7 @@ def test_statistics_are_those_of_the_batch():
 
 
 def test_no_two_batch_norms_are_alike():
-    """Of equal ones on one input a simplifier leaves one, and the random network would be faster than a trained one."""
+    """A simplifier merges equal batch norms, which would make the random network faster than a trained one."""
     module, _ = random_network(select(["dpn68"])[0], 0)
     norms = [
         layer.weight.detach().numpy().tobytes() for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)

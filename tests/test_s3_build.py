@@ -1,4 +1,4 @@
-"""Repositories in S3, written over real HTTP: the same bytes as in a folder, in an order that a server can bear."""
+"""Building into S3 over real HTTP: the bytes of a folder, in an order that is safe for a running server."""
 
 import fcntl
 import os
@@ -18,8 +18,8 @@ NAMES = ("1/model.onnx", "config.pbtxt", "configs/t4-fp16.pbtxt", "configs/t4-fp
          "configs/v100-fp32.pbtxt", "labels.txt", "provenance.json")  # fmt: skip
 
 
-def test_the_bytes_of_a_folder(s3, networks, tmp_path):
-    """What is there is what a folder would hold; nothing is left of the lock, nor in the cache."""
+def test_the_bytes_are_those_of_a_folder(s3, networks, tmp_path):
+    """The objects equal the files of a build in a folder; no lock and no staging folder is left."""
     report = tritongen.build(networks, output=s3.url("deep/er/models"), jobs=1)
     tritongen.build(networks, output=tmp_path / "folder", jobs=1)
     assert s3.contents("deep/er/models") == contents(tmp_path / "folder")
@@ -30,14 +30,14 @@ def test_the_bytes_of_a_folder(s3, networks, tmp_path):
     assert contents(tmp_path / "cache" / "tritongen") == {}
 
 
-def test_a_bucket_as_a_whole(s3, networks):
-    """Without a prefix."""
+def test_a_bucket_without_a_prefix(s3, networks):
+    """The repository may be a whole bucket."""
     tritongen.build(networks[0], output=f"s3://{s3.bucket}")
     assert "one/config.pbtxt" in [entry["Key"] for entry in s3.client.list_objects_v2(Bucket=s3.bucket)["Contents"]]
 
 
 def test_the_graph_first_and_the_config_last(s3, networks, tmp_path):
-    """A server that reads a config finds all that it names; what is stale goes after that."""
+    """A config is written after the files that it names, and stale objects are removed last."""
     for name in ("1/old.data", "2/model.onnx", "provenance.json"):
         s3.put(f"models/one/{name}", b'{"blake3_of_the_rest": "of another build"}')
     s3.requests.clear()
@@ -50,8 +50,8 @@ def test_the_graph_first_and_the_config_last(s3, networks, tmp_path):
     assert sorted(s3.contents("models/one")) == sorted(NAMES)
 
 
-def test_data_of_a_graph_before_the_graph():
-    """A graph names its data."""
+def test_external_data_before_the_graph():
+    """External data are written before the graph that names them."""
     from generator.repository.s3.destination import upload_order
 
     names = ["config.pbtxt", "provenance.json", "configs/t4-fp16.pbtxt", "labels.txt", "1/model.onnx", "1/w/part.bin"]
@@ -60,25 +60,25 @@ def test_data_of_a_graph_before_the_graph():
     ]  # fmt: skip
 
 
-def test_nothing_changed(s3, built):
-    """Only the lock is written."""
+def test_no_change_writes_the_lock_only(s3, built):
+    """A second build of the same model writes nothing but the lock."""
     before = s3.contents()
     assert built() == ("up to date", "")
     assert s3.written() == []
-    assert s3.asked("PUT", "DELETE") == [f"models/{LOCK}"] * 2
+    assert s3.requested("PUT", "DELETE") == [f"models/{LOCK}"] * 2
     assert s3.contents() == before
 
 
-def test_only_what_changed(s3, built):
-    """Another option of serving goes into texts; the graph stays, and so do texts that say the same."""
+def test_only_changed_objects_are_written(s3, built):
+    """Another serving option changes some texts; the graph and equal texts are not written."""
     assert built(max_batch_size=4, preferred_batch_sizes=[4], profile=[1, 4, 4]) == ("rendered", "config.pbtxt would be another")  # fmt: skip
     assert sorted(s3.written()) == sorted(
         f"models/one/{name}" for name in NAMES if name.startswith("config") or name == "provenance.json"
     )
 
 
-def test_a_variant_that_is_wanted_no_more(s3, built):
-    """Its objects go, after the others are there."""
+def test_a_variant_that_is_no_longer_wanted(s3, built):
+    """Its objects are removed after the others are written."""
     assert built(gpus=["t4"])[0] == "rendered"
     assert s3.written()[0] == "models/one/provenance.json"
     assert sorted(s3.written()[1:]) == ["models/one/configs/v100-fp16.pbtxt", "models/one/configs/v100-fp32.pbtxt"]
@@ -97,8 +97,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_what_was_changed_since(s3, built, case):
-    """It is seen, said, and put right."""
+def test_changed_objects_are_restored(s3, built, case):
+    """An object that was changed or removed is reported and written again."""
     name, content, why = DAMAGE[case]
     before = s3.contents()
     if content is None:
@@ -117,26 +117,26 @@ def test_what_was_changed_since(s3, built, case):
 
 @pytest.fixture(name="large")
 def _large(monkeypatch):
-    """What is more than a kilobyte is large."""
+    """Objects over a kilobyte count as large."""
     monkeypatch.setattr(bucket_module, "READ_WHOLE_BYTES", 1000)
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_object_is_known_by_its_mark(s3, built):
-    """It is not read again; one that another program has put there has no mark, and is read."""
+def test_a_large_object_is_known_by_its_digest(s3, built):
+    """Its stored digest is trusted; an object without one is read."""
     graph = "models/one/1/model.onnx"
     assert built() == ("up to date", "")
-    assert s3.asked("GET").count(graph) == 0
+    assert s3.requested("GET").count(graph) == 0
     s3.put(graph, s3.get(graph))
     s3.requests.clear()
     assert built() == ("up to date", "")
-    assert s3.asked("GET").count(graph) == 1
+    assert s3.requested("GET").count(graph) == 1
     s3.put(graph, b"\0" * 5000)
     assert built() == ("published", "1/model.onnx was changed")
 
 
-def test_a_text_is_read_whatever_its_mark_says(s3, built):
-    """Programs that mount a bucket keep what is written beside an object when they edit it."""
+def test_texts_are_always_read(s3, built):
+    """Texts are read whatever their digest says: tools that mount a bucket keep it when they edit an object."""
     config = s3.client.get_object(Bucket=s3.bucket, Key="models/one/config.pbtxt")
     s3.put("models/one/config.pbtxt", config["Body"].read()[:-1] + b"#", Metadata=config["Metadata"])
     assert built() == ("rendered", "config.pbtxt would be another")
@@ -144,16 +144,16 @@ def test_a_text_is_read_whatever_its_mark_says(s3, built):
 
 @pytest.mark.usefixtures("large")
 def test_a_large_object_is_read_in_pieces(s3, monkeypatch):
-    """Its digest is that of the whole."""
+    """The digest of the pieces is the digest of the object."""
     monkeypatch.setattr(bucket_module, "PIECE_BYTES", 4096)
     content = os.urandom(10_000)
     s3.put("models/net/1/model.onnx", content)
     assert Bucket(location(s3.url(), "")).digest("net/1/model.onnx", len(content)) == digest_of(content)
-    assert s3.asked("GET").count("models/net/1/model.onnx") == 3
+    assert s3.requested("GET").count("models/net/1/model.onnx") == 3
 
 
-def test_staging_that_killed_builds_left(s3, networks, tmp_path):
-    """Wherever they wrote to; of one that lives it stays."""
+def test_staging_of_killed_builds_is_removed(s3, networks, tmp_path):
+    """Staging folders of killed builds are removed, of running builds not."""
     places = tmp_path / "cache" / "tritongen" / "staging"
     for name in ("killed", "living"):
         (places / name / "models" / "net").mkdir(parents=True)
@@ -165,15 +165,15 @@ def test_staging_that_killed_builds_left(s3, networks, tmp_path):
         assert (places / "living" / "models" / "net").is_dir()
 
 
-def test_paths_that_no_triton_reads(s3, networks):
-    """Beside a server that is not AWS's: refused before anything is built."""
+def test_paths_that_triton_cannot_read(s3, networks):
+    """With a server other than AWS's such a path is refused before anything is built."""
     for dry_run in (True, False):
         with pytest.raises(BadValue, match=r"^prefix=\S+/a b: at http://\S+ Triton accepts only letters"):
             tritongen.build(networks[0], output=s3.url("a b"), dry_run=dry_run)
-    assert s3.asked("PUT") == []
+    assert s3.requested("PUT") == []
 
 
-def test_a_dry_run(s3, networks):
-    """It reads, and writes nothing at all."""
+def test_dry_run_writes_nothing(s3, networks):
+    """A dry run reads, and writes nothing."""
     assert only(tritongen.build(networks[0], output=s3.url(), dry_run=True)) == ("published", "it is not there")
-    assert s3.asked("PUT", "POST", "DELETE") == []
+    assert s3.requested("PUT", "POST", "DELETE") == []

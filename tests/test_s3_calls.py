@@ -1,4 +1,4 @@
-"""S3 on the command line: what is wrong is one sentence and a hint, whatever S3 says."""
+"""S3 on the command line: every failure is one sentence and a hint."""
 
 import socket
 
@@ -30,8 +30,8 @@ COMMANDS = [("build", "--onnx", "net.onnx", "--output"), ("check",), ("serve",)]
     ],
     ids=["no bucket", "no credentials", "no profile", "no region", "no endpoint"],
 )  # fmt: skip
-def test_what_is_wrong(s3, tritongen, command, changes, sentence, hint):
-    """No traceback, and the URL that it is about."""
+def test_errors_of_s3(s3, tritongen, command, changes, sentence, hint):
+    """The error names the URL, and there is no traceback."""
     s3.client.delete_bucket(Bucket=s3.bucket)
     ran = tritongen(*command, s3.url(), env={"AWS_EC2_METADATA_DISABLED": "true", **changes})
     assert (ran.status, ran.stdout) == (1, "")
@@ -41,8 +41,8 @@ def test_what_is_wrong(s3, tritongen, command, changes, sentence, hint):
     assert [line.startswith(f"hint: {hint}") for line in hints] == [True]
 
 
-def test_nobody_answers(s3, tritongen):
-    """At a port where nobody listens."""
+def test_no_server_answers(s3, tritongen):
+    """Nothing listens on the port of the endpoint."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -58,8 +58,8 @@ def test_nobody_answers(s3, tritongen):
     "command", [("build", "--output"), ("check",), ("serve",), ("infer", "a.jpg", "-m", "net", "--repository")],
     ids=lambda command: command[0],
 )  # fmt: skip
-def test_urls_that_are_none(tritongen, command):
-    """A wrong call, said with the option."""
+def test_invalid_urls(tritongen, command):
+    """An invalid URL is a usage error that names the option."""
     ran = tritongen(*command, "s3://Models/x")
     assert ran.status == 2
     option = command[-1] if len(command) > 1 else "repository"
@@ -69,8 +69,8 @@ def test_urls_that_are_none(tritongen, command):
 
 
 @pytest.mark.parametrize("more", [(), ("--show", "last", "--html", "report.html")], ids=["measuring", "reporting"])
-def test_perf_works_with_folders(tritongen, more):
-    """And says how a repository in S3 is measured."""
+def test_perf_needs_a_folder(tritongen, more):
+    """The hint tells how to measure a repository in S3."""
     ran = tritongen("perf", "--gpu", "cpu", "--repository", "s3://models/prod", *more)
     assert ran.status == 2
     assert ran.stderr == (
@@ -79,8 +79,8 @@ def test_perf_works_with_folders(tritongen, more):
     )
 
 
-def test_check_prints(s3, tritongen, tmp_path):
-    """As of a folder: the count, JSON, and annotations with the URL."""
+def test_check_prints_urls(s3, tritongen, tmp_path):
+    """The summary, JSON and annotations have the URL where a folder's have the path."""
     write_model(tmp_path / "models", "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 999 ]"))
     s3.upload(tmp_path / "models")
     ran = tritongen("check", s3.url())
@@ -92,8 +92,8 @@ def test_check_prints(s3, tritongen, tmp_path):
     assert annotation.startswith(f"::error file=s3%3A//{s3.bucket}/models/net/config.pbtxt,line=5,title=check-io::")
 
 
-def test_a_build_that_another_holds_up(s3, net, tritongen):
-    """One sentence, and when it may go on."""
+def test_a_second_build_is_refused(s3, net, tritongen):
+    """The error tells when the lock of the first build expires."""
     s3.put(f"models/{LOCK}")
     ran = tritongen("build", "--onnx", net, "--output", s3.url())
     assert (ran.status, ran.stdout) == (1, "")
@@ -103,8 +103,8 @@ def test_a_build_that_another_holds_up(s3, net, tritongen):
     assert s3.written() == []
 
 
-def test_build_prints(s3, net, tritongen):
-    """The URL stands where a folder would, for a person and for a program."""
+def test_build_prints_urls(s3, net, tritongen):
+    """The text and the JSON have the URL where a folder's have the path."""
     ran = tritongen("build", "--onnx", net, "--output", s3.url(), "--json")
     assert ran.status == 0, ran.stderr
     assert ran.json["models"][0]["folder"] == s3.url("models/net")

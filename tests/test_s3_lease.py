@@ -1,4 +1,4 @@
-"""The lock of a repository in S3: who has it, who is told, and what becomes of one whose build was killed."""
+"""The lock of a repository in S3: taking, renewing, losing and taking over."""
 
 import re
 import threading
@@ -31,27 +31,27 @@ def _short(monkeypatch):
     monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.5)
 
 
-def there(s3):
-    """Whether the lock is."""
+def lock_exists(s3):
+    """Return true if the lock exists."""
     return LOCK in s3.contents()
 
 
-def test_the_second_is_told(s3, bucket):
-    """At once, and when the lock would be void; then it is free again."""
+def test_a_second_build_is_refused(s3, bucket):
+    """A second build is refused, with the time left until the lock expires; after the first has ended it gets the lock."""
     with leased(bucket) as held:
         held.check()
-        assert there(s3)
+        assert lock_exists(s3)
         with pytest.raises(TritongenError, match=f"^another build writes to {s3.url()}$") as caught, leased(bucket):
             pass
         left = re.fullmatch(r"wait for its end; if it was killed, its lock expires in (\d+) s", caught.value.hint)
         assert 50 < int(left[1]) <= 60
-    assert not there(s3)
+    assert not lock_exists(s3)
     with leased(bucket):
         pass
 
 
-def test_many_at_once(s3):
-    """Of eight that want it in the same moment, one has it."""
+def test_one_of_eight_gets_the_lock(s3):
+    """Eight builds try at the same moment, and one gets the lock."""
     had, told = threading.Event(), threading.Barrier(8)
 
     def attempt(_):
@@ -70,8 +70,8 @@ def test_many_at_once(s3):
 
 
 @pytest.mark.usefixtures("short")
-def test_one_that_was_killed(s3, bucket):
-    """Its lock is void when it has shown no life for so long; of many that wait for that, one takes it."""
+def test_an_expired_lock_is_taken_over(s3, bucket):
+    """The lock of a killed build expires; of four builds that try then, one gets it."""
     lease.put(bucket, "killed", IfNoneMatch="*")
     with pytest.raises(TritongenError, match="another build writes"):
         lease.taken(bucket, "me")
@@ -86,7 +86,7 @@ def test_one_that_was_killed(s3, bucket):
 
     with ThreadPoolExecutor(4) as pool:
         assert len([etag for etag in pool.map(attempt, range(4)) if etag]) == 1
-    assert there(s3)
+    assert lock_exists(s3)
 
 
 @pytest.mark.parametrize(("silent_s", "left_s"), [(31, 29), (59, 1)])
@@ -100,8 +100,8 @@ def test_a_lock_is_valid_to_its_end(bucket, monkeypatch, silent_s, left_s):
 
 
 @pytest.mark.usefixtures("short")
-def test_one_that_lives_is_not_robbed(bucket):
-    """However long it takes, it renews the lock."""
+def test_a_running_build_keeps_its_lock(bucket):
+    """The lock is renewed for as long as the build runs."""
     with leased(bucket) as held:
         for _ in range(8):
             time.sleep(0.5)
@@ -111,14 +111,14 @@ def test_one_that_lives_is_not_robbed(bucket):
 
 
 @pytest.mark.usefixtures("short")
-def test_one_that_cannot_renew(s3, tmp_path):
-    """It writes nothing more once another may have the lock, and leaves the other's lock alone."""
+def test_a_build_that_lost_its_lock_writes_nothing(s3, tmp_path):
+    """It publishes nothing, and leaves the lock of the other build alone."""
     s3.put("models/net/config.pbtxt", b"old", Metadata={"blake3": "x"})
     target = S3Destination(location(s3.url(), ""))
     with target.staging() as staging:
         target.check_held()
         s3.put(f"models/{LOCK}", b"another's")
-        assert eventually(lambda: s3.asked("PUT").count(f"models/{LOCK}") > 4)
+        assert eventually(lambda: s3.requested("PUT").count(f"models/{LOCK}") > 4)
         time.sleep(3)
         (staging / "net").mkdir()
         (staging / "net" / "labels.txt").touch()
@@ -129,8 +129,8 @@ def test_one_that_cannot_renew(s3, tmp_path):
     assert not list((tmp_path / "cache" / "tritongen" / "staging").iterdir())
 
 
-def test_it_is_asked_before_each_object(s3, monkeypatch):
-    """Before what is written and before what is removed."""
+def test_the_lock_is_checked_before_each_object(s3, monkeypatch):
+    """The lock is checked before each object is written or removed."""
     for name in ("config.pbtxt", "stale-1", "stale-2"):
         s3.put(f"models/net/{name}", b"old", Metadata={"blake3": "x"})
     target = S3Destination(location(s3.url(), ""))
@@ -145,20 +145,20 @@ def test_it_is_asked_before_each_object(s3, monkeypatch):
         assert asked == [0, 0, 1, 2, 3]
 
 
-def test_a_lock_that_somebody_removed(s3, bucket):
-    """It is lost at the next renewal, not only when it would be void."""
+def test_a_removed_lock(s3, bucket):
+    """A lock that was removed is noticed at the next renewal."""
     with leased(bucket) as held:
         s3.remove(f"models/{LOCK}")
         held.check()  # nobody knows yet
         held._renew()  # noqa: SLF001 (what the thread does)
         with pytest.raises(StorageFailed, match="cannot be renewed: it is gone"):
             held.check()
-    assert not there(s3)
+    assert not lock_exists(s3)
 
 
 @pytest.mark.usefixtures("short")
-def test_a_machine_that_slept(bucket, monkeypatch):
-    """It renews the lock before it writes, where nobody has taken it."""
+def test_renewing_after_sleep(bucket, monkeypatch):
+    """After the machine slept, the lock is renewed before the next write."""
     monkeypatch.setattr(lease, "RENEWED_EVERY_S", 100.0)  # as if nothing ran
     with leased(bucket) as held:
         monkeypatch.setattr(lease, "RENEWED_EVERY_S", 0.5)
@@ -169,7 +169,7 @@ def test_a_machine_that_slept(bucket, monkeypatch):
 
 
 def test_the_age_counts_from_before_the_request(bucket, monkeypatch):
-    """What the server counts from when it comes."""
+    """The age counts from before the request is sent; the server counts from its arrival."""
     put = lease.put
 
     def slow(*arguments, **condition):
@@ -186,8 +186,8 @@ def test_the_age_counts_from_before_the_request(bucket, monkeypatch):
 
 
 @pytest.mark.parametrize("condition", [{"IfNoneMatch": "*"}, {"IfMatch": "seen"}], ids=["taking", "renewing"])
-def test_an_answer_that_was_lost(bucket, condition):
-    """The client asks again, and the lock is not as it was: it is ours."""
+def test_a_lost_answer(bucket, condition):
+    """The client repeats a request whose answer was lost; the lock that it finds is its own."""
     if "IfMatch" in condition:
         condition = {"IfMatch": lease.put(bucket, "me", IfNoneMatch="*")}
     first = lease.put(bucket, "me", **condition)
@@ -197,8 +197,8 @@ def test_an_answer_that_was_lost(bucket, condition):
 
 
 @pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
-def test_servers_that_say_less(s3, bucket, monkeypatch, code):
-    """Not all name the condition that failed, and two writes at once are another error."""
+def test_other_servers_errors(s3, bucket, monkeypatch, code):
+    """Other servers' errors for a failed condition and for two writes at once mean that the lock is taken."""
     lease.put(bucket, "killed", IfNoneMatch="*")
     call = Bucket.call
 
@@ -215,8 +215,8 @@ def test_servers_that_say_less(s3, bucket, monkeypatch, code):
     assert lease.taken(bucket, "me")
 
 
-def test_one_that_ends_just_then(s3, bucket, monkeypatch):
-    """Between the refusal and the look at the lock: whoever asks again has it."""
+def test_a_lock_that_is_removed_meanwhile(s3, bucket, monkeypatch):
+    """The other build ends between the refusal and the look at its lock: the hint names no time."""
     lease.put(bucket, "first", IfNoneMatch="*")
     call = Bucket.call
 
@@ -231,16 +231,16 @@ def test_one_that_ends_just_then(s3, bucket, monkeypatch):
     assert caught.value.hint == "wait for its end"
 
 
-def test_s3_says_no(s3, bucket):
-    """What is not about the lock is said as it is."""
+def test_other_errors_of_s3(s3, bucket):
+    """Errors that do not concern the lock are reported as they are."""
     s3.client.delete_bucket(Bucket=s3.bucket)
     with pytest.raises(StorageFailed, match="cannot be written: the specified bucket does not exist"), leased(bucket):
         pass
 
 
-def test_two_builds_of_one_machine(s3):
-    """The second is told by the lock of the staging folder, before S3 is asked."""
+def test_two_builds_on_one_machine(s3):
+    """The lock of the staging folder refuses the second build before S3 is asked."""
     first, second = (S3Destination(location(s3.url(), "")) for _ in range(2))
     with first.staging(), pytest.raises(TritongenError, match="another build writes"), second.staging():
         pass
-    assert s3.asked("PUT") == [f"models/{LOCK}"]
+    assert s3.requested("PUT") == [f"models/{LOCK}"]

@@ -1,4 +1,4 @@
-"""Looking into a repository in S3: what `check` finds is what it finds in a folder, and weights stay where they are."""
+"""`check` of a repository in S3: the findings of a folder, without fetching weights."""
 
 import errno
 import os
@@ -15,8 +15,8 @@ from generator.repository.s3.url import location
 from tritongen import check
 
 
-def test_what_check_says_of_a_folder(s3, tmp_path):
-    """The same of 107 broken and whole models, each message with the URL where the folder's has its path."""
+def test_check_finds_the_same_as_in_a_folder(s3, tmp_path):
+    """For 107 recorded models the findings are equal, with URLs in place of paths."""
     for case in CASES.values():
         lay_out(case, tmp_path / "models")
     for folder in (path for path in (tmp_path / "models").rglob("*") if path.is_dir() and not any(path.iterdir())):
@@ -57,7 +57,7 @@ def _fetched(monkeypatch):
 
 
 def test_weights_are_not_fetched(s3, tmp_path, fetched):
-    """Of 8.4 MB, what is around them; a defect behind them is found all the same."""
+    """Of 8.4 MB only the structure is fetched, and a defect behind the weights is found."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
     write_model(tmp_path / "models", "old", CONFIG, heavy(opset=99))
     s3.upload(tmp_path / "models")
@@ -68,8 +68,8 @@ def test_weights_are_not_fetched(s3, tmp_path, fetched):
 
 
 @pytest.mark.parametrize("size", [1000, 2 << 20, 17 << 20])
-def test_what_else_a_bucket_holds(s3, tmp_path, size):
-    """Labels are read whole; what is larger than any of them is not fetched."""
+def test_other_objects(s3, tmp_path, size):
+    """Labels are fetched whole; an object larger than any label file is not fetched."""
     write_model(tmp_path / "models", "net")
     (tmp_path / "models" / "net" / "film.mp4").write_bytes(b"x" * size)
     s3.upload(tmp_path / "models")
@@ -78,8 +78,8 @@ def test_what_else_a_bucket_holds(s3, tmp_path, size):
     assert content == (b"x" if size < 1 << 24 else b"\0") * size
 
 
-def test_no_room_for_it(s3, tmp_path, monkeypatch):
-    """The file that cannot be written is named, not S3."""
+def test_full_disk(s3, tmp_path, monkeypatch):
+    """The error names the file that cannot be written, not S3."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
     s3.upload(tmp_path / "models")
 
@@ -91,8 +91,8 @@ def test_no_room_for_it(s3, tmp_path, monkeypatch):
         check(s3.url())
 
 
-def test_run_fetches_all(s3, tmp_path):
-    """It needs the weights."""
+def test_run_fetches_the_weights(s3, tmp_path):
+    """`--run` needs the weights and fetches them."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
     s3.upload(tmp_path / "models")
     assert check(s3.url(), run=True) == ()
@@ -100,8 +100,8 @@ def test_run_fetches_all(s3, tmp_path):
         assert (folder / "net/1/model.onnx").read_bytes() == heavy().SerializeToString()
 
 
-def test_a_mirror_is_gone_afterwards(s3, tmp_path):
-    """And takes the disk of what was fetched only."""
+def test_the_copy_is_removed(s3, tmp_path):
+    """The copy is removed afterwards, and its files are sparse."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
     s3.upload(tmp_path / "models")
     with mirrored(location(s3.url(), ""), "configs") as folder:
@@ -115,8 +115,8 @@ def test_a_mirror_is_gone_afterwards(s3, tmp_path):
 @pytest.mark.parametrize(
     "key", ["../net/config.pbtxt", "net/../../x", "net//1/model.onnx", "net/./x", "/etc/passwd", "net/" + "x" * 300]
 )
-def test_keys_that_are_no_paths(s3, tmp_path, key):
-    """They lead out of the folder, or nowhere: nothing is written, and it is said."""
+def test_keys_that_are_not_paths(s3, tmp_path, key):
+    """Keys that would leave the folder are reported, and not written."""
     write_model(tmp_path / "models", "net")
     s3.upload(tmp_path / "models")
     s3.put(f"models/{key}", b"evil")
@@ -126,16 +126,16 @@ def test_keys_that_are_no_paths(s3, tmp_path, key):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_an_object_that_is_a_folder_too(s3):
-    """A key that others begin with: no disk has that, and it is the one to remove."""
+def test_an_object_that_is_also_a_folder(s3):
+    """A key that is the prefix of others cannot be a file: the error names the object to remove."""
     s3.put("models/net", b"")
     s3.put("models/net/1/model.onnx", b"")
     with pytest.raises(StorageFailed, match=f"^{s3.url()}/net cannot be a file: other objects are below it$"):
         check(s3.url())
 
 
-def test_names_that_a_terminal_would_obey(s3):
-    """They are shown, whatever is wrong with them."""
+def test_control_characters_in_names(s3):
+    """Control characters in names are printed escaped."""
     for keys in (["models/a/../\x1b[31m"], ["models/\x1b[31m", "models/\x1b[31m/x"]):
         for key in keys:
             s3.put(key, b"")
@@ -145,8 +145,8 @@ def test_names_that_a_terminal_would_obey(s3):
         s3.remove(keys[0])
 
 
-def test_folders_that_tools_draw(s3, tmp_path):
-    """Are folders: a model of which there is nothing else."""
+def test_folder_objects(s3, tmp_path):
+    """An object whose key ends with a slash is an empty folder."""
     write_model(tmp_path / "models", "net", model=small_onnx())
     s3.upload(tmp_path / "models")
     s3.put("models/")
@@ -164,8 +164,8 @@ def test_folders_that_tools_draw(s3, tmp_path):
         (["modelsmore/net/config.pbtxt"], "nothing is there"),
     ],
 )
-def test_what_is_no_repository(s3, keys, why):
-    """Named by its URL."""
+def test_not_a_repository(s3, keys, why):
+    """The error names the URL."""
     for key in keys:
         s3.put(key, b"")
     with pytest.raises(RepositoryNotFound, match=f"^{s3.url()} is not a model repository: {why}"):

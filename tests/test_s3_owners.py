@@ -1,4 +1,4 @@
-"""What others have put into a repository in S3: it stays as it is."""
+"""Objects of other programs in a repository in S3 are left as they are."""
 
 import pytest
 from helpers import only
@@ -9,8 +9,8 @@ from generator.builder import build_model
 from generator.errors import StorageFailed
 
 
-def test_somebody_elses_model(s3, networks):
-    """It is not replaced; the other network is built."""
+def test_a_model_of_another_owner(s3, networks):
+    """It is not replaced, and the other network is built."""
     s3.put("models/one/config.pbtxt", b"by hand")
     report = tritongen.build(networks, output=s3.url(), jobs=1)
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
@@ -26,8 +26,8 @@ THEIRS = {
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
-    """What files are called makes nobody their owner."""
+def test_file_names_do_not_make_an_owner(s3, networks, dry_run):
+    """A model with our file names but other contents is not replaced."""
     for name, content in THEIRS.items():
         s3.put(f"models/one/{name}", content)
     report = tritongen.build(networks[0], output=s3.url(), dry_run=dry_run)
@@ -36,15 +36,15 @@ def test_somebody_elses_model_with_our_names(s3, networks, dry_run):
 
 
 def test_an_object_in_the_place_of_a_model(s3, networks):
-    """No folder can be there, so none is made there."""
+    """An object with the model's name is refused: no folder can have that key."""
     s3.put("models/one", b"notes")
     report = tritongen.build(networks[0], output=s3.url())
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"
     assert s3.contents() == {"one": b"notes"}
 
 
-def test_somebody_elses_model_that_comes_meanwhile(s3, networks, monkeypatch):
-    """Between the listing and the upload: it is not replaced either."""
+def test_a_model_that_appears_during_the_build(s3, networks, monkeypatch):
+    """A model that another program writes between the listing and the upload is not replaced."""
     prepared = build_model.verify
 
     def slow(*arguments, **options):
@@ -57,8 +57,8 @@ def test_somebody_elses_model_that_comes_meanwhile(s3, networks, monkeypatch):
     assert s3.contents("models/one") == {"config.pbtxt": b"by hand"}
 
 
-def test_folders_that_tools_draw(s3, networks):
-    """Objects whose keys end with a slash are no files of a model."""
+def test_folder_objects(s3, networks):
+    """Objects whose keys end with a slash are not files of a model."""
     s3.put("models/")
     s3.put("models/one/")
     s3.put("models/one/1/")
@@ -67,11 +67,11 @@ def test_folders_that_tools_draw(s3, networks):
     assert "one/1/" in s3.contents()
 
 
-def test_a_key_that_the_client_would_cut(s3, built):
-    """s3fs takes ?versionId= for its own, and would remove the object beside it."""
+def test_a_key_with_a_query(s3, built):
+    """s3fs cuts `?versionId=` off a key, and would remove another object."""
     s3.put("models/one/1/model.onnx?versionId=x", b"")
     with pytest.raises(StorageFailed, match=r"\?versionId=x cannot be asked for: \?versionId= stands in its name"):
         built()
-    assert s3.asked("DELETE") == [f"models/{LOCK}"]
+    assert s3.requested("DELETE") == [f"models/{LOCK}"]
     with pytest.raises(StorageFailed, match="stands in its name"):
         tritongen.check(s3.url())

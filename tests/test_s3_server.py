@@ -1,4 +1,4 @@
-"""The real Triton on a repository in S3, which it fetches by itself, over real HTTP."""
+"""The real Triton with a repository in S3, which it fetches itself over HTTP."""
 
 import json
 import signal
@@ -30,14 +30,14 @@ def _repository(s3, tmp_path):
     return s3.url()
 
 
-def test_the_users_story(s3, repository, tmp_path, monkeypatch):
-    """build, check, serve, infer: the answers are those of the same build in a folder, and nothing is left behind."""
+def test_build_check_serve_infer(s3, repository, tmp_path, monkeypatch):
+    """The answers equal those of the same build in a folder, and nothing is left behind."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     tritongen.build("densenet121", output=tmp_path / "folder")
     assert run_program("check", repository, "--server", cwd=tmp_path).status == 0
     with serving(repository) as server:
-        assert f"starting Triton (embedded engine) on {repository}\n" in server.said
+        assert f"starting Triton (embedded engine) on {repository}\n" in server.lines
         theirs = ask(server.url, "densenet121", IMAGES)
         labels = run_program(
             "infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--json", "--url", server.url, cwd=tmp_path
@@ -47,13 +47,13 @@ def test_the_users_story(s3, repository, tmp_path, monkeypatch):
     classes = CLASS_NAMES.read_text().splitlines()
     ((guesses,),) = [[images["classes"] for images in json.loads(labels.stdout)["images"]]]
     assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
-    assert s3.asked("GET").count("models/densenet121/1/model.onnx") >= 1
+    assert s3.requested("GET").count("models/densenet121/1/model.onnx") >= 1
     # ONNX Runtime keeps a hidden file there.
     assert [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith(".")] == []
 
 
-def test_infer_starts_a_server_on_it(repository, tmp_path):
-    """Where none runs."""
+def test_infer_starts_a_server(repository, tmp_path):
+    """Without a running server `infer` starts one for the repository in S3."""
     asked = run_program("infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
     assert asked.status == 0, asked.stderr
     assert f"starting one of {repository} (embedded engine)" in asked.stderr
@@ -62,8 +62,8 @@ def test_infer_starts_a_server_on_it(repository, tmp_path):
     assert "error: there is no model named 'densenet12'\nhint: did you mean 'densenet121'?" in absent.stderr
 
 
-def test_a_model_that_is_refused(s3, tmp_path):
-    """With Triton's reason, as from a folder."""
+def test_a_refused_model(s3, tmp_path):
+    """The error has Triton's reason, as for a folder."""
     write_model(tmp_path / "models", "net", SMALL_CONFIG.replace("[ 1000 ]", "[ 999 ]"))
     s3.upload(tmp_path / "models")
     checked = run_program("check", s3.url(), "--server", cwd=tmp_path)
@@ -76,8 +76,8 @@ def test_a_model_that_is_refused(s3, tmp_path):
     assert "error: Triton refused net: " in served.stderr
 
 
-def test_a_polling_server(s3, tmp_path):
-    """The printed line is Triton's own; a model that is replaced under it answers throughout, then anew."""
+def test_replacing_a_model_under_a_polling_server(s3, tmp_path):
+    """The server answers throughout, then with the new model."""
     (tmp_path / "net.onnx").write_bytes(small_onnx().SerializeToString())
     tritongen.build(tritongen.onnx_network(str(tmp_path / "net.onnx")), output=s3.url())
     ports = free_ports()

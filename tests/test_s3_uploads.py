@@ -1,4 +1,4 @@
-"""Uploads to S3 that end early, break or come in parts: nothing goes on, nothing stays, the next build completes it."""
+"""Uploads to S3 that are interrupted or fail, and uploads in parts: the next build completes them."""
 
 import asyncio
 import errno
@@ -24,8 +24,8 @@ def interrupt():
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
-def test_an_upload_that_is_interrupted(s3, tmp_path, monkeypatch):
-    """It does not go on beside the build that was ended."""
+def test_an_interrupted_upload_ends(s3, tmp_path, monkeypatch):
+    """Ctrl-C ends the upload with the build."""
     (tmp_path / "large").write_bytes(bytes(1000))
     bucket = Bucket(location(s3.url(), ""))
     cancelled = threading.Event()
@@ -45,8 +45,8 @@ def test_an_upload_that_is_interrupted(s3, tmp_path, monkeypatch):
     assert cancelled.wait(10)
 
 
-def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
-    """They go with it; those of another model stay."""
+def test_parts_of_an_interrupted_upload_are_removed(s3, tmp_path, monkeypatch):
+    """Parts of other models' uploads stay."""
     (tmp_path / "large").write_bytes(bytes(101 << 20))
     bucket = Bucket(location(s3.url(), ""))
     s3.client.create_multipart_upload(Bucket=s3.bucket, Key="models/other/1/model.onnx")
@@ -68,19 +68,19 @@ def test_parts_of_an_interrupted_upload(s3, tmp_path, monkeypatch):
     assert [upload["Key"] for upload in left] == ["models/other/1/model.onnx"]
 
 
-def test_a_large_graph_goes_up_in_parts(s3, tmp_path):
-    """Of 50 MB; it has its mark, and what is read is what was written."""
+def test_a_large_graph_is_uploaded_in_parts(s3, tmp_path):
+    """A graph of 50 MB has a stored digest and reads back equal."""
     content = os.urandom(1 << 20) * 101
     (tmp_path / "large").write_bytes(content)
     bucket = Bucket(location(s3.url(), ""))
     bucket.put(tmp_path / "large", "net/1/model.onnx", "its mark")
     assert bucket.mark("net/1/model.onnx") == "its mark"
     assert s3.get("models/net/1/model.onnx") == content
-    assert s3.asked("PUT").count("models/net/1/model.onnx") == 3
+    assert s3.requested("PUT").count("models/net/1/model.onnx") == 3
 
 
-def test_parts_of_uploads_that_never_ended(s3, networks):
-    """They cost and nobody sees them: those of the model that is written go, others may still be under way."""
+def test_parts_of_earlier_uploads_are_removed(s3, networks):
+    """Parts left by earlier uploads of this model are removed; others may belong to running uploads."""
     others = ["elsewhere/model.onnx", "models/one-more/1/model.onnx", "models/two/1/model.onnx"]
     for key in ("models/one/1/model.onnx", *others):
         s3.client.create_multipart_upload(Bucket=s3.bucket, Key=key)
@@ -98,8 +98,8 @@ LOST = {
 
 @pytest.mark.parametrize("method", ["_call_s3", "_put_file", "find", "cat_file", "get_file"])
 @pytest.mark.parametrize("case", LOST)
-def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
-    """Whatever a client calls it, it is one sentence; clearing up after old uploads is given up without a word."""
+def test_a_broken_connection(s3, tmp_path, monkeypatch, case, method):
+    """A broken connection is one sentence, whatever the client raises; removing old parts is given up silently."""
     s3.put("models/net/labels.txt", b"x")
     (tmp_path / "file").touch()
     bucket = Bucket(location(s3.url(), ""))
@@ -129,8 +129,8 @@ def test_a_line_that_breaks(s3, tmp_path, monkeypatch, case, method):
 
 
 @pytest.mark.parametrize("uploads", range(len(NAMES)))
-def test_an_upload_that_fails(s3, networks, tmp_path, monkeypatch, uploads):
-    """After any number of objects: one sentence, the lock and the staging are gone, and the next build completes it."""
+def test_a_failed_upload(s3, networks, tmp_path, monkeypatch, uploads):
+    """After any number of objects the lock and the staging folder are removed, and the next build completes the model."""
     put, done = Bucket.put, []
 
     def failing(self, path, name, digest):
@@ -157,7 +157,7 @@ def test_an_upload_that_fails(s3, networks, tmp_path, monkeypatch, uploads):
 
 
 def test_a_replacement_that_fails_half_way(s3, built, networks, tmp_path, monkeypatch):
-    """The graph is the new one and the rest is the old one's: the next build sees it."""
+    """The graph is new and the rest is old: the next build sees it and writes the rest."""
     (tmp_path / "one.onnx").write_bytes(small_onnx(classes=900).SerializeToString())
     put = Bucket.put
 

@@ -1,4 +1,4 @@
-"""Where a repository in S3 is: what users write, what Triton is told, what is refused."""
+"""URLs of repositories in S3: parsing, the URL that Triton needs, and refused URLs."""
 
 from pathlib import Path
 
@@ -32,15 +32,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_what_users_write(text):
-    """A bucket, a prefix, a server; written again as Triton takes it."""
+def test_valid_urls(text):
+    """A bucket, a prefix and a server are parsed and written as Triton takes them."""
     assert location(text, "output") == GOOD[text]
     assert location(str(GOOD[text]), "output") == GOOD[text]
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_no_place(text):
-    """One sentence with the option and the value."""
+def test_invalid_urls(text):
+    """The error names the option and the value."""
     with pytest.raises(BadValue) as caught:
         location(text, "output")
     assert str(caught.value).startswith(f"output={printable(text)}: ")
@@ -51,14 +51,14 @@ def test_what_is_no_place(text):
 @pytest.mark.parametrize(
     "place", ["S3://models/a", "gs://models/a", "s3:/models/a", "s3:models", Path("s3://models/a")], ids=str
 )
-def test_what_is_neither_a_folder_nor_s3(place):
-    """It would make a folder of that name; pathlib drops a slash."""
+def test_urls_of_other_kinds(place):
+    """Other URLs are refused; as paths they would make folders of that name."""
     with pytest.raises(BadValue, match=r"^output=\S+: neither a folder nor a place in S3$"):
         location(place, "output")
 
 
-def test_the_parts_of_a_place():
-    """Below it, and above."""
+def test_paths_of_a_url():
+    """The URLs below and above a place."""
     url = S3Url("models", "a", "http://localhost:9000")
     assert str(url / "net" / "1") == "s3://http://localhost:9000/models/a/net/1"
     assert (url / "net").parent == url
@@ -80,8 +80,8 @@ TOLD = {
 
 
 @pytest.mark.parametrize("case", TOLD, ids=str)
-def test_what_triton_is_told(case):
-    """It reads no setting of an endpoint: one that is not AWS's is in the URL, with its port."""
+def test_the_url_for_triton(case):
+    """Triton reads no endpoint setting: the URL has the server and port of an endpoint other than AWS's."""
     url, endpoint = case
     assert for_triton(location(url, "repository"), endpoint) == TOLD[case]
 
@@ -94,7 +94,7 @@ def test_what_triton_is_told(case):
         ("s3://models/a b", "http://localhost:9000", "at http://localhost:9000 Triton accepts only letters"),
     ],
 )
-def test_what_triton_would_take_for_another(url, endpoint, why):
-    """Its pattern would not match, and it would take `http:` for the bucket."""
+def test_urls_that_triton_misreads(url, endpoint, why):
+    """Triton's pattern would not match, or would take `http:` for the bucket."""
     with pytest.raises(BadValue, match=why):
         for_triton(location(url, "repository"), endpoint)

@@ -1,4 +1,4 @@
-"""The options of a model's configs: what each may be, from where, and what goes before what."""
+"""Serving options: valid values, where they come from, and which one wins."""
 
 import json
 import tomllib
@@ -23,7 +23,7 @@ TINY = Network(
 
 
 def options(called=None, file="", network="dpn92", tmp_path=None):
-    """What is in force for a network."""
+    """Return the options of a network after the call and the file are combined."""
     layers = [("", validated(SERVING, called or {}))]
     if file:
         path = tmp_path / "serving.toml"
@@ -50,7 +50,7 @@ def test_the_defaults_have_one_place():
     [(1, (1,), (1, 1, 1)), (2, (2,), (1, 2, 2)), (4, (4,), (1, 4, 4)), (7, (4,), (1, 7, 7)), (64, (4, 8), (1, 64, 64))],
 )
 def test_what_follows_from_the_largest_batch(largest, preferred, profile):
-    """Preferred sizes that fit, and a profile that ends there."""
+    """The preferred batch sizes and the profile follow from max_batch_size."""
     found = options({"max_batch_size": largest})
     assert (found.preferred_batch_sizes, found.profile) == (preferred, profile)
 
@@ -115,15 +115,15 @@ def test_precedence(tmp_path):
         ({"accelerator": {"trt_cuda_graph_enable": "1"}}, "a CUDA graph has one fixed shape"),
     ],
 )
-def test_values_that_cannot_be_used(called, sentence):
-    """The option, the value and the reason."""
+def test_invalid_values(called, sentence):
+    """The error names the option, the value and the reason."""
     with pytest.raises(BadValue) as caught:
         options(called)
     assert sentence in str(caught.value)
 
 
-def test_an_option_that_does_not_exist():
-    """In Python too there is a did-you-mean."""
+def test_unknown_option():
+    """The error in Python suggests the nearest name too."""
     with pytest.raises(UnknownName, match="there is no option named 'instances'"):
         options({"instances": 2})
     with pytest.raises(UnknownName) as caught:
@@ -160,24 +160,24 @@ def test_an_option_that_does_not_exist():
         ("a = " + "[" * 5000, "config={file}: not TOML", None),
     ],
 )
-def test_files_that_cannot_be_used(tmp_path, file, sentence, hint):
-    """The file, the table, the key, the value, the reason; for a typo what was meant."""
+def test_invalid_files(tmp_path, file, sentence, hint):
+    """The error names the file, table, key, value and reason, and suggests a name for a typo."""
     with pytest.raises((BadValue, UnknownName)) as caught:
         options(None, file, "dpn92", tmp_path)
     assert sentence.format(file=tmp_path / "serving.toml") in str(caught.value)
     assert hint is None or hint in caught.value.hint
 
 
-def test_files_that_are_none(tmp_path):
-    """Missing, a folder, not text."""
+def test_unreadable_files(tmp_path):
+    """A missing file, a folder, and bytes that are not text are errors."""
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     for name, why in (("none.toml", "no such file"), (".", "is a directory"), ("binary.toml", "not UTF-8")):
         with pytest.raises(BadValue, match=why):
             read_file(tmp_path / name, NAMES)
 
 
-def test_a_file_is_read_where_the_models_are_built(tmp_path, monkeypatch):
-    """Through build(): the config, and what was in force in provenance.json."""
+def test_a_file_changes_config_and_provenance(tmp_path, monkeypatch):
+    """build() writes the options of the file into the config and provenance.json."""
     monkeypatch.setattr("generator.networks.NETWORKS", (TINY,))
     (tmp_path / "serving.toml").write_text(
         'max_batch_size = 16\n[models."tiny*"]\nprofile = [1, 2, 16]\nwarmup = false\n'
@@ -211,8 +211,8 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("call", "sentence"), CALLS, ids=[call for call, _ in CALLS])
-def test_the_command_line(tritongen, tmp_path, call, sentence):
-    """Exit 2, one sentence, nothing written."""
+def test_errors_on_the_command_line(tritongen, tmp_path, call, sentence):
+    """Exit status 2, one sentence, and nothing is written."""
     (tmp_path / "typo.toml").write_text("max_batchsize = 8\n")
     (tmp_path / "wrong").mkdir()
     (tmp_path / "wrong" / "config.pbtxt.j2").write_text("name: {{ nmae }}\n")
@@ -224,7 +224,7 @@ def test_the_command_line(tritongen, tmp_path, call, sentence):
 
 
 def test_the_table_of_the_accelerators_parameters():
-    """Every key that the facts name, once; those that configs always have are not for users to set."""
+    """It has every documented key once; keys that configs always have cannot be set by users."""
     assert len(tensorrt_parameters.BY_KEY) == len(tensorrt_parameters.PARAMETERS) == 32
     assert all(row.since <= "24.05" for row in tensorrt_parameters.PARAMETERS), (
         "the oldest image of every target knows it"
@@ -234,7 +234,7 @@ def test_the_table_of_the_accelerators_parameters():
 
 
 def test_the_documented_file(tmp_path):
-    """The example of the how-to guide can be used."""
+    """The example of the how-to guide is valid."""
     page = (ROOT / "docs" / "how-to" / "serving-options.md").read_text()
     example = page.split("```toml\n")[1].split("```")[0]
     assert tomllib.loads(example)

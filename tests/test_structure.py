@@ -1,4 +1,4 @@
-"""What the import contracts in pyproject.toml cannot say of the code's structure."""
+"""Rules of the code's structure that import contracts cannot express."""
 
 import ast
 import tomllib
@@ -30,7 +30,7 @@ def test_few_modules_start_processes():
     assert forkers == {"generator.builder.worker_pool"}
 
 
-def test_generator_stays_small_to_look_at():
+def test_generator_has_few_entries():
     """`generator/` has at most 16 entries."""
     entries = [entry.name for entry in (ROOT / "generator").iterdir() if entry.name != "__pycache__"]
     assert len(entries) <= 16, sorted(entries)

@@ -110,4 +110,4 @@ def test_verbose_shows_the_log(tmp_path):
         url = f"http://{server.ports.http_url}/v2/models/small/config"
         with urllib.request.urlopen(url) as answer:
             assert json.load(answer)["max_batch_size"] == 8
-    assert any("model_lifecycle.cc" in line for line in server.said)
+    assert any("model_lifecycle.cc" in line for line in server.lines)

@@ -79,7 +79,7 @@ def test_damaged_graph_fails(tmp_path, damage):
 
 
 def test_smaller_tolerance(tmp_path):
-    """What 1e-4 lets pass, 1e-5 does not: an error that is larger than the rounding of any kernel."""
+    """An error that passes at 1e-4 fails at 1e-5; it is larger than the rounding of any kernel."""
     certify(tmp_path, small_onnx(), TorchReference(Small(1 + 5e-5)))
     with pytest.raises(VerificationFailed, match="above the tolerance of 1e-05"):
         certify(tmp_path, small_onnx(), TorchReference(Small(1 + 5e-5)), tolerance=1e-5)

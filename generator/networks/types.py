@@ -63,7 +63,7 @@ class Counts:
 
 
 class Definition:
-    """What a network is made of.
+    """The source of a network: an architecture, a function, a plugin or a file.
 
     `family` is the architecture. `own_weights` says that the network brings its weights, so that none can be chosen.
     `reproducible` says that the record, the files and the weights determine the graph.
