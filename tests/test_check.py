@@ -6,7 +6,7 @@ from helpers import SMALL_CONFIG, onnx_model, write_model
 from verdict_cases import CASES, lay_out
 
 import tritongen
-from generator.checker.rules.line_numbers import line_at, lines_of
+from generator.checker.rules.config_text import line_at, lines_of
 from generator.checker.rules.onnx_model import onnx_runtime_of
 from generator.errors import RepositoryNotFound
 from tritongen import check

@@ -12,8 +12,7 @@ from helpers import run_program
 
 from generator.errors import BadValue, FetchFailed
 from generator.networks import select
-from generator.weights.fetch import Redirects, fetch
-from generator.weights.publishers import Remote, remote
+from generator.weights.files import Redirects, Remote, fetch, remote
 
 CONTENT = bytes(range(256)) * 4096
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

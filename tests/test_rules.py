@@ -2,7 +2,7 @@
 
 import pytest
 
-from generator.checker.rules.outcomes import Refusal
+from generator.checker.rules.basics import Refusal
 from generator.checker.rules.session_parameters import session_settings
 from generator.checker.rules.tensors import ModelTensor, check_io
 

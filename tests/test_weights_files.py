@@ -28,7 +28,7 @@ from generator.networks.architectures import DPNShape
 from generator.system.native import torch_threads
 from generator.types import Preprocessing
 from generator.weights import containers
-from generator.weights.discover import find
+from generator.weights.files import find
 from generator.weights.load import load
 from generator.weights.naming import PADDLECLAS
 

@@ -17,9 +17,7 @@ from generator.errors import BadValue, UnknownName
 from generator.graph.types import REWRITES
 from generator.networks.types import Network
 from generator.types import PRECISIONS
-from generator.weights.discover import find
-from generator.weights.fetch import fetch
-from generator.weights.publishers import PUBLISHERS, remote
+from generator.weights.files import PUBLISHERS, fetch, find, remote
 
 if TYPE_CHECKING:
     WeightsOf = Callable[[Network], int | Path]

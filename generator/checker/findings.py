@@ -1,12 +1,9 @@
 """Findings of `check`, and the server that a check assumes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from generator.config.targets import Target
+from generator.config.targets import Target
 
 Level = Literal["error", "warning"]
 ERROR: Level = "error"

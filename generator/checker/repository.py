@@ -1,26 +1,20 @@
 """Check a repository for the errors that Triton would report, without starting Triton."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.checker.findings import ERROR, FILE_OUTSIDE, LOAD, POLL, WARNING, AssumedServer, Finding
 from generator.checker.model import Sheet, check_config, outside_file
-from generator.checker.rules import ensembles
 from generator.checker.rules.accelerators import gpu_accelerators
-from generator.checker.rules.paths import inside
+from generator.checker.rules.basics import refuse
+from generator.checker.rules.ensembles import Loadable, model_rows
+from generator.checker.rules.folder import inside
 from generator.config import targets
 from generator.repository.layout import CONFIG_FILE
 from generator.repository.s3.url import S3Url, location
 from generator.repository.source import check_models
-
-if TYPE_CHECKING:
-    from generator.checker.model import Run
-    from generator.checker.rules.ensembles import Loadable
 
 VARIANTS = "configs"
 DEVICE_PASSED_ON_SINCE = "25.04"
@@ -65,59 +59,45 @@ def checked(named: Path | S3Url, *, gpu: str, release: str | None, run: bool) ->
     if release is not None:
         targets.check_release(release, "release")
     server = AssumedServer(target, release or target.default_tag)
-    with local_folder(named, run=run) as folder:
+    with nullcontext(named) if isinstance(named, Path) else mirror(named, run=run) as folder:
         check_models(folder, named)
         models = sum(entry.is_dir() for entry in folder.iterdir())
-        findings = check_folder(folder, server, model_runner() if run else None)
+        findings = check_folder(folder, server, run=run)
     if isinstance(named, S3Url):
         findings = tuple(replace(entry, message=entry.message.replace(str(folder), str(named))) for entry in findings)
     return Checked(models, findings)
 
 
-def model_runner() -> Run:
-    """Return what loads and runs a model; it imports ONNX Runtime."""
-    from generator.checker.run_model import run_model
-
-    return run_model
-
-
-@contextmanager
-def local_folder(named: Path | S3Url, *, run: bool) -> Iterator[Path]:
-    """Yield the folder of a repository; for S3, a temporary mirror."""
-    if isinstance(named, Path):
-        yield named
-        return
+def mirror(url: S3Url, *, run: bool) -> AbstractContextManager[Path]:
+    """Copy a repository in S3 into a temporary folder."""
     from generator.repository.s3.mirror import mirrored
 
-    with mirrored(named, "everything" if run else "headers") as folder:
-        yield folder
+    return mirrored(url, "everything" if run else "headers")
 
 
-def check_folder(repository: Path, server: AssumedServer, runner: Run | None) -> tuple[Finding, ...]:
+def check_folder(repository: Path, server: AssumedServer, *, run: bool) -> tuple[Finding, ...]:
     """Return the findings on a folder."""
     findings = [*image_outside_window(server)]
     models: dict[str, Loadable] = {}
     for entry in sorted(repository.iterdir()):
-        findings += check_entry(repository, entry, server, runner, models)
+        findings += check_entry(entry, server, models, run=run)
     if any(gpu_accelerators(model.config) for model in models.values()):
         findings += first_gpu_only(server)
     for name, model in models.items():
-        sheet = Sheet(repository, repository / name, repository / name / CONFIG_FILE)
-        sheet.apply(LOAD, "models-agree", ensembles.check_models, model.config, models)
+        sheet = Sheet(repository / name, repository / name / CONFIG_FILE)
+        sheet.apply(LOAD, "models-agree", refuse, model_rows(model.config, models))
         findings += sheet.findings
     return tuple(dict.fromkeys(findings))
 
 
-def check_entry(
-    repository: Path, entry: Path, server: AssumedServer, run: Run | None, models: dict[str, Loadable]
-) -> list[Finding]:
+def check_entry(entry: Path, server: AssumedServer, models: dict[str, Loadable], *, run: bool) -> list[Finding]:
     """Return the findings on one entry: every folder is a model for Triton, and a broken link stops it."""
     if not entry.is_dir() and not entry.is_symlink():
         return []
-    if finding := link_finding(repository, entry):
+    if finding := link_finding(entry.parent, entry):
         return [finding]
     try:
-        return list(check_model(repository, entry, server, run, models)) if entry.is_dir() else []
+        return list(check_model(entry, server, models, run=run)) if entry.is_dir() else []
     except OSError as error:
         why = f"{error.filename or entry}: {(error.strerror or str(error)).lower()}"
         return [Finding(ERROR, entry.name, entry.name, None, "unreadable", why, "make it readable", POLL)]
@@ -135,30 +115,26 @@ def link_finding(repository: Path, path: Path) -> Finding | None:
     return Finding(WARNING, file.parts[0], file.as_posix(), None, FILE_OUTSIDE, caution.sentence, caution.fix)
 
 
-def check_model(
-    repository: Path, folder: Path, server: AssumedServer, run: Run | None, models: dict[str, Loadable]
-) -> Iterator[Finding]:
+def check_model(folder: Path, server: AssumedServer, models: dict[str, Loadable], *, run: bool) -> Iterator[Finding]:
     """Yield the findings on `config.pbtxt`, which may not exist, and on each variant; only `config.pbtxt` is run."""
     variants = folder / VARIANTS
     paths = sorted(path for path in variants.iterdir() if path.suffix == ".pbtxt") if variants.is_dir() else []
     for file in (folder / CONFIG_FILE, *paths):
-        if finding := link_finding(repository, file):
+        if finding := link_finding(folder.parent, file):
             yield finding
         elif file.parent == folder:
-            findings, model = check_config(repository, folder, file, server, run)
+            findings, model = check_config(folder, file, server, run=run)
             yield from findings
             if model is not None:
                 models[folder.name] = model
         else:
-            yield from check_config(repository, folder, file, server_of_variant(file, server), None)[0]
+            yield from check_config(folder, file, server_of_variant(file, server), run=False)[0]
 
 
 def server_of_variant(file: Path, server: AssumedServer) -> AssumedServer:
     """Return a GPU's server with its default image for a variant named after the GPU, otherwise the given server."""
-    for target in targets.GPUS:
-        if file.name.startswith(f"{target.name}-"):
-            return AssumedServer(target, target.default_tag)
-    return server
+    named = (AssumedServer(gpu, gpu.default_tag) for gpu in targets.GPUS if file.name.startswith(f"{gpu.name}-"))
+    return next(named, server)
 
 
 def image_outside_window(server: AssumedServer) -> Iterator[Finding]:

@@ -1,26 +1,22 @@
 """Load and run a model in ONNX Runtime on the CPU, for the problems that reading it cannot show."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from generator.checker.rules.outcomes import INTERNAL, Caution, Config, Refusal
-from generator.checker.rules.paths import inside
+from generator.checker.rules.basics import INTERNAL, Caution, Config, Refusal, shape_text, sizes
+from generator.checker.rules.folder import inside
 from generator.checker.rules.session_parameters import session_settings
-from generator.checker.rules.shapes import shape_text, sizes
 from generator.checker.rules.warmup import data_path
 from generator.graph.datatypes import numpy_type
 
-if TYPE_CHECKING:
-    Array = np.ndarray[Any, Any]
-    Feeds = dict[str, Array]
+Array = np.ndarray[Any, Any]
+Feeds = dict[str, Array]
 
 LARGEST_BATCH = 8
 LARGEST_BYTES = 1 << 30  # of one input; a config can ask for more than any machine has
@@ -28,11 +24,7 @@ ERROR = re.compile(r"^\[ONNXRuntimeError\] : (\d+) : \w+ : ")
 
 
 def run_model(path: Path, folder: Path, config: Config) -> Iterator[Caution]:
-    """Load a model; run its warm-up samples, then its largest batch, 8 at most.
-
-    Raises:
-        Refusal: it does not load, or a sample fails, as on the server.
-    """
+    """Load a model, run its warm-up samples, then its largest batch, 8 at most; raise Refusal as the server would."""
     try:
         session = open_session(path, config)
     except Refusal:
@@ -46,11 +38,7 @@ def run_model(path: Path, folder: Path, config: Config) -> Iterator[Caution]:
 
 
 def warm_up(session: onnxruntime.InferenceSession, folder: Path, config: Config, index: int) -> Iterator[Caution]:
-    """Run one sample; inputs that the config does not have are skipped, as on the server.
-
-    Raises:
-        Refusal: it fails.
-    """
+    """Run one sample, without inputs that the config does not have; raise Refusal if it fails, as on the server."""
     sample, at = config["model_warmup"][index], ("model_warmup", index)
     rows = sample["batch_size"] if config["max_batch_size"] else None
     given = [entry for entry in config["input"] if entry["name"] in sample["inputs"]]

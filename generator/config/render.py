@@ -1,20 +1,14 @@
 """Render the text of a config.pbtxt; the template is the only file that is read."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from generator.config.tensorrt_parameters import PROFILE_KEYS
-from generator.config.types import ConfigTensor, Described, DynamicBatching, ModelConfig, ServingOptions
+from generator.config.types import BuildOptions, ConfigTensor, Described, DynamicBatching, ModelConfig, ServingOptions
 from generator.errors import BadValue, TemplateUnusable
 from generator.system.templates import render
-from generator.types import PRECISIONS, Preprocessing, Signature, TensorSpec, Weights
-
-if TYPE_CHECKING:
-    from generator.config.types import BuildOptions
-    from generator.types import Precision
+from generator.types import PRECISIONS, Precision, Preprocessing, Signature, TensorSpec, Weights
 
 CONFIG_TEMPLATE = "config.pbtxt.j2"
 LABELS = "labels.txt"
@@ -48,19 +42,16 @@ def model_config(model: Described, options: ServingOptions, precision: Precision
     signature = model.signature
     batched = not signature.unbatched
     largest = options.max_batch_size if batched else 0
+    labels = LABELS if model.labelled else None
+    batching = DynamicBatching(options.preferred_batch_sizes, options.max_queue_delay_us) if batched else None
     ends = tuple(sorted({1, largest or 1}))
     return ModelConfig(
         name=model.name,
         max_batch_size=largest,
         inputs=tuple(config_tensor(tensor, batched=batched) for tensor in signature.inputs),
-        outputs=tuple(
-            config_tensor(tensor, batched=batched, labels=LABELS if model.labelled else None)
-            for tensor in signature.outputs
-        ),
+        outputs=tuple(config_tensor(tensor, batched=batched, labels=labels) for tensor in signature.outputs),
         instance_count=options.instance_count,
-        dynamic_batching=DynamicBatching(options.preferred_batch_sizes, options.max_queue_delay_us)
-        if batched
-        else None,
+        dynamic_batching=batching,
         response_cache=options.response_cache,
         accelerator=accelerator(model, options, precision, cache_path),
         warmup_batch_sizes=ends if options.warmup else (),
@@ -70,9 +61,8 @@ def model_config(model: Described, options: ServingOptions, precision: Precision
 
 def config_tensor(tensor: TensorSpec, *, batched: bool, labels: str | None = None) -> ConfigTensor:
     """Return an input or output block; a scalar has dims [1], and in a batch it is reshaped to []."""
-    if tensor.dims:
-        return ConfigTensor(tensor.name, tensor.datatype, tensor.dims, None, labels)
-    return ConfigTensor(tensor.name, tensor.datatype, (1,), () if batched else None, labels)
+    reshape = () if batched and not tensor.dims else None
+    return ConfigTensor(tensor.name, tensor.datatype, tensor.dims or (1,), reshape, labels)
 
 
 def preprocessing_parameters(prep: Preprocessing | None) -> tuple[tuple[str, str], ...]:
@@ -127,11 +117,7 @@ def profile(model: Described, batch_sizes: tuple[int, int, int]) -> tuple[tuple[
 
 
 def config_text(model: ModelConfig, template_dir: Path | None = None) -> str:
-    """Render one variant.
-
-    Raises:
-        TemplateUnusable: the template cannot be rendered, or its result is not a valid config.
-    """
+    """Render one variant; raise TemplateUnusable if that fails, or the result is not a valid config."""
     text = render(CONFIG_TEMPLATE, template_dir, model=model)
     check_config_text(text, model, template_dir)
     return text
@@ -176,9 +162,8 @@ def check_templates(template_dir: Path) -> None:
         TemplateUnusable: the template cannot be rendered, or its result is not a valid config.
     """
     if not (template_dir / CONFIG_TEMPLATE).is_file():
-        raise BadValue(
-            "template_dir", template_dir, f"has no {CONFIG_TEMPLATE}", "copy the built-in template and edit it"
-        )
+        hint = "copy the built-in template and edit it"
+        raise BadValue("template_dir", template_dir, f"has no {CONFIG_TEMPLATE}", hint)
     image, classes = TensorSpec("input", "TYPE_FP32", (3, 224, 224)), TensorSpec("output", "TYPE_FP32", (1000,))
     options = ServingOptions(builder_optimization_level=3, response_cache=True)
     for unbatched in (None, "a stand-in"):

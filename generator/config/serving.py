@@ -3,15 +3,14 @@
 A later layer overrides an earlier one: the defaults, the file, the file's tables for a network, the call.
 """
 
-from __future__ import annotations
-
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict
 
 from generator.config.targets import GPUS
@@ -20,19 +19,13 @@ from generator.config.types import ServingOptions
 from generator.errors import BadValue, UnknownName, first_line
 from generator.system.text import matching
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 T = TypeVar("T")
 
 WRONG_TYPES = {
     "int_type": "must be a whole number",
     "bool_type": "must be true or false",
-    "dict_type": "must be a table of keys and values",
-    "mapping_type": "must be a table of keys and values",
-    "too_short": "must be a list of batch sizes, such as 4,8",
-    "sequence_type": "must be a list of batch sizes, such as 4,8",
-    "sequence_str": "must be a list of batch sizes, such as 4,8",
+    **dict.fromkeys(("dict_type", "mapping_type"), "must be a table of keys and values"),
+    **dict.fromkeys(("too_short", "sequence_type", "sequence_str"), "must be a list of batch sizes, such as 4,8"),
 }
 PREFERRED = ServingOptions.preferred_batch_sizes
 
@@ -46,13 +39,8 @@ def check_profile(sizes: Sequence[int]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def check_accelerator(values: Mapping[str, object]) -> dict[str, str]:
-    """Return further parameters of the accelerator as config.pbtxt has them."""
-    return {key: check_parameter(key, value) for key, value in values.items()}
-
-
 def check_parameter(key: str, value: object) -> str:
-    """Return one parameter of the accelerator."""
+    """Return one further parameter of the accelerator as config.pbtxt has it."""
     row = BY_KEY.get(key)
     if row is None:
         near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.6)
@@ -83,7 +71,9 @@ class Serving(TypedDict, total=False):
     builder_optimization_level: Annotated[int, Field(ge=0, le=5)]
     response_cache: bool
     warmup: bool
-    accelerator: Annotated[Mapping[str, object], AfterValidator(check_accelerator)]
+    accelerator: Annotated[
+        Mapping[str, object], AfterValidator(lambda given: {key: check_parameter(key, given[key]) for key in given})
+    ]
 
 
 class ServingFile(Serving, total=False):

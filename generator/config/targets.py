@@ -3,16 +3,11 @@
 Tags are Triton releases (`yy.mm`, nvcr.io/nvidia/tritonserver:<tag>-py3). `tritongen list --targets` shows the table.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from generator.errors import BadValue, UnknownName
-
-if TYPE_CHECKING:
-    from generator.types import Precision
+from generator.types import PRECISIONS, Precision
 
 RELEASE = r"\d\d\.(0[1-9]|1[0-2])"
 
@@ -65,10 +60,7 @@ TARGETS: tuple[Target, ...] = (
         compute_capability="7.0",
         memory_gb=(16, 32),
         gpu_name=r"\bV100",
-        windows={
-            "fp16": Window("24.05", "24.09", NO_CONFIG_NAME, NO_VOLTA),
-            "fp32": Window("24.05", "24.09", NO_CONFIG_NAME, NO_VOLTA),
-        },
+        windows=dict.fromkeys(PRECISIONS, Window("24.05", "24.09", NO_CONFIG_NAME, NO_VOLTA)),
         default_tag="24.09",
         published=("fp32",),
         sources=(
@@ -112,21 +104,17 @@ TARGETS: tuple[Target, ...] = (
         ),
     ),
 )
-CPU = TARGETS[-1]
+BY_NAME = {target.name: target for target in TARGETS}
+CPU = BY_NAME["cpu"]
 GPUS = tuple(target for target in TARGETS if target.gpu)
 DEFAULT_TAG = "24.09"  # for an unknown GPU: the default of both known ones
 
 
 def find(name: str) -> Target:
-    """Return the device of a name, in any letter case.
-
-    Raises:
-        UnknownName: no device has the name.
-    """
-    for target in TARGETS:
-        if target.name == name.lower():
-            return target
-    raise UnknownName("GPU", name, (target.name for target in TARGETS))
+    """Return the device of a name, in any letter case; raise UnknownName if there is none."""
+    if name.lower() not in BY_NAME:
+        raise UnknownName("GPU", name, BY_NAME)
+    return BY_NAME[name.lower()]
 
 
 def of_gpu(gpu_name: str) -> Target | None:
@@ -144,9 +132,8 @@ def check_precision(target: Target, precision: Precision) -> None:
     """Raise BadValue if the device does not run the precision; the hint names one that it runs."""
     if precision not in target.windows:
         runs = next(iter(target.windows))
-        raise BadValue(
-            "precision", precision, f"the {target.title} serves {runs.upper()} only", f"use `precision={runs}`"
-        )
+        why = f"the {target.title} serves {runs.upper()} only"
+        raise BadValue("precision", precision, why, f"use `precision={runs}`")
 
 
 def check_tag(target: Target, precision: Precision, tag: str) -> None:

@@ -66,11 +66,7 @@ BY_KEY = {parameter.key: parameter for parameter in PARAMETERS}
 
 
 def as_written(parameter: Parameter, value: object) -> str:
-    """Return a value as text for config.pbtxt; a switch becomes 1 or 0.
-
-    Raises:
-        ValueError: the value has the wrong kind or range; the message says what it must be.
-    """
+    """Return a value as text for config.pbtxt, a switch as 1 or 0; raise ValueError for a wrong kind or range."""
     text = str(value).strip()
     match parameter.kind:
         case "switch":

@@ -1,51 +1,21 @@
 """The repository that a build writes to, in a folder or in S3."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from generator.errors import OutputFailed
 from generator.repository import folder, model_files
+from generator.repository.s3.url import S3Url
 
 if TYPE_CHECKING:
-    from generator.repository.model_files import Published
-    from generator.repository.s3.url import S3Url
+    from generator.repository.s3.destination import S3Destination
 
-
-class Destination(Protocol):
-    """A repository that a build writes to."""
-
-    def staging(self) -> AbstractContextManager[Path]:
-        """Lock the repository and make a temporary folder for models that are not published yet.
-
-        Raises:
-            TritongenError: another build writes to the repository, or the repository cannot be written.
-        """
-
-    def check(self) -> None:
-        """Raise TritongenError if no repository can be at this place; nothing is written."""
-
-    def published(self, name: str) -> Published:
-        """Return the published files of a model."""
-
-    def check_replaceable(self, name: str) -> None:
-        """Raise TritongenError if a model of this name exists and tritongen did not make it."""
-
-    def publish(self, staged: Path, kept: Iterable[str]) -> None:
-        """Replace a model by the staged one and the files of the published one that are kept.
-
-        Raises:
-            TritongenError: the model cannot be written.
-        """
-
-    def location(self, name: str) -> Path | S3Url:
-        """Return the place of a model."""
+Destination: TypeAlias = "RepositoryFolder | S3Destination"
 
 
 @dataclass(frozen=True)
@@ -55,15 +25,15 @@ class RepositoryFolder:
     root: Path
 
     def staging(self) -> AbstractContextManager[Path]:
-        """Lock the repository and make a folder beside it."""
+        """Lock the repository, and make a temporary folder for models; raise TritongenError if it is locked."""
         return folder.staging(self.root)
 
     def check(self) -> None:
-        """Raise OutputFailed if the path is a file."""
+        """Raise OutputFailed if the path is a file; nothing is written."""
         if self.root.exists() and not self.root.is_dir():
             raise OutputFailed(self.root, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
-    def published(self, name: str) -> Published:
+    def published(self, name: str) -> model_files.ModelFolder:
         """Return the published files of a model."""
         return model_files.ModelFolder(self.root / name)
 
@@ -75,7 +45,7 @@ class RepositoryFolder:
                 raise model_files.not_ours(target)
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
-        """Link the kept files into the staged model and move it into the repository."""
+        """Replace a model by the staged one and the published files that are kept, or raise TritongenError."""
         self.check_replaceable(staged.name)  # it may have been written since the check
         folder.link_files(self.root / staged.name, staged, kept)
         folder.publish(staged, self.root)

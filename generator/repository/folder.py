@@ -4,8 +4,6 @@ A model is staged beside the repository, because Triton takes every folder in it
 rename.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import os
@@ -13,14 +11,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import OutputFailed, TritongenError
 from generator.system.files import locked
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -51,8 +44,8 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def staging_below(root: Path, repository: Path | S3Url, written: Path) -> Iterator[Path]:
-    """Make `root`, lock it, and make an empty folder in it; remove both at the end.
+def staging_below(root: Path, repository: object, written: Path) -> Iterator[Path]:
+    """Make `root`, lock it for a repository at a path or URL, and make an empty folder in it; remove both at the end.
 
     Raises:
         TritongenError: another build writes to the repository.
@@ -118,11 +111,7 @@ def link_files(target: Path, staged: Path, names: Iterable[str]) -> None:
 
 
 def publish(staged: Path, repository: Path) -> None:
-    """Move a staged model into the repository and remove the model that it replaces.
-
-    Raises:
-        OutputFailed: the move failed; the repository is unchanged.
-    """
+    """Move a staged model into the repository and remove the replaced one; OutputFailed leaves all unchanged."""
     target = repository.resolve() / staged.name
     with reporting(target):
         if target.exists():

@@ -122,4 +122,4 @@ def attempt(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None,
     if done is None:
         return None, "it cannot be run"
     lines = (done.stdout + done.stderr).strip().splitlines()
-    return done.status, lines[-1] if lines else f"it ended with status {done.status}"
+    return done.returncode, lines[-1] if lines else f"it ended with status {done.returncode}"

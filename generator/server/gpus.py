@@ -26,7 +26,7 @@ def query(fields: str) -> list[list[str]]:
     if done is None:
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-    return rows if done.status == 0 and all(len(row) == len(fields.split(",")) for row in rows) else []
+    return rows if done.returncode == 0 and all(len(row) == len(fields.split(",")) for row in rows) else []
 
 
 def gpu_names() -> tuple[str, ...]:

@@ -1,20 +1,14 @@
 """Single files: atomic writes, digests, locks, the cache."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from generator.errors import OutputFailed
-
-if TYPE_CHECKING:
-    from generator.errors import TritongenError
+from generator.errors import OutputFailed, TritongenError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

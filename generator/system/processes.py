@@ -10,34 +10,26 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 logger = logging.getLogger(__name__)
 
 GUARD = Path(__file__).with_name("parent_guard.py")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The exit status and output of a command."""
-
-    status: int
-    stdout: str
-    stderr: str
+Finished = subprocess.CompletedProcess[str]
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float | None = None) -> Finished:
-    """Run a command and wait for its end.
+    """Run a command and wait for its end; `env` are changes of this program's environment.
 
     Raises:
         FileNotFoundError: the program does not exist.
         subprocess.TimeoutExpired: the command took longer than `timeout_s` and was killed.
     """
+    env = {**os.environ, **(env or {})}
     done = subprocess.run(
         guarded(command, env),
-        env=environment(env),
+        env=env,
         timeout=timeout_s,
         capture_output=True,
         text=True,
@@ -46,7 +38,7 @@ def run(command: Sequence[str], *, env: Mapping[str, str] | None = None, timeout
         stdin=subprocess.DEVNULL,
     )
     logger.debug("%s ended with status %d", shlex.join(command), done.returncode)
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return done
 
 
 def try_run(
@@ -68,9 +60,10 @@ class Child:
     def __init__(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, log: IO[bytes] | None = None
     ) -> None:
+        env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             guarded(command, env),
-            env=environment(env),
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT if log else None,
@@ -102,15 +95,9 @@ class Child:
             logger.debug("process %d ended with status %d", self._process.pid, self._process.returncode)
 
 
-def environment(changes: Mapping[str, str] | None) -> dict[str, str] | None:
-    """Return the environment of this program with changes, or None without changes."""
-    return None if changes is None else {**os.environ, **changes}
-
-
-def guarded(command: Sequence[str], env: Mapping[str, str] | None) -> list[str]:
+def guarded(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """Return the command that starts a program which the kernel ends when this program dies."""
-    path = (env or os.environ).get("PATH")
-    program = shutil.which(command[0], path=path)
+    program = shutil.which(command[0], path=env.get("PATH"))
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     return [sys.executable, "-IS", str(GUARD), str(os.getpid()), program, *command[1:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -79,10 +80,6 @@ def template_folder() -> Path:
 
 def line_of(error: BaseException, name: str) -> str:
     """Return `line 3: ` for the line of the template in the traceback, or an empty text."""
-    lines = []
-    trace = error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename.endswith(name)]
     return f"line {lines[-1]}: " if lines else ""

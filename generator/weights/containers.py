@@ -27,11 +27,7 @@ INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torc
 
 
 def content(path: Path) -> bytes:
-    """Return the bytes of a file.
-
-    Raises:
-        WeightsUnusable: the file cannot be read, or is too large.
-    """
+    """Return the bytes of a file; raise WeightsUnusable if it cannot be read, or is too large."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -74,11 +70,7 @@ class Container(NamedTuple):
 
 
 def recognise(data: bytes) -> Container:
-    """Return the format of the data.
-
-    Raises:
-        Refused: the format is unknown.
-    """
+    """Return the format of the data; raise Refused if it is unknown."""
     for container in CONTAINERS:
         if container.begins(data):
             return container
@@ -92,11 +84,7 @@ def recognise(data: bytes) -> Container:
 
 
 def load_safetensors(data: bytes) -> object:
-    """Load a safetensors file.
-
-    Raises:
-        Refused: the header is longer than names of tensors need.
-    """
+    """Load a safetensors file; raise Refused if its header is longer than names of tensors need."""
     header = int.from_bytes(data[:8], "little")
     if header > min(LARGEST_HEADER_BYTES, len(data) - 8):
         raise Refused(f"its header claims {header} bytes, and the file has {len(data)}")
@@ -113,11 +101,7 @@ CONTAINERS = (
 
 
 def unwrapped(held: object) -> dict[str, object]:
-    """Return the entries that may be tensors, by name.
-
-    Raises:
-        Refused: the file holds no dict, or a key that is not a string.
-    """
+    """Return the entries that may be tensors, by name; raise Refused if there is no dict, or a key is no string."""
     if not isinstance(held, dict):
         raise Refused(f"it holds a value of type {type(held).__name__}, not a dict of tensors", TORCH_HINT)
     wrapped = [held[wrapper] for wrapper in WRAPPERS if isinstance(held.get(wrapper), dict)]
@@ -135,11 +119,7 @@ def unwrapped(held: object) -> dict[str, object]:
 
 
 def plain(entries: dict[str, object], file_bytes: int) -> dict[str, torch.Tensor]:
-    """Return the entries as dense tensors in memory of their own.
-
-    Raises:
-        Refused: an entry is something else.
-    """
+    """Return the entries as dense tensors in memory of their own; raise Refused if one is something else."""
     tensors = {key: tensor(key, value) for key, value in entries.items()}
     # A stride of 0 makes a tensor of any size from one number.
     if sum(value.numel() * value.element_size() for value in tensors.values()) > file_bytes:
@@ -151,11 +131,7 @@ def plain(entries: dict[str, object], file_bytes: int) -> dict[str, torch.Tensor
 
 
 def tensor(key: str, value: object) -> torch.Tensor:
-    """Return an entry as a tensor of floats or integers.
-
-    Raises:
-        Refused: the entry is something else.
-    """
+    """Return an entry as a tensor of floats or integers; raise Refused if it is something else."""
     if isinstance(value, paddle_pickle.Array):
         try:
             return torch.from_numpy(paddle_pickle.array(value))

@@ -1,32 +1,24 @@
 """A network with the parameters of a file."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from generator.errors import BadValue, WeightsUnusable, quoted
 from generator.networks import NETWORKS
+from generator.networks.types import Network
 from generator.system.text import listed
-from generator.types import Weights
+from generator.types import Preprocessing, Weights
 from generator.weights import containers, naming
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from generator.networks.types import Network
-    from generator.types import Preprocessing
-    from generator.weights.naming import Source
+from generator.weights.naming import Source
 
 COUNTER = ".num_batches_tracked"  # training steps of a batch norm; inference ignores it, and files may lack it
 
 
-def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessing]:
+def load(network: Network, path: Path) -> tuple[torch.nn.Module, Weights, Preprocessing]:
     """Return the network in evaluation mode with the file's parameters, their source, and how it takes images.
 
     Raises:
@@ -48,11 +40,10 @@ def load(network: Network, path: Path) -> tuple[nn.Module, Weights, Preprocessin
         raise WeightsUnusable(path, why)
     if why := unusable_values(tensors, {key: source.rename(key, network) for key in tensors}):
         raise WeightsUnusable(path, why)
-    bn_eps = source.bn_eps(network)
-    module = network.module(bn_eps=bn_eps)
+    module = network.module(bn_eps=source.bn_eps)
     module.load_state_dict(arranged(network, source, tensors), assign=True)
-    weights = Weights(source.name, file=path.name, sha256=hashlib.sha256(data).hexdigest(), bn_eps=bn_eps)
-    return module, weights, source.preprocessing(network)
+    weights = Weights(source.name, file=path.name, sha256=hashlib.sha256(data).hexdigest(), bn_eps=source.bn_eps)
+    return module, weights, source.preprocessing
 
 
 @cache

@@ -4,18 +4,12 @@ Our names are torchvision's for DenseNet and timm's for DPN. The epsilon of the 
 images belong to the weights, since the published networks were trained with them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from generator.networks.types import BN_EPS
+from generator.networks.types import BN_EPS, Network
 from generator.types import Preprocessing
-
-if TYPE_CHECKING:
-    from generator.networks.types import Network
 
 IMAGENET = Preprocessing()
 # timm normalises for DPN as MXNet did: the mean of 8-bit values, and one factor for all three colours.
@@ -29,16 +23,8 @@ class Source:
     name: str
     rename: Callable[[str, Network], str]
     in_out: bool = False
-    dpn_bn_eps: float = BN_EPS
-    dpn_preprocessing: Preprocessing = IMAGENET
-
-    def bn_eps(self, network: Network) -> float:
-        """Return the epsilon of the network's batch norms."""
-        return self.dpn_bn_eps if network.definition.family == "dpn" else BN_EPS
-
-    def preprocessing(self, network: Network) -> Preprocessing:
-        """Return how the network takes images."""
-        return self.dpn_preprocessing if network.definition.family == "dpn" else IMAGENET
+    bn_eps: float = BN_EPS
+    preprocessing: Preprocessing = IMAGENET
 
 
 def from_torchvision(key: str, _: Network) -> str:
@@ -105,7 +91,8 @@ def paddle_block(index: str, network: Network) -> dict[str, object] | None:
 
 
 TORCHVISION = Source("torchvision", from_torchvision)
-TIMM = Source("timm", from_torchvision, dpn_bn_eps=1e-3, dpn_preprocessing=MXNET)
+TIMM = Source("timm", from_torchvision)
+TIMM_DPN = Source("timm", from_torchvision, bn_eps=1e-3, preprocessing=MXNET)
 PADDLECLAS = Source("paddleclas", from_paddle, in_out=True)
 
 
@@ -115,4 +102,6 @@ def recognise(keys: Collection[str], container: str, network: Network) -> Source
         return PADDLECLAS
     if not any(key.startswith("features.") for key in keys):
         return None
-    return TIMM if network.definition.family == "dpn" or container == "safetensors" else TORCHVISION
+    if network.definition.family == "dpn":
+        return TIMM_DPN
+    return TIMM if container == "safetensors" else TORCHVISION

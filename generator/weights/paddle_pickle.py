@@ -4,22 +4,17 @@ After the scan the file is unpickled with stand-ins for numpy's functions. The s
 `array` checks them and makes numpy's array.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from generator.errors import quoted
 from generator.weights.pickle_scan import ORDERED_DICT, Permit, Refused, Rules, walk
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 MOST_DIMS = 8
 LARGEST_DIM = 2**48
@@ -95,11 +90,7 @@ class Unpickler(pickle.Unpickler):
     """An unpickler that finds the stand-ins and no other name."""
 
     def find_class(self, module: str, name: str) -> object:
-        """Return the stand-in for a name.
-
-        Raises:
-            Refused: there is none.
-        """
+        """Return the stand-in for a name; raise Refused if there is none."""
         full = f"{module}.{name}"
         if full not in STAND_INS:
             raise Refused(f"it names {quoted(full)}", RULES.hint)
@@ -107,21 +98,13 @@ class Unpickler(pickle.Unpickler):
 
 
 def read(data: bytes) -> object:
-    """Unpickle a bare pickle, with `Array` in place of numpy's arrays.
-
-    Raises:
-        Refused: the pickle does more than a file of tensors needs.
-    """
+    """Unpickle a bare pickle, with `Array` for numpy's arrays; raise Refused if it does more than tensors need."""
     walk(io.BytesIO(data), RULES)
     return Unpickler(io.BytesIO(data)).load()
 
 
-def array(claimed: Array) -> npt.NDArray[Any]:
-    """Make the array that a stand-in describes, in memory of its own.
-
-    Raises:
-        Refused: it is not a plain array of numbers; the caller adds the subject of the sentence.
-    """
+def array(claimed: Array) -> np.ndarray[Any, Any]:
+    """Make the array that a stand-in describes, in memory of its own; the caller adds a Refused's subject."""
     shape, content = claimed.shape, claimed.content if isinstance(claimed.content, bytes | bytearray) else b""
     code = claimed.type.code if isinstance(claimed.type, Type) else None
     if not isinstance(code, str) or code not in ITEM_BYTES:

@@ -5,12 +5,10 @@ them. No result here depends on that: numbers are drawn as integers, every sum i
 and IEEE 754 rounds every other operation in only one way.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +17,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from generator.networks import INPUT_DIMS
-from generator.networks.types import BN_EPS
+from generator.networks.types import BN_EPS, Network
 from generator.system.native import torch_threads
 from generator.types import Weights
-
-if TYPE_CHECKING:
-    from generator.networks.types import Network
 
 CALIBRATION_BATCH = 4
 CALIBRATION_SIDES_PX = (7, 14, 28, 56, 112, 224)

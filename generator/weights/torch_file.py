@@ -48,11 +48,7 @@ TORCH_RULES = Rules(
 
 
 def torch_zip(data: bytes) -> object:
-    """Load the format that `torch.save` writes since torch 1.6.
-
-    Raises:
-        Refused: torch.save writes no such file.
-    """
+    """Load the format that `torch.save` writes since torch 1.6; raise Refused if it writes no such file."""
     if data[-22:-18] != b"PK\x05\x06":
         raise Refused("its zip has no end, so the file is incomplete", "download it again")
     if data.count(b"PK\x01\x02") > MOST_RECORDS:
@@ -78,11 +74,7 @@ def torch_zip(data: bytes) -> object:
 
 
 def root_folder(names: list[str]) -> str:
-    """Return the folder in a zip that holds all records.
-
-    Raises:
-        Refused: torch.save writes no such records.
-    """
+    """Return the folder in a zip that holds all records; raise Refused if torch.save writes no such records."""
     root = names[0].partition("/")[0] if names else ""
     if f"{root}/constants.pkl" in names:
         hint = 'save its tensors: torch.save(torch.jit.load("model.pt").state_dict(), "weights.pth")'
@@ -99,11 +91,7 @@ def root_folder(names: list[str]) -> str:
 
 
 def torch_legacy(data: bytes) -> object:
-    """Load the format that `torch.save` wrote before torch 1.6: five pickles, then the storages, each after its length.
-
-    Raises:
-        Refused: torch.save wrote no such file.
-    """
+    """Load torch's format before 1.6: five pickles, then the storages, each after its length; else raise Refused."""
     stream = io.BytesIO(data)
     kept: list[Thing] = []
     for _ in range(5):
@@ -120,11 +108,7 @@ def torch_legacy(data: bytes) -> object:
 
 
 def storage_sizes(kept: list[Thing]) -> dict[str, int]:
-    """Return the bytes of each storage, from `("storage", type, key, place, elements)` and, before torch 1.6, None.
-
-    Raises:
-        Refused: torch does not refer to a storage so.
-    """
+    """Return the bytes of each storage, from `("storage", type, key, place, elements)` and, before torch 1.6, None."""
     sizes: dict[str, int] = {}
     for thing in kept:
         match thing.items:

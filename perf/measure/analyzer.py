@@ -80,9 +80,9 @@ def find(program: Path | None) -> tuple[Path, str]:
     except OSError as error:
         raise AnalyzerFailed(f"{path}: {error.strerror}") from error
     lines = (done.stdout or done.stderr).strip().splitlines()
-    if done.status != 0 or not lines or not lines[0].startswith(NAME):
+    if done.returncode != 0 or not lines or not lines[0].startswith(NAME):
         first = quoted(lines[0]) if lines else "nothing"
-        raise unusable(f"--version ended with {done.status} and printed {first}")
+        raise unusable(f"--version ended with {done.returncode} and printed {first}")
     return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
 
 

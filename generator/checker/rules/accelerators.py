@@ -7,9 +7,8 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from generator.checker.rules.basics import Config, Place, Row, fits, sizes
 from generator.checker.rules.core_blocks import resolved_kind
-from generator.checker.rules.outcomes import Caution, Config, Place, Row, cautions, refuse
-from generator.checker.rules.shapes import fits, sizes
 from generator.config.tensorrt_parameters import BY_KEY, PROFILE_KEYS, SWITCH_WORDS
 
 CUDA_SINCE = "24.06"
@@ -33,27 +32,25 @@ def on_gpu(config: Config, gpus: Sequence[int]) -> bool:
     return bool(gpus) and (not groups or any(resolved_kind(group, gpus) != "KIND_CPU" for group in groups))
 
 
-def check_accelerators(config: Config, release: str) -> None:
-    """Check that the release knows the names, keys and values (onnxruntime_backend, src/onnxruntime.cc:462)."""
+def accelerator_rows(config: Config, release: str) -> Iterator[Row]:
+    """Yield the rows for what a release does not know (onnxruntime_backend, src/onnxruntime.cc:462)."""
     known = ("tensorrt", "cuda") if release >= CUDA_SINCE else ("tensorrt",)
     for index, entry in enumerate(gpu_accelerators(config)):
         name, at = entry["name"], (*AT, index)
-        refuse(
-            (name not in known, f"unknown Execution Accelerator '{name}' is requested", f"known: {', '.join(known)}",
-             (*at, "name")),
-        )  # fmt: skip
+        unknown = f"unknown Execution Accelerator '{name}' is requested"
+        yield name not in known, unknown, f"known: {', '.join(known)}", (*at, "name")
         for key, value in sorted(entry["parameters"].items()) if name == "tensorrt" else ():
-            check_parameter(key, value, release, at)
+            yield from parameter_rows(key, value, release, at)
 
 
-def check_parameter(key: str, value: str, release: str, at: Place) -> None:
-    """Check one parameter of the tensorrt accelerator (onnxruntime_backend, src/onnxruntime.cc:494 and :708)."""
+def parameter_rows(key: str, value: str, release: str, at: Place) -> list[Row]:
+    """Return the rows for one parameter of tensorrt (onnxruntime_backend, src/onnxruntime.cc:494 and :708)."""
     row, block = BY_KEY.get(key), (*at, "parameters")
     near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]}?" if near else "no release knows it"
     precisions = ("FP32", "FP16", "INT8", *(["BF16"] if release >= BF16_SINCE else []))
     kind, since = (row.kind, row.since) if row else ("", "")
-    refuse(
+    return [
         (row is None or since > release,
          f"unknown parameter '{key}' is provided for TensorRT Execution Accelerator",
          f"release {since} is the first that knows it" if row else hint, block),
@@ -63,34 +60,32 @@ def check_parameter(key: str, value: str, release: str, at: Place) -> None:
          f'{key}: "1" or "0"', block),
         (kind == "number" and not value.strip().lstrip("+-")[:1].isdigit(),
          f"failed to convert '{value}' to unsigned long long integral number", "write a whole number", block),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
-def accelerator_warnings(config: Config, release: str) -> Iterator[Caution]:
-    """Warn of accelerators that load on a GPU and then misbehave."""
+def accelerator_warnings(config: Config, release: str) -> Iterator[Row]:
+    """Yield the rows for accelerators that load on a GPU and then misbehave."""
     for index, entry in enumerate(gpu_accelerators(config)):
         if entry["name"] == "tensorrt":
             yield from parameter_warnings(entry["parameters"], release, (*AT, index))
             yield from profile_warnings(config, entry["parameters"], (*AT, index))
 
 
-def parameter_warnings(parameters: Mapping[str, str], release: str, at: Place) -> list[Caution]:
-    """Return warnings about values that ONNX Runtime or TensorRT misread."""
-    rows: list[Row] = [
-        (not parameters, "without a parameter the backend does not pass the device on to the accelerator",
-         "set a parameter, such as precision_mode", at)
-    ]  # fmt: skip
+def parameter_warnings(parameters: Mapping[str, str], release: str, at: Place) -> Iterator[Row]:
+    """Yield the rows for values that ONNX Runtime or TensorRT misread."""
+    yield (not parameters, "without a parameter the backend does not pass the device on to the accelerator",
+           "set a parameter, such as precision_mode", at)  # fmt: skip
     for key, value in sorted(parameters.items()):
         kind = BY_KEY[key].kind if key in BY_KEY else ""
         number = re.match(r"[+-]?\d+", value.strip())
-        rows += [
+        yield from [
             (kind == "number" and not value.strip().lstrip("+-").isdecimal(),
              f"{key}: '{value}' is read as {number[0] if number else 0}", "write a whole number", at),
             (kind == "switch" and value.lower() in SWITCH_WORDS and value not in ORT_BOOLEANS,
              f"{key}: ONNX Runtime gets '{value}', which it does not read", 'write "1" or "0"', at),
         ]  # fmt: skip
     precision = parameters.get("precision_mode")
-    rows += [
+    yield from [
         (precision == "INT8" and "int8_calibration_table_name" not in parameters, "INT8 without a calibration table",
          "set int8_calibration_table_name, or another precision_mode", at),
         (precision == "FP16" and release >= NO_WEAK_TYPING_SINCE,
@@ -98,50 +93,44 @@ def parameter_warnings(parameters: Mapping[str, str], release: str, at: Place) -
     ]  # fmt: skip
     for key in ("trt_engine_cache_path", "trt_timing_cache_path"):
         path = parameters.get(key, "")
-        rows.append(
-            (path and (not path.startswith("/") or path.count("/") > MAX_SLASHES),
-             f"{key}: {path} is created without its parents; if they are missing, the model does not load",
-             "use a folder one level below an existing one, such as /tmp/<name>", at)
-        )  # fmt: skip
-    return cautions(*rows)
+        yield (path and (not path.startswith("/") or path.count("/") > MAX_SLASHES),
+               f"{key}: {path} is created without its parents; if they are missing, the model does not load",
+               "use a folder one level below an existing one, such as /tmp/<name>", at)  # fmt: skip
 
 
-def profile_warnings(config: Config, parameters: Mapping[str, str], at: Place) -> Iterator[Caution]:
-    """Warn of profiles with which requests fail, or wait for the build of an engine.
-
-    Source: ONNX Runtime's TensorRT provider; onnxruntime #31624.
-    """
+def profile_warnings(config: Config, parameters: Mapping[str, str], at: Place) -> Iterator[Row]:
+    """Yield the rows for profiles with which requests fail, or wait for an engine's build (onnxruntime #31624)."""
     keys = [key for key in PROFILE_KEYS if key in parameters]
     missing = [key for key in PROFILE_KEYS if key not in parameters]
-    yield from cautions(
+    yield from [
         (not keys and config["max_batch_size"] > 0,
          "dynamic batching without profiles: TensorRT rebuilds its engine whenever a larger batch comes",
          f"set {', '.join(PROFILE_KEYS)}", at),
         (keys and missing, f"a profile needs its three shapes, and has no {', '.join(missing)}",
          "set all three, or none", at),
-    )  # fmt: skip
+    ]  # fmt: skip
     ends: dict[str, list[list[int]]] = {}
     for key in keys:
         texts = parameters[key].split(",")
         if wrong := [text for text in texts if not SHAPE.fullmatch(text)]:
             example = "write input:1x3x224x224, with commas between inputs"
-            yield Caution(f"{key} has '{wrong[0]}', which is not a shape", example, at)
+            yield True, f"{key} has '{wrong[0]}', which is not a shape", example, at
             continue
         pairs = [text.rpartition(":") for text in texts]
         shapes = [(name, sizes(dims.split("x"))) for name, _, dims in pairs]
-        yield from cautions(*shape_rows(config, key, shapes, at))
+        yield from shape_warnings(config, key, shapes, at)
         for name, shape in shapes:
             ends.setdefault(name, []).append(shape)
     for name, end in ends.items():
-        if not missing and any(list(dims) != sorted(dims) for dims in zip(*end, strict=False)):
-            yield Caution(f"the profile of '{name}' decreases from min to opt or max", "min <= opt <= max", at)
+        decreasing = not missing and any(list(dims) != sorted(dims) for dims in zip(*end, strict=False))
+        yield decreasing, f"the profile of '{name}' decreases from min to opt or max", "min <= opt <= max", at
 
 
-def shape_rows(config: Config, key: str, shapes: Sequence[tuple[str, list[int]]], at: Place) -> list[Row]:
-    """Return the rows for one end of a profile: each input has a shape that fits its dims and the largest batch."""
+def shape_warnings(config: Config, key: str, shapes: Sequence[tuple[str, list[int]]], at: Place) -> Iterator[Row]:
+    """Yield the rows for one end of a profile: each input has a shape that fits its dims and the largest batch."""
     largest, names = config["max_batch_size"], [name for name, _ in shapes]
     dims = {block["name"]: sizes(block["dims"]) for block in config["input"]}
-    rows: list[Row] = [
+    yield from [
         (len(names) != len(set(names)), f"{key} has several profiles; TensorRT's provider uses only the first",
          "write one", at),
         *((True, f"{key} names '{name}', which is not an input", f"inputs: {', '.join(dims)}", at)
@@ -153,10 +142,9 @@ def shape_rows(config: Config, key: str, shapes: Sequence[tuple[str, list[int]]]
         wanted = dims.get(name, [])
         misfit = wanted and not fits(shape[largest > 0 :], wanted)
         full = "x".join([*(["N"] if largest > 0 else []), *map(str, wanted)])
-        rows += [
+        yield from [
             (misfit, f"{key} has a shape for '{name}' that does not fit its dims", f"{name}:{full}", at),
             (not misfit and key == PROFILE_KEYS[-1] and 0 < largest != shape[0],
              f"{key} ends at batch {shape[0]} and max_batch_size is {largest}: batches beyond it fail",
              f"let it end at {largest}", at),
         ]  # fmt: skip
-    return rows

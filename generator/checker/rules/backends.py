@@ -7,7 +7,7 @@ Source: core, `AutoCompleteBackendFields` and `NormalizeModelConfig` (src/model_
 from pathlib import Path
 from typing import Any
 
-from generator.checker.rules.outcomes import INTERNAL, Config, Refusal
+from generator.checker.rules.basics import INTERNAL, Config, Refusal, Row
 
 CHECKED = "onnxruntime"
 # Backend, platform, and the file or folder that the backend looks for, in core's order.
@@ -30,11 +30,7 @@ IN_THE_IMAGE = {
 
 
 def completed(config: Config, folder: Path) -> Config:
-    """Return the config with its name, backend, platform, file name, version policy and preferred batch size.
-
-    Raises:
-        Refusal: the backend cannot be determined.
-    """
+    """Return the config with the fields that core fills in; raise Refusal if the backend cannot be determined."""
     made = {**config, "name": config["name"] or folder.name}
     # The first folder in alphabetical order, even if it is `configs`.
     first = min((entry for entry in folder.iterdir() if entry.is_dir()), default=None)
@@ -47,10 +43,7 @@ def completed(config: Config, folder: Path) -> Config:
 
 
 def backend_fields(config: Config, files: set[str]) -> dict[str, Any]:
-    """Return `backend`, `platform` and `default_model_filename` as they follow from each other and from the files.
-
-    Source: core, src/model_config_utils.cc:1051.
-    """
+    """Return the fields as they follow from each other and from the files (core, src/model_config_utils.cc:1051)."""
     backend, platform, filename = config["backend"], config["platform"], config["default_model_filename"]
     if not platform and backend in ("", "tensorflow"):
         present = filename if filename in TENSORFLOW else next((name for name in TENSORFLOW if name in files), "")
@@ -76,31 +69,26 @@ def backend_fields(config: Config, files: set[str]) -> dict[str, Any]:
     return {"backend": backend, "default_model_filename": f"model.{backend}"}
 
 
-def check_backend(config: Config, folder: Path, version: str) -> None:
-    """Check that the backend's library is in NVIDIA's image, or beside the model.
+def backend_rows(config: Config, folder: Path, version: str) -> list[Row]:
+    """Return the rows for the backend's library, which is in NVIDIA's image or beside the model.
 
     Source: core, src/backend_model.cc:402 and :441; for Python, python_backend, src/pb_stub.cc.
     """
     backend, runtime, name = config["backend"], config["runtime"], config["name"]
-    library = f"libtriton_{backend}.so"
-    if backend == "python" and not runtime:
-        path = folder / version / str(config["default_model_filename"] or "model.py")
-        if not path.is_file():
-            raise Refusal(f"Python model file not found in '{path}'", "put model.py there", ("backend",), INTERNAL)
-        return
-    if any((place / (runtime or library)).is_file() for place in (folder / version, folder)):
-        return
-    if backend in IN_THE_IMAGE and runtime in ("", library):
-        return
-    if runtime:
-        raise Refusal(
-            f"unable to find backend library '{runtime}' for model '{name}', searched: '{folder / version}' '{folder}' "
-            f"'/opt/tritonserver/backends/{backend}' ",
-            "leave runtime out",
-            ("runtime",),
-        )
-    raise Refusal(
-        f"unable to find backend library for backend '{backend}', try specifying runtime on the model configuration.",
-        'backend: "onnxruntime" serves ONNX models',
-        ("backend",),
+    library, script = f"libtriton_{backend}.so", folder / version / (config["default_model_filename"] or "model.py")
+    in_python = backend == "python" and not runtime
+    missing = (
+        not in_python
+        and not any((place / (runtime or library)).is_file() for place in (folder / version, folder))
+        and not (backend in IN_THE_IMAGE and runtime in ("", library))
     )
+    return [
+        (in_python and not script.is_file(), f"Python model file not found in '{script}'", "put model.py there",
+         ("backend",), INTERNAL),
+        (missing and runtime,
+         (f"unable to find backend library '{runtime}' for model '{name}', searched: '{folder / version}' '{folder}' "
+          f"'/opt/tritonserver/backends/{backend}' "), "leave runtime out", ("runtime",)),
+        (missing,
+         (f"unable to find backend library for backend '{backend}', try specifying runtime on the model "
+          "configuration."), 'backend: "onnxruntime" serves ONNX models', ("backend",)),
+    ]  # fmt: skip

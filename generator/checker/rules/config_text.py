@@ -1,21 +1,28 @@
-"""The text of a config: read, parsed by Triton's own schema, and converted to the JSON that Triton hands to backends.
+"""The text of a config: parsed by Triton's own schema, as the JSON that Triton hands to backends, with line numbers.
 
 Source: core, `ReadTextProto` (src/filesystem/api.cc): an unknown field or value is fatal.
 """
 
 import difflib
 import re
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from generator.checker.rules.line_numbers import lines_of, tokens
-from generator.checker.rules.outcomes import Config, Place, Refusal
-from generator.checker.rules.paths import ABORTS_ON_A_FOLDER
+from generator.checker.rules.basics import Config, Place, Refusal
+from generator.checker.rules.folder import ABORTS_ON_A_FOLDER
 
 LARGEST_BYTES = 4 << 20  # a larger file is not a config
+TOKEN = re.compile(
+    r"""(?P<skipped>\#[^\n]* | [\s,;]+) | (?P<text>"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*') | [\w.+-]+ | .""",
+    re.VERBOSE,
+)
+ENDS = {"{": "}", "<": ">"}
+Tokens = deque[tuple[str, int, bool]]
 PYTHONS_NUMBER = re.compile(r"\+|\d[\d_]*_|-?0[bBoO]")
 MESSAGES = model_config_pb2.DESCRIPTOR.message_types_by_name.values()
 ENUMS = (
@@ -32,13 +39,6 @@ UNKNOWN_NAMES = (
 )
 
 
-class ConfigText(NamedTuple):
-    """A config with the line of each of its fields."""
-
-    config: Config
-    lines: dict[Place, int]
-
-
 def as_json(message: Any) -> Config:  # noqa: ANN401 (a protobuf message)
     """Return the JSON that Triton hands to backends: every plain field, with the names of the schema."""
     made: Config = json_format.MessageToDict(
@@ -52,14 +52,14 @@ def with_fields(config: Config, fields: Config) -> Config:
     return as_json(json_format.ParseDict({**config, **fields}, model_config_pb2.ModelConfig())) if fields else config
 
 
-def read_config(path: Path) -> ConfigText:
-    """Read a config; a model without one has an empty config.
+def read_config(path: Path) -> tuple[Config, dict[Place, int]]:
+    """Return a config and the line of each of its fields; a model without a config has an empty one.
 
     Raises:
         Refusal: Triton does not read it; the parser's reason has line and column.
     """
     if not path.exists():
-        return ConfigText(as_json(model_config_pb2.ModelConfig()), {})
+        return as_json(model_config_pb2.ModelConfig()), {}
     sentence = f"failed to read text proto from {path}"
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -73,7 +73,7 @@ def read_config(path: Path) -> ConfigText:
         if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
             raise Refusal(f"{sentence} (it is UTF-16)", "write it in UTF-8")
         check_characters(text, sentence)
-        return ConfigText(as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text))
+        return as_json(text_format.Parse(text, model_config_pb2.ModelConfig())), lines_of(text)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise Refusal(f"{sentence} ({why})", "make it a file that can be read") from error
@@ -87,11 +87,7 @@ def read_config(path: Path) -> ConfigText:
 
 
 def check_characters(text: str, sentence: str) -> None:
-    """Check for what Python's parser accepts and protobuf's does not: NUL, and Python's own number notation.
-
-    Raises:
-        Refusal: there is one.
-    """
+    """Raise Refusal for what Python's parser accepts and protobuf's does not: NUL, and Python's number notation."""
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise Refusal(f"{sentence} (Invalid control characters encountered in text.)", "remove the NUL", line=line)
@@ -108,3 +104,67 @@ def parse_hint(reason: str) -> str:
             near = near or difflib.get_close_matches(match["name"], known, n=1, cutoff=0.7)
             return f"did you mean {near[0]}?" if near else "the schema of Triton 24.10 has no such name"
     return "correct the text there"
+
+
+def tokens(text: str) -> Iterator[tuple[str, int, bool]]:
+    """Yield each token, its line, and True for a string; comments and separators are skipped."""
+    line = 1
+    for match in TOKEN.finditer(text):
+        if not match["skipped"]:
+            yield match.group(), line, match["text"] is not None
+        line += match.group().count("\n")
+
+
+def lines_of(text: str) -> dict[Place, int]:
+    """Return the line of each field, from 1, by place: `("input", 1, "dims", 0)`; the text must have been parsed.
+
+    Protobuf's parser does not report them.
+    """
+    lines: dict[Place, int] = {}
+    read_message(deque(tokens(text)), lines, (), None)
+    return lines
+
+
+def read_message(left: Tokens, lines: dict[Place, int], prefix: Place, end: str | None) -> None:
+    """Read the fields of one message, up to its closing brace."""
+    counts: Counter[str] = Counter()
+    while left:
+        name, line, _ = left.popleft()
+        if name == end:
+            return
+        skip(left, ":")
+        in_list, place = skip(left, "["), (*prefix, name, counts[name])
+        lines[place] = lines.get(place, line) if in_list else line
+        while left and not (in_list and skip(left, "]")):
+            read_value(left, lines, (*prefix, name, counts[name]))
+            counts[name] += 1
+            if not in_list:
+                break
+
+
+def read_value(left: Tokens, lines: dict[Place, int], place: Place) -> None:
+    """Read a message, a word, or adjacent strings."""
+    token, line, is_text = left.popleft()
+    lines.setdefault(place, line)
+    if token in ENDS:
+        read_message(left, lines, place, ENDS[token])
+    while is_text and left and left[0][2]:
+        left.popleft()
+
+
+def skip(left: Tokens, token: str) -> bool:
+    """Skip the next token if it is this one."""
+    skipped = bool(left) and left[0][0] == token
+    if skipped:
+        left.popleft()
+    return skipped
+
+
+def line_at(lines: dict[Place, int], place: Place) -> int | None:
+    """Return the line of a place, or of the nearest enclosing place in the text."""
+    while place:
+        for candidate in (place, (*place, 0)):
+            if candidate in lines:
+                return lines[candidate]
+        place = place[:-1]
+    return None

@@ -4,11 +4,11 @@ Source: core, `ValidateModelIOConfig`, `ValidateIOShape`, `ValidateModelInput`, 
 `ValidateBatchIO`, `NormalizeInstanceGroup` and `ValidateInstanceGroup` (src/model_config_utils.cc).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import prod
 
-from generator.checker.rules.outcomes import DIES, INTERNAL, Config, Place, Refusal, refuse
-from generator.checker.rules.shapes import VARIABLE, sizes
+from generator.checker.rules.basics import DIES, INTERNAL, VARIABLE, Config, Place, Row, sizes
 
 DIMS_OF_AN_IMAGE = 3
 NO_KIND = "leave kind and gpus out: a GPU is used if the server has one; `gpu` checks for a GPU server"
@@ -16,30 +16,32 @@ KINDS = ("KIND_AUTO", "KIND_GPU", "KIND_CPU", "KIND_MODEL")
 MINIMUM_COMPUTE_CAPABILITY = "6.000000"  # default of --min-supported-compute-capability, up to 24.10
 
 
-def check_blocks(config: Config) -> None:
-    """Check the inputs, then the outputs."""
-    for kind in ("input", "output"):
-        for index, block in enumerate(config[kind]):
-            check_block(config, kind, block, (kind, index))
+def block_rules(config: Config, gpus: Sequence[int]) -> dict[str, Iterator[Row]]:
+    """Return the rows of each rule, by the rule's id; `gpus` are the server's."""
+    return {
+        "blocks-are-whole": (
+            row
+            for kind in ("input", "output")
+            for index, block in enumerate(config[kind])
+            for row in block_rows(config, kind, block, (kind, index))
+        ),
+        "batch-io-is-whole": batch_rows(config),
+        "groups-can-be-placed": group_rows(config, gpus),
+    }
 
 
-def check_block(config: Config, kind: str, block: Config, at: Place) -> None:
-    """Check the name, type, dims, reshape and format of an input or output.
-
-    Source: core, src/model_config_utils.cc:296 and :1830.
-    """
+def block_rows(config: Config, kind: str, block: Config, at: Place) -> list[Row]:
+    """Return the rows for an input or output (core, src/model_config_utils.cc:296 and :1830)."""
     name, about, dims = config["name"], f"model {kind} '{block['name']}'", sizes(block["dims"])
-    refuse(
+    wrong = [dim for dim in dims if dim < 1 and dim != VARIABLE]
+    an_image = kind == "input" and block["format"] != "FORMAT_NONE"
+    return [
         (not block["name"], f"model {kind} must specify 'name' for {name}", f"name the {kind} as the model does", at),
         (block["data_type"] == "TYPE_INVALID", f"{about} must specify 'data_type' for {name}",
          "such as data_type: TYPE_FP32", at),
         (not dims, f"{about} must specify 'dims' for {name}", "write the shape without the batch", at),
-    )  # fmt: skip
-    if "reshape" in block:
-        check_reshape(config, about, dims, sizes(block["reshape"].get("shape", [])), (*at, "reshape"))
-    wrong = [dim for dim in dims if dim < 1 and dim != VARIABLE]
-    an_image = kind == "input" and block["format"] != "FORMAT_NONE"
-    refuse(
+        *(reshape_rows(config, about, dims, sizes(block["reshape"].get("shape", [])), (*at, "reshape"))
+          if "reshape" in block else []),
         (wrong, f"{about} dimension must be integer >= 1, or -1 to indicate a variable-size dimension for {name}",
          f"{next(iter(wrong), '')} is not a size", (*at, "dims")),
         (an_image and len(dims) != DIMS_OF_AN_IMAGE, f"model input NHWC/NCHW require 3 dims for {name}",
@@ -49,55 +51,43 @@ def check_block(config: Config, kind: str, block: Config, at: Place) -> None:
         (block["is_non_linear_format_io"],
          f"Non-linear IO format is only supported for the TensorRT platform for {name}",
          "leave is_non_linear_format_io out", at),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
-def check_reshape(config: Config, about: str, dims: Sequence[int], shape: Sequence[int], at: Place) -> None:
-    """Check that a reshape keeps the number of elements, also between variable dimensions.
-
-    Source: core, src/model_config_utils.cc:328.
-    """
+def reshape_rows(config: Config, about: str, dims: Sequence[int], shape: Sequence[int], at: Place) -> list[Row]:
+    """Return the rows for a reshape, which keeps the number of elements (core, src/model_config_utils.cc:328)."""
     name, before, after = config["name"], counts(dims), counts(shape)
-    has_variable = len(before) > 1, len(after) > 1
     different = f"{about} has different size for dims and reshape for {name}", "the sizes must agree", at
-    refuse(
+    return [
         (not shape and config["max_batch_size"] == 0,
          f"{about} cannot have empty reshape for non-batching model as scalar tensors are not supported for {name}",
          "leave reshape out", at),
         (any(dim < 1 and dim != VARIABLE for dim in shape),
          f"{about} reshape dimensions must be integer >= 1, or -1 to indicate a variable-size dimension for {name}",
          "reshape { shape: [ ] } is a scalar", at),
-        (has_variable[0] != has_variable[1], *different),
+        ((len(before) > 1) != (len(after) > 1), *different),
         (len(before) != len(after),
          f"{about} has different number of variable-size dimensions for dims and reshape for {name}",
          "both need the same number of -1", at),
         (before != after, *different),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def counts(shape: Sequence[int]) -> list[int]:
     """Return the number of elements before, between and after the variable dimensions."""
-    parts: list[list[int]] = [[]]
-    for dim in shape:
-        if dim == VARIABLE:
-            parts.append([])
-        else:
-            parts[-1].append(dim)
-    return [prod(part) for part in parts]
+    ends = [-1, *(index for index, dim in enumerate(shape) if dim == VARIABLE), len(shape)]
+    return [prod(shape[start + 1 : end]) for start, end in pairwise(ends)]
 
 
-def check_batch_blocks(config: Config) -> None:
-    """Check the blocks of tensors that core makes of a batch: one source each, and outputs as targets, each once.
-
-    Source: core, src/model_config_utils.cc, ValidateBatchIO.
-    """
+def batch_rows(config: Config) -> Iterator[Row]:
+    """Yield the rows for the tensors that core makes of a batch: one source each, and outputs as targets, once."""
     name = config["name"]
     inputs, outputs = ({block["name"] for block in config[kind]} for kind in ("input", "output"))
     for kind in ("batch_input", "batch_output"):
         for index, block in enumerate(config[kind]):
             sources, targets, at = block["source_input"], block["target_name"], (kind, index)
             source = next(iter(sources), "")
-            refuse(
+            yield from [
                 (len(sources) != 1,
                  (f"{kind.replace('_', ' ')} kind '{block['kind']}' expects 1 source input, got {len(sources)} for "
                   f"{name}"), "name one source_input", at),
@@ -105,43 +95,38 @@ def check_batch_blocks(config: Config) -> None:
                  f"batch input data type must be TYPE_INT32 or TYPE_FP32 for {name}", "data_type: TYPE_FP32", at),
                 (source not in inputs, f"unknown source input name '{source}' for {name}",
                  "name an input of the config", at),
-            )  # fmt: skip
+            ]  # fmt: skip
             if kind == "batch_input":
                 continue
-            if not targets:
-                raise Refusal("Signal (11) received.", "name target_name: without it the whole server dies", at, DIES)
+            fix = "name target_name: without it the whole server dies"
+            yield not targets, "Signal (11) received.", fix, at, DIES
             for number, target in enumerate(targets):
-                refuse(
-                    (target not in outputs, f"unknown target output name '{target}' for {name}",
-                     "name an output of the config", at),
-                    (target in targets[:number],
-                     f"target output name '{target}' can only be specified once for {name}", "name it once", at),
-                )  # fmt: skip
+                unknown = f"unknown target output name '{target}' for {name}"
+                yield target not in outputs, unknown, "name an output of the config", at
+                twice = f"target output name '{target}' can only be specified once for {name}"
+                yield target in targets[:number], twice, "name it once", at
 
 
 def resolved_kind(group: Config, gpus: Sequence[int]) -> str:
-    """Return the kind of a group: KIND_AUTO is the GPU if the server has every listed GPU, otherwise the CPU.
-
-    Source: core, src/model_config_utils.cc:827.
-    """
+    """Return the kind; KIND_AUTO is the GPU if the server has each listed GPU (core, src/model_config_utils.cc:827)."""
     if group["kind"] != "KIND_AUTO":
         return str(group["kind"])
     return "KIND_GPU" if gpus and all(gpu in gpus for gpu in group["gpus"]) else "KIND_CPU"
 
 
-def check_instance_groups(config: Config, gpus: Sequence[int]) -> None:
-    """Check that the server has the devices of each group (core, src/model_config_utils.cc:1703)."""
+def group_rows(config: Config, gpus: Sequence[int]) -> Iterator[Row]:
+    """Yield the rows for the devices of each instance group (core, src/model_config_utils.cc:1703)."""
     if "ensemble_scheduling" in config:
         return
     for index, group in enumerate(config["instance_group"]):
         at, kind = ("instance_group", index), resolved_kind(group, gpus)
         title = group["name"] or f"{config['name']}_{index}"
         about = f"instance group {title} of model {config['name']}"
-        if group["kind"] not in KINDS:  # a number that no kind has; the word is core's
-            raise Refusal(f"{about} has unexpected kind KIND_AUTO", "leave kind out", (*at, "kind"), INTERNAL)
         missing = [gpu for gpu in group["gpus"] if gpu not in gpus]
         on_gpu, listed = kind == "KIND_GPU", ", ".join(map(str, gpus))
-        refuse(
+        rows: list[Row] = [
+            (group["kind"] not in KINDS,  # a number that no kind has; the word is core's
+             f"{about} has unexpected kind KIND_AUTO", "leave kind out", (*at, "kind"), INTERNAL),
             (on_gpu and not group["gpus"] and not gpus, f"{about} has kind KIND_GPU but no GPUs are available",
              NO_KIND, (*at, "kind")),
             (on_gpu and missing,
@@ -154,7 +139,5 @@ def check_instance_groups(config: Config, gpus: Sequence[int]) -> None:
              (f"{about} and platform {config['platform']}specifies profile field which is only supported for TensorRT "
               "models"),
              "profiles of ONNX Runtime's TensorRT are the accelerator's trt_profile_* parameters", (*at, "profile")),
-        )  # fmt: skip
-
-
-RULES = (("blocks-are-whole", check_blocks), ("batch-io-is-whole", check_batch_blocks))
+        ]  # fmt: skip
+        yield from rows

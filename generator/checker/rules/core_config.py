@@ -1,12 +1,14 @@
-"""Core's rules for a config on its own, before any version of the model is loaded.
+"""Core's rules for a config on its own, before any version is loaded, and warnings about settings that do harm later.
 
-Source: core, `ValidateModelConfig` and `GetBooleanSequenceControlProperties` (src/model_config_utils.cc).
+Source: core, `ValidateModelConfig` and `GetBooleanSequenceControlProperties` (src/model_config_utils.cc). The sentences
+of the warnings are ours.
 """
 
-from collections.abc import Sequence
+import re
+from collections import Counter
 
 from generator.checker.rules.backends import PLATFORMS
-from generator.checker.rules.outcomes import Config, Place, Refusal, refuse
+from generator.checker.rules.basics import Config, Place, Row
 
 # The agents of NVIDIA's image; a check cannot know which others a server has.
 REPOSITORY_AGENTS = ("checksum",)
@@ -16,71 +18,79 @@ CONTROLS = ("CONTROL_SEQUENCE_START", "CONTROL_SEQUENCE_END", "CONTROL_SEQUENCE_
 VALUES = ("int32_false_true", "fp32_false_true", "bool_false_true")
 EITHER = "either 'int32_false_true', 'fp32_false_true' or 'bool_false_true'"
 ID_TYPES = ("TYPE_UINT64", "TYPE_INT64", "TYPE_UINT32", "TYPE_INT32", "TYPE_STRING")
+# HTTP does not decode the path: Triton takes /v2/models/<name> as it is written (tried on 2.51.0).
+REACHABLE = re.compile(r"[A-Za-z0-9._~!$&'()*=@-]+", re.ASCII)
+FLOATS = ("TYPE_FP16", "TYPE_FP32", "TYPE_FP64")
 
 
-def check_repository_agents(config: Config) -> None:
-    """Check that the server has the library of each repository agent (core, src/repo_agent.cc)."""
-    for index, agent in enumerate(config.get("model_repository_agents", {}).get("agents", [])):
-        refuse(
+def config_rules(config: Config, folder_name: str) -> dict[str, list[Row]]:
+    """Return the rows of each rule, by the rule's id."""
+    name, backend, platform, batching = (config.get(key) for key in ("name", "backend", "platform", "dynamic_batching"))
+    cached = config.get("response_cache", {}).get("enable")
+    expected = PLATFORMS.get(config["backend"], (config["platform"],))
+    return {
+        "repository-agents": [  # core, src/repo_agent.cc
             (agent["name"] not in REPOSITORY_AGENTS,
              (f"unable to find 'libtritonrepoagent_{agent['name']}.so' for repo agent '{agent['name']}', searched: "
               "/opt/tritonserver/repoagents"),
              "leave the agent out, or install its library on the server",
-             ("model_repository_agents", 0, "agents", index, "name")),
-        )  # fmt: skip
+             ("model_repository_agents", 0, "agents", index, "name"))
+            for index, agent in enumerate(config.get("model_repository_agents", {}).get("agents", []))
+        ],
+        "backend-is-said": [  # core, src/model_config_utils.cc:1448
+            (not backend and platform != "ensemble", f"unexpected platform type '{platform}' for {name}",
+             'write backend: "onnxruntime" instead', ("platform",)),
+            (backend and platform == "ensemble",
+             f"Ensemble model '{name}' must have platform type 'ensemble' and empty backend type",
+             "leave backend out of an ensemble", ("backend",)),
+        ],
+        "platform-is-the-backends": [  # core, src/model_config_utils.cc:1474
+            (platform not in expected, f"unexpected 'platform' and 'backend' pair, got:{platform}, {backend}",
+             f'leave platform out, or write "{expected[0]}"', ("platform",)),
+        ],
+        "batch-is-no-negative": [  # core, src/model_config_utils.cc:1481
+            (config["max_batch_size"] < 0, f"'max_batch_size' must be non-negative value for {name}",
+             "0 means no batching", ("max_batch_size",)),
+        ],
+        "preferred-sizes-fit": [  # core, src/model_config_utils.cc:1497
+            row
+            for index, size in enumerate((batching or {}).get("preferred_batch_size", []))
+            for row in size_rows(config, size, "dynamic batching preferred size",
+                                 ("dynamic_batching", 0, "preferred_batch_size", index))
+        ],
+        "priorities": priority_rows(config),
+        "response-cache-is-possible": [  # core, src/model_config_utils.cc:1575
+            (cached and excluded,
+             (f"Response Cache does not currently support model {name} with {scheduler}. Please disable the "
+              "response cache."),
+             "response_cache { enable: false }", ("response_cache",))
+            for excluded, scheduler in (
+                ("sequence_batching" in config, "sequence batching scheduler"),
+                (config.get("model_transaction_policy", {}).get("decoupled"), "'decoupled' transaction policy"),
+            )
+        ],
+        "controls-are-whole": control_rows(config),
+        "strategy-fits": strategy_rows(config),
+        "name-is-the-folders": [  # core, src/model_repository_manager/model_repository_manager.cc:1701
+            (name != folder_name,
+             (f"unexpected directory name '{folder_name}' for model '{name}', directory name must equal model "
+              "name"), "leave name out, or write the folder's name", ("name",)),
+        ],
+    }  # fmt: skip
 
 
-def check_platform(config: Config) -> None:
-    """Check that the platform belongs to a backend, or to an ensemble (core, src/model_config_utils.cc:1448)."""
-    backend, platform = config["backend"], config["platform"]
-    refuse(
-        (not backend and platform != "ensemble", f"unexpected platform type '{platform}' for {config['name']}",
-         'write backend: "onnxruntime" instead', ("platform",)),
-        (backend and platform == "ensemble",
-         f"Ensemble model '{config['name']}' must have platform type 'ensemble' and empty backend type",
-         "leave backend out of an ensemble", ("backend",)),
-    )  # fmt: skip
+def size_rows(config: Config, size: int, about: str, at: Place) -> list[Row]:
+    """Return the rows for a preferred batch size."""
+    name = config["name"]
+    return [
+        (size <= 0, f"{about} must be positive for {name}", "leave that size out", at),
+        (size > config["max_batch_size"], f"{about} must be <= max batch size for {name}",
+         f"leave {size} out, or raise max_batch_size", at),
+    ]  # fmt: skip
 
 
-def check_backend_platform(config: Config) -> None:
-    """Check that the platform is one of the backend's, if it has platforms (core, src/model_config_utils.cc:1474)."""
-    backend, platform = config["backend"], config["platform"]
-    expected = PLATFORMS.get(backend, (platform,))
-    refuse(
-        (platform not in expected, f"unexpected 'platform' and 'backend' pair, got:{platform}, {backend}",
-         f'leave platform out, or write "{expected[0]}"', ("platform",)),
-    )  # fmt: skip
-
-
-def check_max_batch_size(config: Config) -> None:
-    """Check that the largest batch is 0 or more (core, src/model_config_utils.cc:1481)."""
-    refuse(
-        (config["max_batch_size"] < 0, f"'max_batch_size' must be non-negative value for {config['name']}",
-         "0 means no batching", ("max_batch_size",)),
-    )  # fmt: skip
-
-
-def check_preferred_sizes(config: Config) -> None:
-    """Check the dynamic batcher's preferred batch sizes (core, src/model_config_utils.cc:1497)."""
-    at = ("dynamic_batching", 0, "preferred_batch_size")
-    for index, size in enumerate(config.get("dynamic_batching", {}).get("preferred_batch_size", [])):
-        check_size(config, size, "dynamic batching preferred size", (*at, index))
-
-
-def check_size(config: Config, size: int, about: str, at: Place) -> None:
-    """Check that a preferred batch size is above 0 and at most the largest batch."""
-    if size <= 0:
-        raise Refusal(f"{about} must be positive for {config['name']}", "leave that size out", at)
-    if size > config["max_batch_size"]:
-        sentence = f"{about} must be <= max batch size for {config['name']}"
-        raise Refusal(sentence, f"leave {size} out, or raise max_batch_size", at)
-
-
-def check_priorities(config: Config) -> None:
-    """Check priority levels, and that `preserve_ordering` has one level without delays.
-
-    Source: core, src/model_config_utils.cc:1516.
-    """
+def priority_rows(config: Config) -> list[Row]:
+    """Return the rows for priority levels and `preserve_ordering` (core, src/model_config_utils.cc:1516)."""
     name, batching, at = config["name"], config.get("dynamic_batching", {}), ("dynamic_batching", 0)
     levels, ordered = int(batching.get("priority_levels", 0)), batching.get("preserve_ordering")
     policies = batching.get("priority_queue_policy", {})
@@ -88,7 +98,7 @@ def check_priorities(config: Config) -> None:
         policy and int(policy["default_timeout_microseconds"]) and policy["timeout_action"] == "DELAY"
         for policy in (batching.get("default_queue_policy"), *policies.values())
     )
-    refuse(
+    return [
         (levels and not 1 <= int(batching["default_priority_level"]) <= levels,
          f"default priority level must be in range [1, {levels}] for {name}",
          "set default_priority_level", (*at, "default_priority_level")),
@@ -101,104 +111,87 @@ def check_priorities(config: Config) -> None:
         (ordered and delayed,
          f"Queue policy can not have DELAY as timeout action when 'preserve_ordering' is true for {name}",
          "timeout_action: REJECT", (*at, "default_queue_policy")),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
-def check_response_cache(config: Config) -> None:
-    """Check that no cached model has sequences or decoupled answers (core, src/model_config_utils.cc:1575)."""
-    enabled = config.get("response_cache", {}).get("enable")
-    decoupled = config.get("model_transaction_policy", {}).get("decoupled")
-    for excluded, scheduler in (
-        ("sequence_batching" in config, "sequence batching scheduler"),
-        (decoupled, "'decoupled' transaction policy"),
-    ):
-        refuse(
-            (enabled and excluded,
-             (f"Response Cache does not currently support model {config['name']} with {scheduler}. Please disable the "
-              "response cache."),
-             "response_cache { enable: false }", ("response_cache",)),
-        )  # fmt: skip
+def control_rows(config: Config) -> list[Row]:
+    """Return the rows for the sequence batcher's controls: one named tensor each, with a false and a true value.
 
-
-def check_sequence_controls(config: Config) -> None:
-    """Check that each control of the sequence batcher has one named tensor.
-
-    Source: core, src/model_config_utils.cc, ValidateModelConfig.
+    The correlation ID has a type and no values.
     """
     name, tensors = config["name"], config.get("sequence_batching", {}).get("control_input", [])
+    rows: list[Row] = []
     for kind in CONTROLS:
         pairs = [(tensor, control) for tensor in tensors for control in tensor["control"] if control["kind"] == kind]
-        refuse(
+        rows += [
             (not all(tensor["name"] for tensor, _ in pairs),
              f"sequence batching control tensor must have a name for {name}", "name it", SEQUENCES),
             (len(pairs) > 1, f"sequence batching specifies multiple {kind} tensors for {name}", "leave one", SEQUENCES),
-        )  # fmt: skip
+        ]  # fmt: skip
         for _, control in pairs:
             given = [values for values in VALUES if control[values]]
-            check_control(f"for {kind} for {name}", kind, control, given)
+            about = f"{kind} for {name}"
+            rows += [
+                (given, f"sequence batching must not specify {EITHER} for {about}", "leave them out", SEQUENCES),
+                (control["data_type"] not in ID_TYPES,
+                 (f"unexpected data type for control {about}. Allowed data types are TYPE_UINT64, TYPE_INT64, "
+                  "TYPE_UINT32, TYPE_INT32 and TYPE_STRING"),
+                 "data_type: TYPE_UINT64", SEQUENCES),
+            ] if kind == CORRELATION_ID else [
+                (not given, f"sequence batching must specify {EITHER} for {about}", "int32_false_true: [ 0, 1 ]",
+                 SEQUENCES),
+                (len(given) > 1,
+                 ("sequence batching specifies more than one from 'int32_false_true', 'fp32_false_true' and "
+                  f"'bool_false_true' for {about}"), "leave one", SEQUENCES),
+                *((len(control[values]) != len((False, True)),
+                   f"sequence batching control '{values}' must have exactly 2 entries for {about}", "false, true",
+                   SEQUENCES) for values in given),
+            ]  # fmt: skip
+    return rows
 
 
-def check_control(of_model: str, kind: str, control: Config, given: Sequence[str]) -> None:
-    """Check the false and true values of a control; the correlation ID has a type and no values.
-
-    Source: core, src/model_config_utils.cc, GetBooleanSequenceControlProperties.
-    """
-    if kind == CORRELATION_ID:
-        refuse(
-            (given, f"sequence batching must not specify {EITHER} {of_model}", "leave them out", SEQUENCES),
-            (control["data_type"] not in ID_TYPES,
-             (f"unexpected data type for control {of_model.removeprefix('for ')}. Allowed data types are TYPE_UINT64, "
-              "TYPE_INT64, TYPE_UINT32, TYPE_INT32 and TYPE_STRING"),
-             "data_type: TYPE_UINT64", SEQUENCES),
-        )  # fmt: skip
-        return
-    first = next(iter(given), "")
-    refuse(
-        (not given, f"sequence batching must specify {EITHER} {of_model}", "int32_false_true: [ 0, 1 ]", SEQUENCES),
-        (len(given) > 1,
-         ("sequence batching specifies more than one from 'int32_false_true', 'fp32_false_true' and 'bool_false_true' "
-          f"{of_model}"), "leave one", SEQUENCES),
-        (first and len(control[first]) != len((False, True)),
-         f"sequence batching control '{first}' must have exactly 2 entries {of_model}", "false, true", SEQUENCES),
-    )  # fmt: skip
-
-
-def check_sequence_strategy(config: Config) -> None:
-    """Check the sequence batcher's preferred batch sizes and slot utilization.
-
-    Source: core, src/model_config_utils.cc, ValidateModelConfig.
-    """
+def strategy_rows(config: Config) -> list[Row]:
+    """Return the rows for the sequence batcher's preferred batch sizes and slot utilization."""
     batching = config.get("sequence_batching", {})
-    for size in batching.get("oldest", {}).get("preferred_batch_size", []):
-        check_size(config, size, "sequence batching preferred batch size", SEQUENCES)
     share = float(batching.get("direct", {}).get("minimum_slot_utilization", 0.0))
-    refuse(
+    sizes = batching.get("oldest", {}).get("preferred_batch_size", [])
+    return [
+        *(row for size in sizes
+          for row in size_rows(config, size, "sequence batching preferred batch size", SEQUENCES)),
         (not 0.0 <= share <= 1.0,
          f"sequence batching minimum slot utilization must be in range (0.0, 1.0] for {config['name']}",
          "write a share, such as 0.5", SEQUENCES),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
-RULES = (
-    ("repository-agents", check_repository_agents),
-    ("backend-is-said", check_platform),
-    ("platform-is-the-backends", check_backend_platform),
-    ("batch-is-no-negative", check_max_batch_size),
-    ("preferred-sizes-fit", check_preferred_sizes),
-    ("priorities", check_priorities),
-    ("response-cache-is-possible", check_response_cache),
-    ("controls-are-whole", check_sequence_controls),
-    ("strategy-fits", check_sequence_strategy),
-)
-
-
-def check_name(config: Config, folder_name: str) -> None:
-    """Check that the model has its folder's name.
-
-    Source: core, src/model_repository_manager/model_repository_manager.cc:1701.
-    """
-    refuse(
-        (config["name"] != folder_name,
-         (f"unexpected directory name '{folder_name}' for model '{config['name']}', directory name must equal model "
-          "name"), "leave name out, or write the folder's name", ("name",)),
-    )  # fmt: skip
+def config_warnings(config: Config) -> dict[str, list[Row]]:
+    """Return the rows of each warning about settings that load and then misbehave, by the rule's id."""
+    name, batching = config["name"], config.get("dynamic_batching", {})
+    return {
+        # The second block of one name fails every request.
+        "listed-twice": [
+            (count > 1, f"{kind} '{block}' is listed {count} times", "list it once", (kind, 1))
+            for kind in ("input", "output")
+            for block, count in Counter(block["name"] for block in config[kind]).items()
+        ],
+        "name-out-of-reach": [
+            (not REACHABLE.fullmatch(name), f"the name {name!r} cannot be reached over HTTP",
+             "letters, digits, dots, - and _", ("name",)),
+        ],
+        "batching-without-batches": [
+            ("dynamic_batching" in config and config["max_batch_size"] == 0,
+             "dynamic_batching does nothing if max_batch_size is 0", "leave it out, or set max_batch_size",
+             ("dynamic_batching",)),
+        ],
+        "policies-without-levels": [
+            (batching.get("priority_queue_policy") and not int(batching.get("priority_levels", 0)),
+             "priority_queue_policy does nothing without priority_levels", "set priority_levels",
+             ("dynamic_batching", 0, "priority_queue_policy")),
+        ],
+        "random-warmup": [
+            (any(e.get("random_data") and e["data_type"] in FLOATS for e in sample["inputs"].values()),
+             f"warm-up '{sample['name']}' uses random bytes, some of which are NaN", "zero_data: true",
+             ("model_warmup", index))
+            for index, sample in enumerate(config["model_warmup"])
+        ],
+    }  # fmt: skip

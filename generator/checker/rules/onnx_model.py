@@ -13,9 +13,8 @@ from typing import NamedTuple
 import onnx
 from onnx import TensorProto
 
-from generator.checker.rules.outcomes import INTERNAL, Caution, Config, Refusal
-from generator.checker.rules.paths import inside
-from generator.checker.rules.shapes import VARIABLE
+from generator.checker.rules.basics import INTERNAL, VARIABLE, Caution, Config, Refusal
+from generator.checker.rules.folder import inside
 from generator.checker.rules.tensors import ModelTensor
 from generator.graph.datatypes import OF_ONNX
 from generator.graph.header import HeaderUnreadable, OnnxHeader, read_header
@@ -74,13 +73,7 @@ def onnx_runtime_of(release: str) -> OnnxRuntime:
 
 
 def model_file(config: Config, folder: Path, version: str) -> Path:
-    """Return the file that the backend opens; a folder of its name holds `model.onnx`.
-
-    Source: onnxruntime_backend, src/onnxruntime.cc:415.
-
-    Raises:
-        Refusal: it does not exist.
-    """
+    """Return the file that the backend opens; a folder of its name holds `model.onnx` (src/onnxruntime.cc:415)."""
     path = folder / version / str(config["default_model_filename"])
     if path.is_dir():
         path /= "model.onnx"
@@ -102,13 +95,7 @@ def unloadable(path: Path, code: int, why: str, fix: str) -> Refusal:
 
 
 def checked_header(path: Path, folder: Path, release: str) -> OnnxHeader:
-    """Return the content of the file without its weights.
-
-    Source: ONNX Runtime 1.19.2, core/graph/model.cc.
-
-    Raises:
-        Refusal: the release's ONNX Runtime does not read it.
-    """
+    """Return the file without its weights; raise Refusal if the release's ONNX Runtime does not read it."""
     try:
         header = kept_header(path, path.stat().st_mtime_ns, path.stat().st_size)
     except HeaderUnreadable as error:
@@ -143,10 +130,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def check_operators(path: Path, model: onnx.ModelProto, opsets: Mapping[str, int], opset: int) -> None:
-    """Check that the opset has ONNX's own operators, each domain is imported, and each tensor is computed.
-
-    Source: ONNX Runtime 1.19.2, core/graph/graph.cc.
-    """
+    """Check operators, domains, and that each tensor is computed (ONNX Runtime 1.19.2, core/graph/graph.cc)."""
     graph, own = model.graph, {(function.domain, function.name) for function in model.functions}
     made = {
         *(value.name for values in (graph.input, graph.initializer) for value in values),
@@ -215,11 +199,7 @@ def external_outside(path: Path, folder: Path, header: OnnxHeader) -> Iterator[C
 
 
 def model_tensors(header: OnnxHeader) -> tuple[list[ModelTensor], list[ModelTensor]]:
-    """Return the graph's inputs without those that have an initializer, and its outputs as ONNX Runtime infers them.
-
-    Raises:
-        Refusal: one is not a tensor.
-    """
+    """Return the inputs without initializers, and the outputs as ONNX Runtime infers them; refuse what is no tensor."""
     graph = header.model.graph
     initialized = {tensor.name for tensor in graph.initializer}
     inputs = [model_tensor(value) for value in graph.input if value.name not in initialized]
@@ -228,10 +208,7 @@ def model_tensors(header: OnnxHeader) -> tuple[list[ModelTensor], list[ModelTens
 
 
 def model_tensor(value: onnx.ValueInfoProto) -> ModelTensor:
-    """Return a tensor as the backend sees it: -1 for an open dimension.
-
-    Source: onnxruntime_backend, src/onnxruntime_utils.cc:204.
-    """
+    """Return a tensor as the backend sees it, -1 for an open dimension (src/onnxruntime_utils.cc:204)."""
     if not value.type.HasField("tensor_type"):
         kind = (value.type.WhichOneof("value") or "unknown").removesuffix("_type").upper()
         raise Refusal(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from generator.checker.rules.outcomes import Caution, Config, Refusal, refuse
+from generator.checker.rules.basics import Caution, Config, Refusal
 from generator.config.tensorrt_parameters import SWITCH_WORDS
 
 # graph { level }: -1 basic, 1 extended, 2 none; any other, such as 0, all.
@@ -45,11 +45,9 @@ def session_settings(config: Config, accelerators: Collection[str] = CPU_ACCELER
     """
     optimization = config.get("optimization", {})
     execution_mode = integer(config, "execution_mode")
-    refuse(
-        (execution_mode not in (0, 1),
-         ("Invalid configuration value provided. Expected values for  execution_mode are 0 or 1 but got "
-          f"{execution_mode} ."), "0 is sequential, 1 parallel", ("parameters",)),
-    )  # fmt: skip
+    if execution_mode not in (0, 1):
+        sentence = "Invalid configuration value provided. Expected values for  execution_mode are 0 or 1 but got"
+        raise Refusal(f"{sentence} {execution_mode} .", "0 is sequential, 1 parallel", ("parameters",))
     settings = SessionSettings(
         graph_level=GRAPH_LEVELS.get(int(optimization.get("graph", {}).get("level", 0)), "ORT_ENABLE_ALL"),
         parallel=execution_mode == 1,
@@ -58,13 +56,11 @@ def session_settings(config: Config, accelerators: Collection[str] = CPU_ACCELER
         mem_arena=boolean(config, "enable_mem_arena"),
         mem_pattern=boolean(config, "enable_mem_pattern"),
     )
-    for accelerator in optimization.get("execution_accelerators", {}).get("cpu_execution_accelerator", []):
-        name = accelerator.get("name", "")
-        refuse(
-            (name not in accelerators, f"unknown Execution Accelerator '{name}' is requested",
-             "leave cpu_execution_accelerator out",
-             ("optimization", 0, "execution_accelerators", 0, "cpu_execution_accelerator", 0)),
-        )  # fmt: skip
+    at = ("optimization", 0, "execution_accelerators", 0, "cpu_execution_accelerator", 0)
+    for entry in optimization.get("execution_accelerators", {}).get("cpu_execution_accelerator", []):
+        if (name := entry.get("name", "")) not in accelerators:
+            sentence = f"unknown Execution Accelerator '{name}' is requested"
+            raise Refusal(sentence, "leave cpu_execution_accelerator out", at)
     return settings
 
 

@@ -5,12 +5,11 @@ Source: onnxruntime_backend, `ModelState::AutoCompleteConfig`, `ModelInstanceSta
 `CheckAllowedModelInput` and `CheckAllowedModelOutput` (src/backend_common.cc).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from generator.checker.rules.outcomes import INTERNAL, Config, Refusal, refuse
-from generator.checker.rules.shapes import VARIABLE, shape_text, sizes
+from generator.checker.rules.basics import INTERNAL, VARIABLE, Config, Refusal, Row, refuse, shape_text, sizes
 from generator.graph.datatypes import TYPES
 
 DEFAULT_MAX_BATCH_SIZE = 4  # without --backend-config=onnxruntime,default-max-batch-size
@@ -38,12 +37,9 @@ def is_complete(config: Config) -> bool:
 
 
 def autocompleted(config: Config, inputs: Sequence[ModelTensor], outputs: Sequence[ModelTensor]) -> dict[str, Any]:
-    """Return the fields that the backend fills in: `max_batch_size`, `dynamic_batching`, `input`, `output`.
+    """Return the fields that the backend fills in; raise Refusal for a batch that the model does not have.
 
     Source: onnxruntime_backend, src/onnxruntime.cc:1019 and :1170.
-
-    Raises:
-        Refusal: the config has a batch that the model does not have.
     """
     if is_complete(config):
         return {}
@@ -71,32 +67,27 @@ def autocompleted(config: Config, inputs: Sequence[ModelTensor], outputs: Sequen
 
 
 def check_io(config: Config, inputs: Iterable[ModelTensor], outputs: Iterable[ModelTensor]) -> None:
-    """Check the number of inputs, each input, then each output; a config may leave outputs out.
+    """Raise a refusal if the config's inputs or outputs are not the model's; a config may leave outputs out."""
+    refuse(io_rows(config, inputs, outputs))
 
-    Source: onnxruntime_backend, src/onnxruntime.cc:1666 and :1828.
 
-    Raises:
-        Refusal: the backend would refuse the model.
-    """
+def io_rows(config: Config, inputs: Iterable[ModelTensor], outputs: Iterable[ModelTensor]) -> Iterator[Row]:
+    """Yield the rows for inputs, then outputs (onnxruntime_backend, src/onnxruntime.cc:1666 and :1828)."""
     name, declared = config["name"], config.get("input", [])
     model = {tensor.name: tensor for tensor in inputs}
     optional = [entry for entry in declared if entry.get("optional")]
     expected = len(declared) - len(optional) + len(config.get("batch_input", [])) + sequence_inputs(config)
-    refuse(
-        (expected != len(model),
-         f"unable to load model '{name}', configuration expects {expected} inputs, model provides {len(model)}",
-         f"the model's inputs: {', '.join(model)}{'; leave optional out' if optional else ''}", ("input", 0)),
-    )  # fmt: skip
+    sentence = f"unable to load model '{name}', configuration expects {expected} inputs, model provides {len(model)}"
+    fix = f"the model's inputs: {', '.join(model)}{'; leave optional out' if optional else ''}"
+    yield expected != len(model), sentence, fix, ("input", 0)
     for index, entry in enumerate(declared):
-        refuse(
-            (entry.get("optional") and config["max_batch_size"] != 0,
-             (f"unable to load model '{name}', optional input '{entry['name']}' is not supported for models that "
-              "support batching"), "leave optional out", ("input", index, "optional")),
-        )  # fmt: skip
-        check_tensor(config, ("input", index), entry, model)
+        yield (entry.get("optional") and config["max_batch_size"] != 0,
+               (f"unable to load model '{name}', optional input '{entry['name']}' is not supported for models that "
+                "support batching"), "leave optional out", ("input", index, "optional"))  # fmt: skip
+        yield from tensor_rows(config, ("input", index), entry, model)
     model = {tensor.name: tensor for tensor in outputs}
     for index, entry in enumerate(config.get("output", [])):
-        check_tensor(config, ("output", index), entry, model)
+        yield from tensor_rows(config, ("output", index), entry, model)
 
 
 def sequence_inputs(config: Config) -> int:
@@ -107,70 +98,54 @@ def sequence_inputs(config: Config) -> int:
     return sum(kind in INPUT_CONTROLS for kind in kinds) + len(batching.get("state", []))
 
 
-def check_tensor(config: Config, at: tuple[str, int], entry: Config, model: Mapping[str, ModelTensor]) -> None:
-    """Check the name, data type and dimensions of one input or output.
-
-    Source: onnxruntime_backend, src/onnxruntime.cc:1721.
-    """
+def tensor_rows(config: Config, at: tuple[str, int], entry: Config, model: Mapping[str, ModelTensor]) -> Iterator[Row]:
+    """Yield the rows for one input or output (onnxruntime_backend, src/onnxruntime.cc:1721)."""
     kind, name, tensor_name, datatype = at[0], config["name"], entry["name"], entry["data_type"]
-    if tensor_name not in model:
-        raise Refusal(
-            f"unexpected inference {kind} '{tensor_name}', allowed {kind}s are: {', '.join(sorted(model))}",
-            "use the model's name",
-            (*at, "name"),
-        )
+    sentence = f"unexpected inference {kind} '{tensor_name}', allowed {kind}s are: {', '.join(sorted(model))}"
+    yield tensor_name not in model, sentence, "use the model's name", (*at, "name")
     tensor = model[tensor_name]
-    refuse(
+    yield from [
         (datatype not in TYPES, f"unsupported datatype {datatype} for {kind} '{tensor_name}' for model '{name}'",
          f"data_type: {tensor.datatype}", (*at, "data_type")),
         (datatype != tensor.datatype,
          (f"unable to load model '{name}', configuration expects datatype {datatype} for {kind} '{tensor_name}', model "
           f"provides {tensor.datatype}"), f"data_type: {tensor.datatype}", (*at, "data_type")),
-    )  # fmt: skip
+    ]  # fmt: skip
     if not tensor.ranked:
         return
     dims, shape = sizes(entry.get("reshape", {}).get("shape", entry["dims"])), shape_text(tensor.shape)
     if kind == "input" and entry.get("allow_ragged_batch"):
-        refuse(
-            (tensor.shape != (VARIABLE,),
-             (f"unable to load model '{name}', configuration expects model provides input with shape [-1]  for ragged "
-              f"input '{tensor_name}', model provides {shape}"),
-             "leave allow_ragged_batch out", (*at, "allow_ragged_batch")),
-        )  # fmt: skip
+        yield (tensor.shape != (VARIABLE,),
+               (f"unable to load model '{name}', configuration expects model provides input with shape [-1]  for "
+                f"ragged input '{tensor_name}', model provides {shape}"),
+               "leave allow_ragged_batch out", (*at, "allow_ragged_batch"))  # fmt: skip
     elif not tensor.shape:
-        refuse(
-            (any(dim != 1 for dim in dims),
-             (f"unable to load model '{name}', scalar tensor '{tensor_name}', should only provide 1 in the model "
-              "configuration when the model doesn't support batching. Model configuration provided: "
-              f"{shape_text(dims)}."), "dims: [ 1 ]", (*at, "dims")),
-        )  # fmt: skip
+        yield (any(dim != 1 for dim in dims),
+               (f"unable to load model '{name}', scalar tensor '{tensor_name}', should only provide 1 in the model "
+                "configuration when the model doesn't support batching. Model configuration provided: "
+                f"{shape_text(dims)}."), "dims: [ 1 ]", (*at, "dims"))  # fmt: skip
     else:
-        check_dims(config, tensor, dims, at)
+        yield from dims_rows(config, tensor, dims, at)
 
 
-def check_dims(config: Config, tensor: ModelTensor, dims: Sequence[int], at: tuple[str, int]) -> None:
-    """Check dimensions: the config may fix an open dimension of an input, not of an output.
-
-    Source: onnxruntime_backend, src/onnxruntime_utils.cc:504.
-    """
+def dims_rows(config: Config, tensor: ModelTensor, dims: Sequence[int], at: tuple[str, int]) -> list[Row]:
+    """Return the rows for dims; of an input they may fix an open dimension (src/onnxruntime_utils.cc:504)."""
     about, shape, text = f"model '{config['name']}', tensor '{tensor.name}': ", tensor.shape, shape_text(tensor.shape)
     batching = config["max_batch_size"] > 0
     full = [VARIABLE] * batching + [*dims]
     fits = len(full) == len(shape) and all(
         have == want or (have == VARIABLE and at[0] == "input") for have, want in zip(shape, full, strict=True)
     )
-    how = (
+    batch_words = (
         "an initial batch dimension because max_batch_size > 0 followed by the explicit tensor shape, making complete "
-        if batching
-        else ""
     )
-    refuse(
+    return [
         (batching and shape[0] != VARIABLE,
          (f"{about}for the model to support batching the shape should have at least 1 dimension and the first "
           f"dimension must be -1; but shape expected by the model is {text}"),
          "export the model with an open first dimension, or max_batch_size: 0", at),
         (not fits,
          (f"{about}the model expects {len(shape)} dimensions (shape {text}) but the model configuration specifies "
-          f"{len(full)} dimensions ({how}shape {shape_text(full)})"),
+          f"{len(full)} dimensions ({batch_words if batching else ''}shape {shape_text(full)})"),
          f"dims: {shape_text(shape[batching:])}", (*at, "dims")),
-    )  # fmt: skip
+    ]  # fmt: skip

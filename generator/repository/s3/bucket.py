@@ -1,14 +1,12 @@
 """List, read, write and remove the objects of a repository in S3, with s3fs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import fsspec
@@ -24,9 +22,7 @@ from botocore.exceptions import (
 )
 
 from generator.errors import StorageFailed
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
+from generator.repository.s3.url import S3Url
 
 DIGEST = "blake3"  # the metadata x-amz-meta-blake3 of an object that tritongen wrote
 READ_WHOLE_BYTES = 1 << 20  # a smaller object is read: this is cheaper than a request for its metadata
@@ -83,16 +79,15 @@ class Bucket:
             found = self.filesystem.find(f"{root}{folder}/" if folder else root, detail=True)
         sizes = {name.removeprefix(root): entry["size"] for name, entry in found.items() if name.startswith(root)}
         sizes.pop("", None)  # a folder that was made in the console
-        for name in sizes:
-            if VERSION_MARK in name:
-                why = ValueError(f"{VERSION_MARK} stands in its name")
-                raise StorageFailed(self.url / name, "asked for", why, "remove the object")
+        if odd := [name for name in sizes if VERSION_MARK in name]:
+            why = ValueError(f"{VERSION_MARK} stands in its name")
+            raise StorageFailed(self.url / odd[0], "asked for", why, "remove the object")
         return sizes
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Return an object, or a range of its bytes."""
         with self.reporting("read", name):
-            content: bytes = self.filesystem.cat_file(self.path(name), start=start, end=end)
+            content: bytes = self.filesystem.cat_file((self.url / name).path, start=start, end=end)
             return content
 
     def digest(self, name: str, size_bytes: int) -> str:
@@ -110,13 +105,13 @@ class Bucket:
 
     def mark(self, name: str) -> str | None:
         """Return the digest in the metadata of an object that tritongen wrote."""
-        found = self.call("head_object", name)["Metadata"].get(DIGEST)
-        return None if found is None else str(found)
+        mark: str | None = self.call("head_object", name)["Metadata"].get(DIGEST)
+        return mark
 
     def fetch(self, name: str, path: Path) -> None:
         """Copy an object into a file."""
         with self.reporting("read", name):
-            self.filesystem.get_file(self.path(name), str(path))
+            self.filesystem.get_file((self.url / name).path, str(path))
 
     def put(self, path: Path, name: str, digest: str) -> None:
         """Write a file as an object in one step, uploading a large file in parts.
@@ -126,7 +121,7 @@ class Bucket:
         with self.reporting("written", name):
             uploading = asyncio.run_coroutine_threadsafe(
                 self.filesystem._put_file(  # noqa: SLF001 (the name of fsspec's asynchronous method)
-                    str(path), self.path(name), Metadata={DIGEST: digest}, max_concurrency=PARTS_AT_ONCE
+                    str(path), (self.url / name).path, Metadata={DIGEST: digest}, max_concurrency=PARTS_AT_ONCE
                 ),
                 self.filesystem.loop,
             )
@@ -140,7 +135,7 @@ class Bucket:
     def remove(self, name: str) -> None:
         """Remove an object, which may not exist."""
         with self.reporting("removed", name):
-            self.filesystem.rm_file(self.path(name))
+            self.filesystem.rm_file((self.url / name).path)
 
     def end_uploads(self, start: str) -> None:
         """Remove the parts of unfinished uploads of names with this prefix, if the credentials allow it."""
@@ -157,10 +152,6 @@ class Bucket:
                 method, Bucket=self.url.bucket, Key=(self.url / name).prefix, **arguments
             )
             return answer
-
-    def path(self, name: str) -> str:
-        """Return the path of an object for fsspec."""
-        return (self.url / name).path
 
     @contextmanager
     def reporting(self, what: str, name: str = "") -> Iterator[None]:

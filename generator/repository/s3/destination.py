@@ -5,28 +5,21 @@ interrupted upload the digests in the provenance differ from those of the object
 again.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import TritongenError
 from generator.repository.folder import staging_below
 from generator.repository.layout import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION
 from generator.repository.model_files import is_ours, not_ours
 from generator.repository.s3.bucket import Bucket
-from generator.repository.s3.lease import leased
-from generator.repository.s3.url import for_triton
+from generator.repository.s3.lease import Lease, leased
+from generator.repository.s3.url import S3Url, for_triton
 from generator.system.files import cache_home, digest_of
-
-if TYPE_CHECKING:
-    from generator.repository.s3.lease import Lease
-    from generator.repository.s3.url import S3Url
 
 
 @dataclass(frozen=True)
@@ -80,11 +73,6 @@ class S3Destination:
         """The sizes of all objects at the start of the build."""
         return self.bucket.sizes()
 
-    @cached_property
-    def models(self) -> dict[str, dict[str, int]]:
-        """The sizes of the objects of each model."""
-        return by_model(self.sizes)
-
     def check(self) -> None:
         """Raise TritongenError if Triton cannot read a repository at this URL."""
         _ = self.address
@@ -93,14 +81,22 @@ class S3Destination:
     def staging(self) -> Iterator[Path]:
         """Lock the repository and make a folder in the cache of this machine."""
         places = cache_home() / "staging"
-        clear(places)
+        for left in places.glob("*"):  # by killed builds; a running build holds the lock of its folder
+            with suppress(TritongenError), staging_below(left, left, left):
+                pass
         root = places / digest_of(self.address.encode())[:16]
         with staging_below(root, self.url, root) as folder, leased(Bucket(self.url)) as self._lease:
             yield folder
 
     def published(self, name: str) -> S3Model:
         """Return the objects of a model."""
-        return S3Model(self.bucket, name, self.models.get(name, {}))
+        return self.listed(name, self.sizes)
+
+    def listed(self, name: str, sizes: Mapping[str, int]) -> S3Model:
+        """Return a model as the sizes of objects list it, without marks of folders."""
+        start, files = f"{name}/", {key: size for key, size in sizes.items() if not key.endswith("/")}
+        mine = {key.removeprefix(start): size for key, size in files.items() if key.startswith(start)}
+        return S3Model(self.bucket, name, mine)
 
     def check_replaceable(self, name: str) -> None:
         """Raise TritongenError if an object has this name, or a model has it that tritongen did not make."""
@@ -112,7 +108,7 @@ class S3Destination:
         """Upload the files that changed, then remove the objects that the new model does not have."""
         self.check_held()
         self.bucket.end_uploads(f"{staged.name}/")
-        model = S3Model(self.bucket, staged.name, by_model(self.bucket.sizes(staged.name)).get(staged.name, {}))
+        model = self.listed(staged.name, self.bucket.sizes(staged.name))
         model.check_ours()  # it may have been written since the check
         files = {path.relative_to(staged).as_posix(): path for path in staged.rglob("*") if path.is_file()}
         for name in sorted(files, key=lambda name: (upload_order(name), name)):
@@ -133,23 +129,6 @@ class S3Destination:
     def location(self, name: str) -> S3Url:
         """Return the URL of a model."""
         return self.url / name
-
-
-def clear(places: Path) -> None:
-    """Remove the staging folders of killed builds; a running build holds the lock of its folder."""
-    for root in places.glob("*"):
-        with suppress(TritongenError), staging_below(root, root, root):
-            pass
-
-
-def by_model(sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """Group the sizes of objects by model, without marks of folders."""
-    found: dict[str, dict[str, int]] = {}
-    for key, size_bytes in sizes.items():
-        model, _, name = key.partition("/")
-        if name and not name.endswith("/"):
-            found.setdefault(model, {})[name] = size_bytes
-    return found
 
 
 def upload_order(name: str) -> int:

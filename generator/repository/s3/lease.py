@@ -6,8 +6,6 @@ if the object has changed (Amazon S3 User Guide, "conditional writes"). The obje
 build may write there, and Triton ignores it.
 """
 
-from __future__ import annotations
-
 import math
 import time
 import uuid
@@ -16,13 +14,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from generator.errors import StorageFailed, TritongenError
-from generator.repository.s3.bucket import answered
-
-if TYPE_CHECKING:
-    from generator.repository.s3.bucket import Bucket
+from generator.repository.s3.bucket import Bucket, answered
 
 LOCK = ".tritongen.lock"
 LEASE_S = 60.0  # by the clock of S3
@@ -69,7 +64,7 @@ class Lease:
         self._thread.join(1)
         if self.age_s < LEASE_S and self._renewing.acquire(timeout=1):
             with suppress(StorageFailed):
-                if holder_of(self._bucket.call("head_object", LOCK)) == self._holder:
+                if self._bucket.call("head_object", LOCK)["Metadata"].get(HOLDER) == self._holder:
                     self._bucket.remove(LOCK)
 
     def _keep(self) -> None:
@@ -118,21 +113,16 @@ def taken(bucket: Bucket, holder: str) -> str:
     except StorageFailed as failed:
         if answered(failed) not in CHANGED:
             raise
+    hint = "wait for its end"
     try:
         seen = bucket.call("head_object", LOCK)
-        if (left_s := LEASE_S - silent_s(seen)) > 0:
-            raise busy(bucket, left_s)
-        return put(bucket, holder, IfMatch=seen["ETag"])
-    except StorageFailed as failed:  # it was removed, or a third build took it
-        if answered(failed) not in (*CHANGED, *GONE):
+        if (left_s := LEASE_S - silent_s(seen)) <= 0:
+            return put(bucket, holder, IfMatch=seen["ETag"])
+        hint += f"; if it was killed, its lock expires in {left_s:.0f} s"
+    except StorageFailed as failed:
+        if answered(failed) not in (*CHANGED, *GONE):  # it was removed, or a third build took it
             raise
-        raise busy(bucket, None) from failed
-
-
-def busy(bucket: Bucket, left_s: float | None) -> TritongenError:
-    """Make the error for the second build."""
-    void = f"; if it was killed, its lock expires in {left_s:.0f} s" if left_s else ""
-    return TritongenError(f"another build writes to {bucket.url}", f"wait for its end{void}")
+    raise TritongenError(f"another build writes to {bucket.url}", hint)
 
 
 def silent_s(seen: dict[str, Any]) -> float:
@@ -141,12 +131,6 @@ def silent_s(seen: dict[str, Any]) -> float:
     now = parsedate_to_datetime(date) if date else datetime.now(UTC)
     seconds: float = (now - seen["LastModified"]).total_seconds()
     return seconds
-
-
-def holder_of(seen: dict[str, Any]) -> str | None:
-    """Return the id of the writer of the lock."""
-    name: str | None = seen["Metadata"].get(HOLDER)
-    return name
 
 
 def put(bucket: Bucket, holder: str, **condition: str) -> str:
@@ -162,7 +146,7 @@ def put(bucket: Bucket, holder: str, **condition: str) -> str:
             raise
         with suppress(StorageFailed):
             answer = bucket.call("head_object", LOCK)
-            if holder_of(answer) == holder:
+            if answer["Metadata"].get(HOLDER) == holder:
                 return str(answer["ETag"])
         raise
     return str(answer.get("ETag", ""))

@@ -4,24 +4,20 @@ Every object becomes a file of the right length. Content that is not needed is n
 which takes no disk.
 """
 
-from __future__ import annotations
-
 import os
+import re
 import tempfile
 from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from generator.errors import OutputFailed, RepositoryNotFound, StorageFailed
 from generator.repository.s3.bucket import READ_WHOLE_BYTES, Bucket
+from generator.repository.s3.url import S3Url
 
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-
-    Wanted = Literal["configs", "headers", "everything"]
-
+Wanted = Literal["configs", "headers", "everything"]
 BLOCK_BYTES = 1 << 17  # of ten models with 1534 MB, 219 MB are fetched in 1670 requests
 AT_ONCE = 8
 LARGEST_TEXT_BYTES = 1 << 24  # of a file outside a version: no rule reads more
@@ -80,56 +76,35 @@ def check_name(bucket: Bucket, name: str, names: Container[str]) -> None:
 
 
 def fetch(bucket: Bucket, path: Path, name: str, size_bytes: int, wanted: Wanted) -> None:
-    """Fetch the content of one object that is wanted.
-
-    Raises:
-        OutputFailed: the file cannot be written.
-    """
+    """Fetch the content of one object that is wanted; raise OutputFailed if the file cannot be written."""
     if wanted == "configs" and not name.endswith(".pbtxt"):
         return
+    in_version = re.match(r"[^/]+/\d+/", name)  # such as densenet121/1/model.onnx
+    largest = READ_WHOLE_BYTES if in_version else LARGEST_TEXT_BYTES
     try:
-        if wanted == "everything" or size_bytes <= READ_WHOLE_BYTES:
+        if wanted == "everything" or size_bytes <= largest:
             bucket.fetch(name, path)
-        elif in_version(name):
+        elif in_version:
             fetch_header(bucket, path, name, size_bytes)
-        elif size_bytes <= LARGEST_TEXT_BYTES:
-            bucket.fetch(name, path)
     except OSError as error:
         raise OutputFailed(path, error) from error
-
-
-def in_version(name: str) -> bool:
-    """Return True for a file of a version, such as `densenet121/1/model.onnx`."""
-    parts = PurePosixPath(name).parts
-    return len(parts) > len(("model", "version")) and parts[1].isdecimal()
 
 
 def fetch_header(bucket: Bucket, path: Path, name: str, size_bytes: int) -> None:
     """Fetch the blocks that `read_header` reads of an ONNX file; stop at the first error in another file."""
     from generator.graph.header import HeaderUnreadable, walked
 
-    with path.open("r+b") as file, suppress(HeaderUnreadable):
-        walked(Blocks(bucket, name, size_bytes, file.fileno()).pread, size_bytes)
+    fetched: set[int] = set()
 
-
-class Blocks:
-    """An object that is fetched into a file block by block, as it is read."""
-
-    def __init__(self, bucket: Bucket, name: str, size_bytes: int, file: int) -> None:
-        self._bucket = bucket
-        self._name = name
-        self._size_bytes = size_bytes
-        self._file = file
-        self._there: set[int] = set()
-
-    def pread(self, length: int, at: int) -> bytes:
+    def pread(length: int, at: int) -> bytes:
         """Read like `os.pread`, and fetch the missing blocks first."""
-        end = min(self._size_bytes, at + length)
-        missing = [block for block in range(at // BLOCK_BYTES, -(-end // BLOCK_BYTES)) if block not in self._there]
-        for block in missing:
+        end = min(size_bytes, at + length)
+        for block in sorted({*range(at // BLOCK_BYTES, -(-end // BLOCK_BYTES))} - fetched):
             start = block * BLOCK_BYTES
-            os.pwrite(
-                self._file, self._bucket.read(self._name, start, min(self._size_bytes, start + BLOCK_BYTES)), start
-            )
-            self._there.add(block)
-        return os.pread(self._file, length, at)
+            content = bucket.read(name, start, min(size_bytes, start + BLOCK_BYTES))
+            os.pwrite(file.fileno(), content, start)
+            fetched.add(block)
+        return os.pread(file.fileno(), length, at)
+
+    with path.open("r+b") as file, suppress(HeaderUnreadable):
+        walked(pread, size_bytes)

@@ -50,11 +50,7 @@ class S3Url:
 
 
 def parse(text: str, parameter: str) -> S3Url:
-    """Parse a text that begins with s3://.
-
-    Raises:
-        BadValue: the URL names no place for a repository; the error names `parameter`.
-    """
+    """Parse a text that begins with s3://; raise BadValue, which names `parameter`, if a repository cannot be there."""
     rest, endpoint = text.removeprefix(SCHEME), None
     if "://" in rest:
         matched = ENDPOINT.fullmatch(rest)
@@ -87,11 +83,7 @@ def location(place: str | Path | S3Url, parameter: str) -> Path | S3Url:
 
 
 def for_triton(url: S3Url, endpoint: str) -> str:
-    """Return the URL for Triton, with the endpoint in it: Triton reads no setting of an endpoint.
-
-    Args:
-        url: the repository.
-        endpoint: the server that a client in this environment uses.
+    """Return the URL with the endpoint that clients in this environment use: Triton reads no setting of an endpoint.
 
     Raises:
         BadValue: Triton would parse the URL differently.

@@ -126,7 +126,7 @@ def plan(source: Source, ports: Ports, options: DockerOptions, *, models: Sequen
 def check_no_container(name: str) -> None:
     """Raise TritongenError if a container has this name: a killed `serve` leaves its container running."""
     listed = run(["docker", "ps", "--all", "--quiet", "--filter", f"name=^{name}$"], timeout_s=TIMEOUT_S)
-    if listed.status == 0 and listed.stdout.strip():
+    if listed.returncode == 0 and listed.stdout.strip():
         raise TritongenError(f"a container named {name} exists already", f"`docker rm --force {name}` removes it")
 
 
@@ -177,7 +177,7 @@ def check_readable(repository: Path) -> None:
 def engine_version() -> str | None:
     """Return the version of the Docker engine, or None if no engine answers."""
     done = try_run(["docker", "version", "--format", "{{.Server.Version}}"], timeout_s=TIMEOUT_S)
-    return done.stdout.strip() or None if done and done.status == 0 else None
+    return done.stdout.strip() or None if done and done.returncode == 0 else None
 
 
 def check_engine() -> None:

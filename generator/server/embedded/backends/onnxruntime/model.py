@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-from generator.checker.rules.outcomes import Refusal
+from generator.checker.rules.basics import Refusal
 from generator.checker.rules.session_parameters import session_settings
 from generator.checker.rules.tensors import ModelTensor, autocompleted, check_io, is_complete
 from generator.graph.datatypes import OF_ONNXRUNTIME

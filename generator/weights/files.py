@@ -1,34 +1,115 @@
-"""Downloads of published weights into the cache: resumable, and checked at each use.
+"""Files of weights, found by name, or published and downloaded into the cache, and checked at each use.
 
 The client of the Hugging Face hub would bring fifteen packages, and checks a file's size but not its digest.
 """
 
-from __future__ import annotations
-
 import http.client
 import logging
+import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from filelock import FileLock
 
-from generator.errors import FetchFailed, OutputFailed
+from generator.errors import BadValue, FetchFailed, OutputFailed
+from generator.networks.types import Network
 from generator.system.files import cache_home, sha256_of
-
-if TYPE_CHECKING:
-    from generator.weights.publishers import Remote
+from generator.system.text import listed
 
 logger = logging.getLogger(__name__)
 
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".pdparams")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # names in repositories of the Hugging Face hub, best first
+NAMING = "name a file after its network: dpn92.pth, dpn92-….safetensors, DPN92_pretrained.pdparams"
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 RANGE_NOT_SATISFIABLE = 416
 SHA256 = re.compile(r"[0-9a-f]{64}")
 OFFLINE = "download it on a machine with network access, and give the file with `weights`"
 AGAIN = "run the same command again to continue"
+PUBLISHERS = ("torchvision", "timm", "paddleclas")
+# The eight hex digits are the beginning of the file's SHA-256 (torch.hub, `HASH_REGEX`).
+TORCHVISION_DIGITS = {
+    "densenet121": "a639ec97",
+    "densenet161": "8d451a50",
+    "densenet169": "b2777c0a",
+    "densenet201": "c1103571",
+}
+# timm's tags of the weights that torchvision and the authors of DPN trained.
+TIMM_TAGS = {
+    **dict.fromkeys(TORCHVISION_DIGITS, "tv_in1k"),
+    **dict.fromkeys(("dpn68", "dpn92", "dpn98", "dpn107", "dpn131"), "mx_in1k"),
+}
+PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph"
+
+
+def find(path: Path, networks: Sequence[Network]) -> dict[str, Path]:
+    """Return each network's weights file by the network's name: `path` itself, or a file in that folder.
+
+    Raises:
+        BadValue: there is no such path, it is one file for several networks, or a network has no file or several.
+    """
+    try:
+        entries = sorted(path.iterdir()) if path.is_dir() else None
+        exists = path.exists()
+    except OSError as error:
+        raise BadValue("weights", path, (error.strerror or str(error)).lower()) from error
+    if not exists:
+        raise BadValue("weights", path, "there is no such file or folder")
+    if entries is None:
+        if len(networks) != 1:
+            why = f"a file needs exactly one network ({len(networks)} selected)"
+            raise BadValue("weights", path, why, "name the network with `models`, or give a folder")
+        return {networks[0].name: path}
+    found = {network.name: files_of(network, entries) for network in networks}
+    if missing := [name for name, files in found.items() if not files]:
+        held = f"it holds {listed([entry.relative_to(path) for entry in entries])}" if entries else "it is empty"
+        raise BadValue("weights", path, f"no file for {', '.join(missing)}; {held}", NAMING)
+    for name, files in found.items():
+        if len(files) > 1:
+            why = f"{len(files)} files for {name}: {listed([file.relative_to(path) for file in files])}"
+            raise BadValue("weights", path, why, "keep one of them, or give the file itself")
+    return {name: files[0] for name, files in found.items()}
+
+
+def files_of(network: Network, entries: Sequence[Path]) -> list[Path]:
+    """Return the weights files that are named after the network, or in a folder that is."""
+    named = [path for path in entries if re.match(rf"{re.escape(network.name)}(?![^\W_])", path.name, re.IGNORECASE)]
+    files = [path for path in named if path.suffix.lower() in SUFFIXES and path.is_file()]
+    for folder in named:
+        files += [path for name in HUB_FILES if (path := folder / name).is_file()][:1]
+    return files
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published file: its address, its name in the cache, and the beginning of its SHA-256, if that is published."""
+
+    url: str
+    file: str
+    sha256_prefix: str = ""
+
+
+def remote(publisher: str, network: Network) -> Remote:
+    """Return a publisher's file for a network; raise BadValue if the publisher has none."""
+    name = network.name
+    if publisher == "paddleclas":
+        file = f"{network.title}_pretrained.pdparams"
+        return Remote(f"{PADDLECLAS}/{file}", file)
+    if publisher == "torchvision" and name in TORCHVISION_DIGITS:
+        file = f"{name}-{TORCHVISION_DIGITS[name]}.pth"
+        return Remote(f"https://download.pytorch.org/models/{file}", file, TORCHVISION_DIGITS[name])
+    if publisher == "timm" and name in TIMM_TAGS:
+        file = f"{name}.{TIMM_TAGS[name]}"
+        # HF_ENDPOINT names a mirror of the Hugging Face hub. The hub sends the SHA-256 with the file.
+        hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        return Remote(f"{hub}/timm/{file}/resolve/main/model.safetensors", f"{file}.safetensors")
+    raise BadValue("weights", publisher, f"{publisher} has no {name}", "paddleclas has all ten")
 
 
 def fetch(publisher: str, remote: Remote) -> Path:

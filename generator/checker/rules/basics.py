@@ -1,18 +1,18 @@
-"""The outcomes of a rule: a refusal in the server's words, or a warning in ours."""
+"""A config, the two outcomes of a rule (a refusal in the server's words, or a warning in ours), and shapes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 # A config as Triton hands it to backends: JSON with the field names of model_config.proto.
 Config = Mapping[str, Any]
 # A position in a config: field names, each with an index among the fields of that name; `("input", 0, "dims")`.
 Place = tuple[str | int, ...]
-# A condition, and the sentence, hint and place of its refusal or warning.
-Row = tuple[object, str, str, Place]
+# A condition, and the sentence, hint, place and status of its refusal or warning.
+Row = tuple[object, str, str, Place] | tuple[object, str, str, Place, str]
 
 # Triton's words for the kind of error; DIES if the server dies, which leaves last words without a kind.
 INVALID, INTERNAL, DIES = "Invalid argument", "Internal", ""
+VARIABLE = -1  # a dimension of any size, in configs and models
 
 
 class Refusal(Exception):
@@ -32,8 +32,7 @@ class Refusal(Exception):
         self.line = line
 
 
-@dataclass(frozen=True)
-class Caution:
+class Caution(NamedTuple):
     """A warning about a model that loads and then misbehaves; the sentence is ours."""
 
     sentence: str
@@ -41,16 +40,31 @@ class Caution:
     at: Place = ()
 
 
-def refuse(*rows: Row, status: str = INVALID) -> None:
+def refuse(rows: Iterable[Row]) -> None:
     """Raise the refusal of the first row whose condition holds.
 
     Sentences are made even if no condition holds: a rule must not repeat a long text in the rows of a loop.
     """
-    for refused, sentence, fix, at in rows:
-        if refused:
-            raise Refusal(sentence, fix, at, status)
+    for row in rows:
+        if row[0]:
+            raise Refusal(*row[1:])
 
 
-def cautions(*rows: Row) -> list[Caution]:
+def cautions(rows: Iterable[Row]) -> list[Caution]:
     """Return a warning for each row whose condition holds."""
-    return [Caution(sentence, fix, at) for wrong, sentence, fix, at in rows if wrong]
+    return [Caution(*row[1:4]) for row in rows if row[0]]
+
+
+def sizes(values: Iterable[int | str]) -> list[int]:
+    """Return dims as numbers; JSON has 64-bit numbers as text."""
+    return [int(value) for value in values]
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """Return `[-1,3,224,224]`, as Triton prints shapes."""
+    return f"[{','.join(map(str, shape))}]"
+
+
+def fits(shape: Sequence[int], pattern: Sequence[int]) -> bool:
+    """Return True if a shape has the dimensions of a pattern, in which a variable dimension takes any size."""
+    return len(shape) == len(pattern) and all(w in (VARIABLE, g) for g, w in zip(shape, pattern, strict=True))
