@@ -1,34 +1,7 @@
 """The errors of the program.
 
-Every error is one sentence with the offending value, and often a hint what to do:
-
-- TritongenError             the work failed (exit status 1)
-  - UsageError               the call was wrong (exit status 2)
-    - UnknownName
-    - BadValue
-    - TemplateUnusable
-  - OnnxUnreadable
-  - NotServable
-  - NetworkUnusable
-  - LabelsUnusable
-  - ExportFailed
-  - WorkerDied
-  - VerificationFailed
-  - OutputFailed
-  - StorageFailed
-  - RepositoryNotFound
-  - ImageUnreadable
-  - EngineMissing
-  - PortInUse
-  - ServerFailed
-  - ServerUnreachable
-  - ModelNotServed
-  - InferenceFailed
-  - WrongDevice
-  - AnalyzerFailed
-  - RunUnreadable
-  - WeightsUnusable
-  - FetchFailed
+Every error is one sentence with the offending value, and often a hint what to do. A UsageError says that the call was
+wrong (exit status 2), any other TritongenError that the work failed (exit status 1).
 
 `cli.py` prints them as `error: …` and `hint: …`. Any other exception is a bug and keeps its traceback.
 """
@@ -38,7 +11,7 @@ import errno
 import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 QUOTED_CHARACTERS = 60
 LONGEST_LINE = 5000
@@ -76,14 +49,21 @@ class TritongenError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the error without calling its constructor, whose arguments differ between the classes."""
-        return restored, (type(self), self.args, self.__dict__)
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
-def restored(kind: type[TritongenError], args: tuple[object, ...], state: dict[str, object]) -> TritongenError:
-    """Unpickle an error that another process raised."""
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(state)
-    return error
+class Failure(TritongenError):
+    """A failure of one thing, for a reason; a subclass has the sentence that names both, and its usual hint."""
+
+    sentence: ClassVar[str]
+    usual_hint: ClassVar[str | None]
+
+    def __init_subclass__(cls, sentence: str, hint: str | None = None) -> None:
+        """Take `class Name(Failure, sentence="{} is wrong: {}")`."""
+        cls.sentence, cls.usual_hint = sentence, hint
+
+    def __init__(self, subject: object, why: str, hint: str | None = None) -> None:
+        super().__init__(self.sentence.format(printable(subject), why), hint or self.usual_hint)
 
 
 class UsageError(TritongenError):
@@ -121,41 +101,26 @@ class TemplateUnusable(UsageError):
         super().__init__(f"template {name if folder is None else folder / name}: {why}")
 
 
-class OnnxUnreadable(TritongenError):
+class OnnxUnreadable(Failure, sentence="{} cannot be used: {}"):
     """A file that is not a servable ONNX model."""
 
-    def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{path} cannot be used: {why}", hint)
 
-
-class NotServable(TritongenError):
+class NotServable(Failure, sentence="{} cannot be served: {}"):
     """A graph that Triton's ONNX Runtime backend does not serve."""
 
-    def __init__(self, name: str, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{name} cannot be served: {why}", hint)
 
-
-class NetworkUnusable(TritongenError):
+class NetworkUnusable(Failure, sentence="{} gives no network: {}"):
     """A function or plugin that returns no torch network."""
 
-    def __init__(self, target: str, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{target} gives no network: {why}", hint)
 
-
-class LabelsUnusable(TritongenError):
+class LabelsUnusable(
+    Failure, sentence="{} cannot be used as labels: {}", hint="write one class per line, in the order of the output"
+):
     """A file that does not name the classes of an output."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"{path} cannot be used as labels: {why}", "write one class per line, in the order of the output"
-        )
 
-
-class ExportFailed(TritongenError):
+class ExportFailed(Failure, sentence="{} could not be exported to ONNX: {}"):
     """A network that cannot be exported to ONNX."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name} could not be exported to ONNX: {why}")
 
 
 class WorkerDied(TritongenError):
@@ -168,14 +133,12 @@ class WorkerDied(TritongenError):
         )
 
 
-class VerificationFailed(TritongenError):
+class VerificationFailed(
+    Failure,
+    sentence="{} was not published: {}",
+    hint="the graph that would be served does not compute what the network computes",
+):
     """A model whose answers do not match the network."""
-
-    def __init__(self, name: str, what: str, hint: str | None = None) -> None:
-        super().__init__(
-            f"{name} was not published: {what}",
-            hint or "the graph that would be served does not compute what the network computes",
-        )
 
 
 class OutputFailed(TritongenError):
@@ -204,28 +167,18 @@ class StorageFailed(TritongenError):
         super().__init__(f"{printable(url)} cannot be {what}: {why}", hint)
 
 
-class RepositoryNotFound(TritongenError):
+class RepositoryNotFound(Failure, sentence="{} is not a model repository: {}", hint="`tritongen build` makes one"):
     """A path or URL that is not a model repository."""
 
-    def __init__(self, path: object, why: str = "there is no such folder", hint: str | None = None) -> None:
-        super().__init__(f"{path} is not a model repository: {why}", hint or "`tritongen build` makes one")
 
-
-class ImageUnreadable(TritongenError):
+class ImageUnreadable(Failure, sentence="{} is not a readable image: {}"):
     """A file that Pillow cannot decode."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} is not a readable image: {why}")
 
-
-class EngineMissing(TritongenError):
+class EngineMissing(
+    Failure, sentence="the {} engine cannot start here: {}", hint="`tritongen doctor` lists what is missing"
+):
     """An engine that this machine cannot start."""
-
-    def __init__(self, engine: str, why: str, hint: str | None = None) -> None:
-        super().__init__(
-            f"the {engine} engine cannot start here: {why}",
-            hint or "`tritongen doctor` lists what is missing",
-        )
 
 
 class PortInUse(TritongenError):
@@ -251,16 +204,12 @@ class ServerFailed(TritongenError):
         super().__init__(why, "correct the files of the model, or build it again" if refused else None)
 
 
-class ServerUnreachable(TritongenError):
+class ServerUnreachable(
+    Failure,
+    sentence="no Triton at {}: {}",
+    hint="`url` is the gRPC port (8001, not 8000 of HTTP); without `url` a server is started",
+):
     """An address where no Triton answers."""
-
-    def __init__(
-        self,
-        url: str,
-        why: str = "nothing there answers Triton's gRPC",
-        hint: str = "`url` is the gRPC port (8001, not 8000 of HTTP); without `url` a server is started",
-    ) -> None:
-        super().__init__(f"no Triton at {url}: {why}", hint)
 
 
 class ModelNotServed(TritongenError):
@@ -271,11 +220,8 @@ class ModelNotServed(TritongenError):
         super().__init__(f"the server at {url} has no model {name!r} ready", f"ready models: {listed}")
 
 
-class InferenceFailed(TritongenError):
+class InferenceFailed(Failure, sentence="{} did not answer: {}"):
     """A request that the server answered with an error."""
-
-    def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name} did not answer: {why}")
 
 
 class WrongDevice(TritongenError):
@@ -295,23 +241,13 @@ class AnalyzerFailed(TritongenError):
         super().__init__(f"perf_analyzer cannot start: {why}", hint)
 
 
-class RunUnreadable(TritongenError):
+class RunUnreadable(Failure, sentence="{} is not a run of `tritongen perf`: {}", hint="remove it, or name another run"):
     """A file that is not a stored run."""
 
-    def __init__(self, path: Path, why: str) -> None:
-        hint = "remove it, or name another run"
-        super().__init__(f"{printable(path)} is not a run of `tritongen perf`: {why}", hint)
 
-
-class WeightsUnusable(TritongenError):
+class WeightsUnusable(Failure, sentence="{} cannot be used as weights: {}"):
     """A file that does not have exactly the parameters of a network."""
 
-    def __init__(self, path: Path, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{printable(path)} cannot be used as weights: {why}", hint)
 
-
-class FetchFailed(TritongenError):
+class FetchFailed(Failure, sentence="{} could not be fetched: {}"):
     """A file that cannot be downloaded, or that differs from the published one."""
-
-    def __init__(self, what: str, why: str, hint: str | None = None) -> None:
-        super().__init__(f"{what} could not be fetched: {why}", hint)

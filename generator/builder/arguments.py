@@ -1,12 +1,9 @@
 """Check the arguments of build() before anything is written."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator import networks
 from generator.builder.worker_pool import Limits, memory_budget_bytes
@@ -19,8 +16,7 @@ from generator.networks.types import Network
 from generator.types import PRECISIONS
 from generator.weights.files import PUBLISHERS, fetch, find, remote
 
-if TYPE_CHECKING:
-    WeightsOf = Callable[[Network], int | Path]
+WeightsOf = Callable[[Network], int | Path]
 
 RANDOM = "random"
 

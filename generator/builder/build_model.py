@@ -1,17 +1,14 @@
 """Build one model: weights, export, simplify, verify, and the files around the graph."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.builder.prepare_onnx import prepare_onnx
 from generator.builder.prepare_torch import prepare_torch
-from generator.builder.provenance import new_provenance
+from generator.builder.provenance import Provenance, new_provenance
 from generator.builder.staleness import network_record, with_texts
-from generator.builder.types import Prepared
+from generator.builder.types import Job, Prepared
 from generator.graph.export import export
 from generator.graph.large_weights import serialized
 from generator.graph.signature import signature
@@ -26,10 +23,6 @@ from generator.verify.compare import verify
 from generator.verify.references import TorchReference
 from generator.weights.load import load
 from generator.weights.random_init import random_network
-
-if TYPE_CHECKING:
-    from generator.builder.provenance import Provenance
-    from generator.builder.types import Job
 
 
 def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple[Provenance, dict[str, bytes]]:

@@ -1,7 +1,5 @@
 """build(): build verified models into a repository."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -9,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from generator.builder.arguments import (
     RANDOM,
@@ -20,27 +18,22 @@ from generator.builder.arguments import (
     weights_source,
     with_serving,
 )
+from generator.builder.provenance import Provenance
 from generator.builder.staleness import Action, required_action
 from generator.builder.types import BuiltModel, Job
-from generator.builder.worker_pool import build_in_parallel
+from generator.builder.worker_pool import Limits, build_in_parallel
 from generator.config.render import check_templates
+from generator.config.serving import Serving
 from generator.errors import OutputFailed, StorageFailed, TritongenError
 from generator.graph.types import REWRITES
+from generator.networks.types import Network
 from generator.repository import folder
-from generator.repository.destination import destination
+from generator.repository.destination import Destination, destination
 from generator.repository.model_files import ModelFolder
-from generator.repository.s3.url import location
+from generator.repository.s3.url import S3Url, location
 
-if TYPE_CHECKING:
-    from generator.builder.provenance import Provenance
-    from generator.builder.worker_pool import Limits
-    from generator.config.serving import Serving
-    from generator.networks.types import Network
-    from generator.repository.destination import Destination
-    from generator.repository.s3.url import S3Url
-
-    OnStep = Callable[[Network, str], None]
-    Plan = tuple[Network, tuple[Job, Action] | TritongenError]
+OnStep = Callable[[Network, str], None]
+Plan = tuple[Network, tuple[Job, Action] | TritongenError]
 
 logger = logging.getLogger(__name__)
 

@@ -1,34 +1,27 @@
 """Prepare a user's ONNX file: simplify it and make its batch dynamic, if both are safe."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from generator.builder.types import Prepared
+from generator.config.types import BuildOptions
 from generator.errors import BadValue, OnnxUnreadable, first_line
 from generator.graph import load
 from generator.graph.dynamic_batch import fixed_batch, with_dynamic_batch
 from generator.graph.signature import OPEN, format_dims, signature, with_output_shapes
 from generator.graph.simplify import keep_as_given, simplify
+from generator.graph.types import Exported, Simplified
+from generator.networks.user_networks import OnnxFile
 from generator.system.files import sha256_of
-from generator.types import Weights
+from generator.types import Signature, Weights
 from generator.verify import samples
 from generator.verify.compare import row_dependence
-from generator.verify.references import OnnxReference, cpu_session
-
-if TYPE_CHECKING:
-    from generator.config.types import BuildOptions
-    from generator.graph.types import Exported, Simplified
-    from generator.networks.user_networks import OnnxFile
-    from generator.types import Signature
-    from generator.verify.references import Feeds, Reference
+from generator.verify.references import Feeds, OnnxReference, Reference, cpu_session
 
 
 def prepare_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step: Callable[[str], None]) -> Prepared:

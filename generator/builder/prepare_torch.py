@@ -1,27 +1,23 @@
 """Prepare a user's torch module: export and simplify it, and check its inputs and outputs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from generator.builder.types import Prepared
+from generator.config.types import BuildOptions
 from generator.errors import NetworkUnusable, first_line
 from generator.graph.datatypes import zeros
 from generator.graph.export import ROWS, export
 from generator.graph.signature import signature
 from generator.graph.simplify import simplify
+from generator.networks.user_networks import TorchNetwork
 from generator.types import Weights
 from generator.verify.compare import row_dependence
 from generator.verify.references import TorchReference
 from generator.verify.samples import image_preprocessing
-
-if TYPE_CHECKING:
-    from generator.config.types import BuildOptions
-    from generator.networks.user_networks import TorchNetwork
 
 
 def prepare_torch(

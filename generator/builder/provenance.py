@@ -1,28 +1,24 @@
 """Read and write `provenance.json`: the record of how a model was built, for reproducible and incremental builds."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cattrs
 
+from generator.builder.types import Prepared
 from generator.config.types import BuildOptions
 from generator.graph.types import BUILD_METHOD, GraphFacts
+from generator.networks.types import Network
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
+from generator.repository.model_files import Published
 from generator.system.files import digest_of
 from generator.types import Preprocessing, Signature, Weights
 from generator.verify.certificate import BatchError, Certificate
-
-if TYPE_CHECKING:
-    from generator.builder.types import Prepared
-    from generator.networks.types import Network
-    from generator.repository.model_files import Published
 
 PACKAGES = ("tritongen", "torch", "onnx", "onnxsim", "onnxruntime", "numpy")
 CONVERTER = cattrs.Converter()

@@ -1,24 +1,19 @@
 """Compare a published model with its job: what has to be done to bring it up to date, and the reason."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from generator.builder import provenance as provenance_file
-from generator.builder.types import NEW
+from generator.builder.provenance import Provenance
+from generator.builder.types import NEW, Job
 from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
 from generator.config.types import Described
 from generator.errors import TritongenError, printable
 from generator.graph.types import BUILD_METHOD
 from generator.imagenet.labels import read_labels
 from generator.repository import layout
+from generator.repository.model_files import Published
 from generator.system.files import digest_of, digests, sha256_of
-
-if TYPE_CHECKING:
-    from generator.builder.provenance import Provenance
-    from generator.builder.types import Job
-    from generator.repository.model_files import Published
 
 CHANGED, OTHER = "was changed", "would be another"
 

@@ -4,8 +4,6 @@ multiprocessing's fork server, which imports torch once and has no threads yet, 
 to the system when a worker ends, and a crash of native code is a failure of one model.
 """
 
-from __future__ import annotations
-
 import fcntl
 import gc
 import multiprocessing
@@ -23,20 +21,18 @@ from multiprocessing.context import ForkServerProcess
 from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import psutil
 
+from generator.builder.provenance import Provenance
+from generator.builder.types import Job
 from generator.errors import TritongenError, WorkerDied
+from generator.networks.types import Network
 from generator.system.native import reuse_memory
 
-if TYPE_CHECKING:
-    from generator.builder.provenance import Provenance
-    from generator.builder.types import Job
-    from generator.networks.types import Network
-
-    OnStep = Callable[[Network, str], None]
-    Result = tuple[Job, tuple[Provenance, dict[str, bytes]] | TritongenError]
+OnStep = Callable[[Network, str], None]
+Result = tuple[Job, tuple[Provenance, dict[str, bytes]] | TritongenError]
 
 FORKS = multiprocessing.get_context("forkserver")
 PRELOADED = ("generator.builder.build_model",)  # the fork server ignores a module that it cannot import

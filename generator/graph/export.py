@@ -1,14 +1,12 @@
 """Export a torch module to ONNX with a dynamic batch, in memory."""
 
-from __future__ import annotations
-
 import inspect
 import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,9 +17,7 @@ from generator.errors import ExportFailed, first_line
 from generator.graph.datatypes import zeros
 from generator.graph.types import Exported
 from generator.system.native import silent
-
-if TYPE_CHECKING:
-    from generator.types import TensorSpec
+from generator.types import TensorSpec
 
 # Opset 18 (IR 8) is the lowest that torch's current exporter writes; every ONNX Runtime since Triton 24.05 reads it
 # (1.18 reads opset 21, IR 10).

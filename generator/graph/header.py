@@ -5,23 +5,17 @@ does not map it: the pages of a mapped file, and their neighbours, count as the 
 another program truncates meanwhile would end this one with SIGBUS.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from onnx.external_data_helper import uses_external_data
-
-if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
-    from google.protobuf.message import Message
 
 SMALL_BYTES = 1024
 KEPT_MIB = 64
@@ -76,17 +70,6 @@ def read_header(path: Path) -> OnnxHeader:
         raise HeaderUnreadable("it is no protobuf of a model") from error
     locations = (data_place(tensor).get("location", "") for tensor in external_tensors(model))
     return OnnxHeader(model, tuple(dict.fromkeys(locations)))
-
-
-def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
-    """Walk over a whole model; `pread(count, offset)` returns bytes of the file, fewer at its end.
-
-    Raises:
-        HeaderUnreadable: for the reasons of `read_header`.
-    """
-    walk = Walk(pread)
-    walk.message(MODEL, 0, size_bytes)
-    return walk
 
 
 def data_place(tensor: onnx.TensorProto) -> dict[str, str]:
@@ -224,6 +207,17 @@ class Walk:
         self.left -= length
         if self.left < 0:
             raise HeaderUnreadable(f"it has more than {KEPT_MIB} MiB beside its weights")
+
+
+def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
+    """Walk over a whole model; `pread(count, offset)` returns bytes of the file, fewer at its end.
+
+    Raises:
+        HeaderUnreadable: for the reasons of `read_header`.
+    """
+    walk = Walk(pread)
+    walk.message(MODEL, 0, size_bytes)
+    return walk
 
 
 def decode_varint(data: bytes, at: int) -> tuple[int, int]:

@@ -6,17 +6,13 @@ documentation, onnx.ai/onnx/operators. The table omits operators that read the w
 DynamicQuantizeLinear, and those with the batch on another axis, such as LSTM.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from generator.graph.rewrites.ranges import constant, size
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 
 @dataclass

@@ -1,10 +1,9 @@
 """Simplify a graph: onnxsim, tritongen's rewrites, then remove documentation and metadata."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import onnx
 import onnxsim
 
 from generator.errors import ExportFailed, first_line
@@ -12,9 +11,6 @@ from generator.graph.large_weights import simplify_without_weights
 from generator.graph.rewrites import rewrite
 from generator.graph.types import REWRITES, Exported, Simplified
 from generator.system.native import silent
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:

@@ -1,20 +1,14 @@
 """Image files as input tensors."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from generator.errors import ImageUnreadable
 from generator.imagenet import ASSETS
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from generator.types import Preprocessing
+from generator.types import Preprocessing
 
 # For verification and the demo; CC0 by Stefan van der Walt and Rachel Michetti, from scikit-image's sample data.
 PHOTOGRAPHS = (ASSETS / "chelsea.jpg", ASSETS / "coffee.jpg")

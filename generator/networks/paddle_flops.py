@@ -5,15 +5,9 @@ divides the channels of a filter, which are Cin/groups already, by the groups a 
 with fewer channels per group than groups counts zero: all grouped convolutions of the DPNs but the last three of DPN68.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from generator.networks.types import Counts
-
-if TYPE_CHECKING:
-    from generator.networks.types import Layer
+from generator.networks.types import Counts, Layer
 
 
 def recount(layers: Iterable[Layer]) -> Counts:

@@ -86,7 +86,7 @@ def running_server(url: str | None) -> Iterator[TritonClient | None]:
     with TritonClient(url or DEFAULT_URL) as client:
         answers = client.answers()
         if url is not None and not answers:
-            raise ServerUnreachable(url)
+            raise ServerUnreachable(url, "nothing there answers Triton's gRPC")
         yield client if answers else None
 
 

@@ -1,31 +1,25 @@
 """Verify the file that will be served against the network that it was made from."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
 from generator.errors import VerificationFailed, first_line
 from generator.system.native import return_memory
+from generator.types import Preprocessing, Signature, TensorSpec
 from generator.verify import samples
 from generator.verify.certificate import BatchError, Certificate
-from generator.verify.references import cpu_session, first_rows, run_session
+from generator.verify.references import Feeds, Reference, cpu_session, first_rows, run_session
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from generator.types import Preprocessing, Signature, TensorSpec
-    from generator.verify.references import Feeds, Reference
-
-    Array = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 
 BATCH_SIZES = (1, 4, 8)
 TOLERANCE = 1e-4  # max |difference| / max |logit|; fp32 itself differs from fp64 by up to 1e-4 on the networks

@@ -1,23 +1,19 @@
 """References for verification: the torch module that was exported, or the given ONNX file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
+from torch import nn
 
 from generator.system.native import torch_threads
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    from torch import nn
-
-    Array = npt.NDArray[Any]
-    Feeds = Mapping[str, Array]
+Array = npt.NDArray[Any]
+Feeds = Mapping[str, Array]
 
 # A fixed number, so that the order of sums, and with it the last bits, is equal on all machines; 1, because models
 # are built in parallel.

@@ -1,26 +1,20 @@
 """Sample inputs for a network: photographs for images, otherwise valid numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from generator.errors import BadValue
 from generator.graph.datatypes import numpy_type
 from generator.graph.signature import format_dims
 from generator.imagenet import images
-from generator.types import Preprocessing
+from generator.types import Preprocessing, Signature, TensorSpec
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from generator.types import Signature, TensorSpec
-
-    Array = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 
 CHANNELS = 3
 

@@ -4,19 +4,14 @@ A rewrite is kept if `make bench` shows it faster on some network and slower on 
 runs after the rewrites and compares with the network itself, so a wrong rewrite is not published.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from generator.graph.rewrites import concat_of_concat, slice_of_concat, slice_of_conv
 from generator.graph.types import REWRITES
-
-if TYPE_CHECKING:
-    import onnx
 
 # Each function rewrites a graph in place and returns the number of replaced nodes. Each makes room for the next.
 FUNCTIONS = (slice_of_conv.apply, slice_of_concat.apply, concat_of_concat.apply)

@@ -3,14 +3,9 @@
 Otherwise a value that is concatenated again and again, such as a dual path network's dense path, is copied each time.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import onnx_ir as ir
 
 from generator.graph.rewrites.ranges import insert_concat, operator
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 
 def apply(graph: ir.Graph) -> int:

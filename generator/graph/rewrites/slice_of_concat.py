@@ -3,15 +3,11 @@
 A part that begins and ends where inputs of the Concat do is available before the Concat, and needs no copy.
 """
 
-from __future__ import annotations
-
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from generator.graph.rewrites.ranges import insert_concat, operator, parts, size
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 
 def apply(graph: ir.Graph) -> int:
