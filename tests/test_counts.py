@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from generator.commands.list import RULE
 from generator.networks import INPUT_DIMS, NETWORKS, select
-from generator.networks.paddle_flops import figures, recount
+from generator.networks.architectures import figures, recount
 
 # Parameters (M) and FLOPs (G) by independent counts: PaddleClas, timm and torchvision agree on them.
 TRUE = {

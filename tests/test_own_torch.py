@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import onnxruntime
@@ -12,7 +13,7 @@ from helpers import assert_near
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 import tritongen
-from generator.builder import prepare_torch
+from generator.builder import prepare
 from generator.errors import BadValue, ExportFailed, NetworkUnusable, VerificationFailed
 from generator.graph import export
 from generator.networks import user_networks
@@ -178,9 +179,9 @@ def test_inputs_and_outputs_of_modules(function, inputs, expected_inputs, expect
     assert written.max_batch_size == 8
     feeds = samples.feeds([TensorSpec(*entry) for entry in expected_inputs], 3, None)
     with torch.no_grad():
-        expected = user_networks.import_function(f"nets:{function}")()(*map(torch.from_numpy, feeds.values()))
+        expected = user_networks.call_function(f"nets:{function}")(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
-    for answer, want in zip(answers, prepare_torch.tensors(expected), strict=True):
+    for answer, want in zip(answers, prepare.tensors(expected), strict=True):
         assert_near(answer.reshape(want.shape), want.numpy())
 
 
@@ -285,14 +286,14 @@ def test_operator_that_onnx_lacks(capfd):
 @pytest.mark.usefixtures("folder")
 def test_wrong_graph_is_not_published(monkeypatch):
     """The exported graph is compared with the module at each batch size."""
-    simplify = prepare_torch.simplify
+    simplify = prepare.simplify
 
     def damaged(*arguments):
         simplified = simplify(*arguments)
         simplified.model.graph.node[0].op_type = "Sub"
         return simplified
 
-    monkeypatch.setattr(prepare_torch, "simplify", damaged)
+    monkeypatch.setattr(prepare, "simplify", damaged)
     with pytest.raises(VerificationFailed, match="scaled was not published: at batch 1 its answers differ from those"):
         build("nets:scaled", "8")
 
@@ -304,7 +305,7 @@ def test_labels_and_image_of_a_plugin():
     Path("given.txt").write_text("1\n2\n3\n4\n5\n6\n7\n")
     image = tritongen.ImageInput(mean=(0.1, 0.2, 0.3), resize_short_px=40)
     inputs = (TensorSpec("input", "TYPE_FP32", (3, 32, 32)),)
-    definition = TorchNetwork(user_networks.import_function("nets:picture"), inputs, image, Path("own.txt"))
+    definition = TorchNetwork(partial(user_networks.call_function, "nets:picture"), inputs, image, Path("own.txt"))
     network = Network("mine", "Mine", Plugin("nets:network", lambda: definition), None)
     for given, expected in ((None, "a\n"), ("given.txt", "1\n")):
         (built,) = tritongen.build(network, labels=given).built

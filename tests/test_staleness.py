@@ -121,7 +121,7 @@ class Unreadable:
 
 def test_unreadable_file():
     """A file that cannot be read counts as changed."""
-    assert staleness.file_damage(Unreadable(), "1/model.onnx", "a digest") == "cannot be read"
+    assert dict(staleness.damages(Unreadable(), {"1/model.onnx": "a digest"})) == {"1/model.onnx": "cannot be read"}
 
 
 @pytest.mark.usefixtures("no_export")

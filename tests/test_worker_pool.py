@@ -18,7 +18,7 @@ from tiny_networks import FOUR, TINY_DENSENET, TINY_DPN, own
 import tritongen
 from generator import errors
 from generator.builder import worker_pool
-from generator.builder.types import Job
+from generator.builder.staleness import Job
 from generator.builder.worker_pool import Limits, Worker, next_fitting, picklable
 from generator.config.types import BuildOptions
 from generator.errors import BadValue, OutputFailed, TritongenError, UnknownName, VerificationFailed, WorkerDied

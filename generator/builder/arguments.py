@@ -16,8 +16,6 @@ from generator.networks.types import Network
 from generator.types import PRECISIONS
 from generator.weights.files import PUBLISHERS, fetch, find, remote
 
-WeightsOf = Callable[[Network], int | Path]
-
 RANDOM = "random"
 
 
@@ -58,7 +56,7 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
         raise BadValue("labels", labels, "there is no such file")
 
 
-def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> WeightsOf:
+def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> Callable[[Network], int | Path]:
     """Return a function that gives the seed or the weights file of a network; it downloads the file if needed.
 
     Raises:

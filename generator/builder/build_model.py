@@ -1,28 +1,17 @@
 """Build one model: weights, export, simplify, verify, and the files around the graph."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from generator.builder.prepare_onnx import prepare_onnx
-from generator.builder.prepare_torch import prepare_torch
-from generator.builder.provenance import Provenance, new_provenance
-from generator.builder.staleness import network_record, with_texts
-from generator.builder.types import Job, Prepared
-from generator.graph.export import export
+from generator.builder.prepare import prepare
+from generator.builder.provenance import Provenance, versions
+from generator.builder.staleness import Job, network_record, with_texts
 from generator.graph.large_weights import serialized
-from generator.graph.signature import signature
-from generator.graph.simplify import simplify
-from generator.networks import INPUT
-from generator.networks.user_networks import OnnxFile, TorchNetwork
+from generator.graph.types import BUILD_METHOD, GraphFacts
 from generator.repository import folder, layout
 from generator.system.files import digests
 from generator.system.native import return_memory
-from generator.types import Preprocessing
 from generator.verify.compare import verify
-from generator.verify.references import TorchReference
-from generator.weights.load import load
-from generator.weights.random_init import random_network
 
 
 def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple[Provenance, dict[str, bytes]]:
@@ -57,36 +46,26 @@ def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple
     )
 
     on_step("publish")
-    provenance = replace(
-        new_provenance(job.network, prepared, job.options, certificate),
+    model = simplified.model
+    provenance = Provenance(
         network=network_record(job),
+        weights=prepared.weights,
+        preprocessing=prepared.preprocessing,
+        options=job.options,
+        template=None,
+        graph=GraphFacts(
+            exporter=prepared.exporter,
+            ir_version=model.ir_version,
+            opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+            nodes_exported=simplified.nodes_before,
+            nodes=simplified.nodes_after,
+            rewrites=dict(simplified.rewrites),
+            unsimplified=simplified.unsimplified,
+            method=BUILD_METHOD,
+        ),
+        signature=prepared.signature,
+        certificate=certificate,
+        versions=versions(),
         blake3=digests({name: staged / name for name in graph}),
     )
     return with_texts(job, provenance)
-
-
-def prepare(job: Job, on_step: Callable[[str], None]) -> Prepared:
-    """Load the weights, export and simplify a network.
-
-    Raises:
-        TritongenError: the network gives no graph that Triton can serve.
-    """
-    network, options = job.network, job.options
-    match network.definition.resolve():
-        case OnnxFile() as definition:
-            return prepare_onnx(network.name, definition, options, on_step)
-        case TorchNetwork() as definition:
-            return prepare_torch(network.name, definition, options, on_step)
-        case _:
-            on_step("weights")
-            if isinstance(job.weights, int):
-                module, weights = random_network(network, job.weights)
-                preprocessing = Preprocessing()
-            else:
-                module, weights, preprocessing = load(network, job.weights)
-            on_step("export")
-            exported = export(network.name, module, (INPUT,), ("output",))
-            on_step("simplify")
-            simplified = simplify(network.name, exported, options.rewrites)
-            served = signature(network.name, simplified.model)
-            return Prepared(exported.exporter, simplified, served, TorchReference(module), weights, preprocessing)

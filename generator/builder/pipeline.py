@@ -19,20 +19,20 @@ from generator.builder.arguments import (
     with_serving,
 )
 from generator.builder.provenance import Provenance
-from generator.builder.staleness import Action, required_action
-from generator.builder.types import BuiltModel, Job
-from generator.builder.worker_pool import Limits, build_in_parallel
+from generator.builder.staleness import Action, Job, required_action
+from generator.builder.worker_pool import Limits, OnStep, build_in_parallel
 from generator.config.render import check_templates
 from generator.config.serving import Serving
 from generator.errors import OutputFailed, StorageFailed, TritongenError
-from generator.graph.types import REWRITES
+from generator.graph.types import REWRITES, GraphFacts
 from generator.networks.types import Network
 from generator.repository import folder
 from generator.repository.destination import Destination, destination
 from generator.repository.model_files import ModelFolder
 from generator.repository.s3.url import S3Url, location
+from generator.types import Signature, Weights
+from generator.verify.certificate import Certificate
 
-OnStep = Callable[[Network, str], None]
 Plan = tuple[Network, tuple[Job, Action] | TritongenError]
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,20 @@ OUTCOMES = ("published", "rendered", "up to date", "failed")
 FORCED = Action("published", "a rebuild was forced")
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A model in the repository, for the summary; `size_bytes` is the size of its graph."""
+
+    network: Network
+    weights: Weights
+    folder: Path | S3Url
+    size_bytes: int
+    variants: tuple[str, ...]
+    signature: Signature
+    graph: GraphFacts
+    certificate: Certificate
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from typing import Any
 
 import cattrs
 
-from generator.builder.types import Prepared
 from generator.config.types import BuildOptions
-from generator.graph.types import BUILD_METHOD, GraphFacts
-from generator.networks.types import Network
+from generator.graph.types import GraphFacts
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
 from generator.repository.model_files import Published
 from generator.system.files import digest_of
@@ -56,25 +54,6 @@ class Provenance:
         """The names of the GPU configs, such as t4-fp16."""
         names = sorted(PurePosixPath(name) for name in self.blake3)
         return tuple(name.stem for name in names if name.parent.name == "configs")
-
-
-def new_provenance(network: Network, prepared: Prepared, options: BuildOptions, certificate: Certificate) -> Provenance:
-    """Return the record of a model before its files are written."""
-    simplified, model = prepared.simplified, prepared.simplified.model
-    graph = GraphFacts(
-        exporter=prepared.exporter,
-        ir_version=model.ir_version,
-        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
-        nodes_exported=simplified.nodes_before,
-        nodes=simplified.nodes_after,
-        rewrites=dict(simplified.rewrites),
-        unsimplified=simplified.unsimplified,
-        method=BUILD_METHOD,
-    )
-    return Provenance(
-        network.record(), prepared.weights, prepared.preprocessing, options, None, graph,
-        prepared.signature, certificate, versions(), {},
-    )  # fmt: skip
 
 
 def versions() -> dict[str, str]:

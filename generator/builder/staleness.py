@@ -1,24 +1,38 @@
 """Compare a published model with its job: what has to be done to bring it up to date, and the reason."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from generator.builder import provenance as provenance_file
 from generator.builder.provenance import Provenance
-from generator.builder.types import NEW, Job
 from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, default_config, target_configs
-from generator.config.types import Described
+from generator.config.types import BuildOptions, Described
 from generator.errors import TritongenError, printable
 from generator.graph.types import BUILD_METHOD
 from generator.imagenet.labels import read_labels
+from generator.networks.types import Network
 from generator.repository import layout
 from generator.repository.model_files import Published
 from generator.system.files import digest_of, digests, sha256_of
 
+NEW = "it is not there"  # the reason to build a model for the first time
 CHANGED, OTHER = "was changed", "would be another"
 
 # The graph and all files are built, only the other files are rendered, or nothing is written.
 Outcome = Literal["published", "rendered", "up to date"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model to build; `weights` is a seed or a file, and applies to the built-in networks only."""
+
+    network: Network
+    options: BuildOptions
+    weights: int | Path
+    labels: Path | None
+    template_dir: Path | None
 
 
 @dataclass(frozen=True)
@@ -45,15 +59,15 @@ def required_action(job: Job, model: Published) -> Action:
         return Action("published", f"its {layout.PROVENANCE_FILE} is not there")
     except (OSError, ValueError):
         return Action("published", f"its {layout.PROVENANCE_FILE} is not one that this tritongen writes")
-    if why := changed_input(job, provenance) or damaged_file(model, provenance):
+    damaged_graph = (f"{name} {how}" for name, how in damages(model, provenance.graph_digests))
+    if why := changed_input(job, provenance) or next(damaged_graph, None):
         return Action("published", why)
     try:
         rendered, texts = with_texts(job, provenance)
     except TritongenError as error:
         return Action("published", str(error))
-    damage = {name: file_damage(model, name, digest) for name, digest in digests(texts).items()}
     # A text differs because it was edited or because an option changed; the digest does not tell which.
-    reasons = [f"{name} {OTHER if what == CHANGED else what}" for name, what in damage.items() if what][:1]
+    reasons = [f"{name} {OTHER if how == CHANGED else how}" for name, how in damages(model, digests(texts))][:1]
     if others := [name for name in model.names() if name not in rendered.blake3 and name not in texts]:
         reasons.append(f"{', '.join(map(printable, others))} would go")
     return Action("rendered", "; ".join(reasons), rendered, texts) if reasons else Action("up to date", "", provenance)
@@ -88,20 +102,16 @@ def network_record(job: Job) -> dict[str, Any]:
     return job.network.record() | ({"blake3": digests(files)} if files else {})
 
 
-def damaged_file(model: Published, provenance: Provenance) -> str | None:
-    """Name the first file of the graph that differs from the published one."""
-    damage = ((name, file_damage(model, name, digest)) for name, digest in provenance.graph_digests.items())
-    return next((f"{name} {what}" for name, what in damage if what), None)
-
-
-def file_damage(model: Published, name: str, digest: str) -> str | None:
-    """Describe how a file differs from its digest; None if it does not."""
-    try:
-        return None if model.digest(name) == digest else CHANGED
-    except FileNotFoundError:
-        return "is not there"
-    except OSError:
-        return "cannot be read"
+def damages(model: Published, expected: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each file that differs from its digest, and how."""
+    for name, digest in expected.items():
+        try:
+            if model.digest(name) != digest:
+                yield name, CHANGED
+        except FileNotFoundError:
+            yield name, "is not there"
+        except OSError:
+            yield name, "cannot be read"
 
 
 def with_texts(job: Job, provenance: Provenance) -> tuple[Provenance, dict[str, bytes]]:

@@ -26,7 +26,7 @@ from typing import Any, cast
 import psutil
 
 from generator.builder.provenance import Provenance
-from generator.builder.types import Job
+from generator.builder.staleness import Job
 from generator.errors import TritongenError, WorkerDied
 from generator.networks.types import Network
 from generator.system.native import reuse_memory

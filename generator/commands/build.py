@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.builder.types import NEW
 from generator.commands.click_options import (
     Command,
     colours,
@@ -28,8 +27,7 @@ from generator.errors import BadValue
 from generator.graph.types import REWRITES
 
 if TYPE_CHECKING:
-    from generator.builder.pipeline import BuildReport
-    from generator.builder.types import BuiltModel
+    from generator.builder.pipeline import BuildReport, BuiltModel
     from generator.commands.click_options import Colours
     from generator.networks.types import Network
     from generator.networks.user_networks import ImageInput
@@ -273,6 +271,7 @@ def reasons(report: BuildReport) -> dict[str, str]:
 
 def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
     """Print the result as a table, and log notes about the models."""
+    from generator.builder.staleness import NEW
     from generator.commands import console
 
     if report.built:

@@ -13,7 +13,7 @@ from generator.builder.pipeline import OUTCOMES, STEPS
 from generator.commands import console
 
 if TYPE_CHECKING:
-    from generator.builder.pipeline import OnStep
+    from generator.builder.worker_pool import OnStep
     from generator.networks.types import Network
 
 logger = logging.getLogger(__name__)

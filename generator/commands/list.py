@@ -120,7 +120,7 @@ def list_targets(*, as_json: bool) -> int:
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
     """Count each network by both rules; also return the errors of networks that cannot be counted."""
     from generator.errors import TritongenError
-    from generator.networks.paddle_flops import recount
+    from generator.networks.architectures import recount
 
     rows: list[Row] = []
     failed: list[TritongenError] = []

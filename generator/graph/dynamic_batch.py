@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from generator.errors import first_line
-from generator.graph.rewrites.ranges import operator, size
+from generator.graph.ranges import operator, size
 from generator.graph.row_rules import RULES, Context
 
 BATCH = "N"
@@ -85,10 +85,8 @@ def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:
     output = node.outputs[0]
     assert output.shape is not None  # its rule checks it  # noqa: S101
     dims = [0, *(dim for dim in output.shape[1:] if isinstance(dim, int))]
-    shape = ir.tensor(np.array(dims, np.int64), name=f"{output.name}/{'x'.join(map(str, dims))}")
-    value = ir.Value(
-        name=shape.name, shape=ir.Shape([len(output.shape)]), type=ir.TensorType(shape.dtype), const_value=shape
-    )
-    graph.register_initializer(value)
-    node.replace_input_with(1, value)
+    name = f"{output.name}/{'x'.join(map(str, dims))}"
+    shape = ir.val(name, const_value=ir.tensor(np.array(dims, np.int64), name=name))
+    graph.register_initializer(shape)
+    node.replace_input_with(1, shape)
     node.attributes.pop("allowzero", None)

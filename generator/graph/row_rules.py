@@ -12,7 +12,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from generator.graph.rewrites.ranges import constant, size
+from generator.graph.ranges import constant, size
 
 
 @dataclass

@@ -6,7 +6,7 @@ the torch modules run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -99,10 +99,6 @@ class DPNShape(Architecture):
     blocks: tuple[int, int, int, int]
     growth: tuple[int, int, int, int]
 
-    def blocks_per_stage(self) -> tuple[int, ...]:
-        """Return the depth of each stage."""
-        return self.blocks
-
     def record(self) -> dict[str, Any]:
         """Return the hyper-parameters."""
         return asdict(self)
@@ -161,3 +157,31 @@ def head(channels: int, side: int) -> Iterator[Layer]:
     yield from bn_relu(channels, side)
     yield Layer("pool", channels, kernel=side)
     yield Layer("linear", CLASSES, inputs=channels)
+
+
+def recount(layers: Iterable[Layer]) -> Counts:
+    """Return parameters and FLOPs by the formula behind the figures of the PaddleClas page, before rounding.
+
+    The formula is that of Paddle 1.x's `fluid/contrib/model_stat.py` under Python 2, where integer division rounds
+    down. It divides the channels of a filter, which are Cin/groups already, by the groups a second time. So a grouped
+    convolution with fewer channels per group than groups counts zero: all grouped convolutions of the DPNs but the
+    last three of DPN68.
+    """
+    parameters, flops = zip(*map(figures, layers), strict=True)
+    return Counts(sum(parameters), sum(flops))
+
+
+def figures(layer: Layer) -> tuple[int, int]:
+    """Return the parameters and FLOPs of one layer by that formula."""
+    match layer.kind:
+        case "convolution":
+            parameters = layer.channels * layer.kernel**2 * (layer.inputs // layer.groups // layer.groups)
+            return parameters, 2 * parameters * layer.side**2
+        case "linear":  # one parameter for all biases, and a multiply-add is one
+            return layer.inputs * layer.channels + 1, layer.inputs * layer.channels
+        case "batch norm":
+            return 2 * layer.channels, 2 * layer.elements
+        case "relu":  # the product of the output's shape, in which the unknown batch is -1
+            return 0, -layer.elements
+        case "pool":
+            return 0, layer.elements * layer.kernel**2

@@ -78,10 +78,6 @@ class Definition:
         """The file that names the classes, one per line."""
         return None
 
-    def blocks_per_stage(self) -> tuple[int, ...]:
-        """Return the depth of each stage."""
-        return ()
-
     def record(self) -> dict[str, Any]:
         """Return the fields of provenance.json that identify the definition."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from generator.errors import BadValue, NetworkUnusable, TritongenError, first_line
 from generator.graph.datatypes import TYPES, zeros
@@ -256,12 +256,7 @@ def parse_input(text: str) -> TensorSpec:
 
 
 def call_function(target: str) -> Any:  # noqa: ANN401 (users' code)
-    """Import a function and call it."""
-    return import_function(target)()
-
-
-def import_function(target: str) -> Callable[[], Any]:
-    """Import the function `package.module:function`, from the current folder too.
+    """Import the function `package.module:function`, from the current folder too, and call it.
 
     Raises:
         NetworkUnusable: it cannot be imported, or is not a function.
@@ -280,7 +275,7 @@ def import_function(target: str) -> Callable[[], Any]:
         found = getattr(found, part)
     if not callable(found):
         raise NetworkUnusable(target, f"{function} is not a function")
-    return cast("Callable[[], Any]", found)
+    return found()
 
 
 def plugins() -> dict[str, Network]:

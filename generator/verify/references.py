@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import nn
 
 from generator.system.native import torch_threads
+from generator.verify.samples import Array
 
-Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
 
 # A fixed number, so that the order of sums, and with it the last bits, is equal on all machines; 1, because models
@@ -24,6 +22,7 @@ class TorchReference:
     """A torch module in evaluation mode that takes the feeds in order and returns a tensor or a tuple."""
 
     label = "torch"
+    runs_once = True  # all batches from one call: in evaluation mode rows are independent
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -33,13 +32,6 @@ class TorchReference:
         with torch.no_grad(), torch_threads(THREADS):
             answer = self.module(*(torch.from_numpy(array) for array in feeds.values()))
         return [value.numpy() for value in (answer if isinstance(answer, tuple) else (answer,))]
-
-    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Return the outputs for the first rows, once per size, from one call: in evaluation mode rows are independent.
-
-        The last size is the largest.
-        """
-        return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
 
     def run_fp64(self, feeds: Feeds) -> list[Array] | None:
         """Call the module in double precision; return None if it computes in a fixed type.
@@ -72,6 +64,11 @@ class OnnxReference:
         self.session = cpu_session(model, optimised=fp16)
         self.rows = rows
 
+    @property
+    def runs_once(self) -> bool:
+        """True for a fixed batch, which makes small batches as slow as large ones."""
+        return self.rows is not None
+
     def run(self, feeds: Feeds) -> list[Array]:
         """Return the outputs in order; run all rows at once, or as many at a time as the fixed batch."""
         if self.rows is None:
@@ -83,29 +80,8 @@ class OnnxReference:
             parts.append(run_session(self.session, {name: array[rows] for name, array in feeds.items()}))
         return [np.concatenate(part)[:count] for part in zip(*parts, strict=True)]
 
-    def run_batches(self, feeds: Feeds, sizes: Sequence[int]) -> list[list[Array]]:
-        """Return the outputs for the first rows, once per size; a file with a fixed batch runs the largest only."""
-        if self.rows is not None:
-            return rows_by_size(self.run(first_rows(feeds, sizes[-1])), sizes)
-        return [self.run(first_rows(feeds, size)) for size in sizes]
-
-    def run_fp64(self, feeds: Feeds) -> list[Array] | None:
-        """Return None: a graph has a fixed precision."""
-        del feeds
-        return None
-
 
 Reference = TorchReference | OnnxReference
-
-
-def first_rows(feeds: Feeds, count: int) -> dict[str, Array]:
-    """Return the first rows of every input."""
-    return {name: array[:count] for name, array in feeds.items()}
-
-
-def rows_by_size(outputs: Sequence[Array], sizes: Sequence[int]) -> list[list[Array]]:
-    """Return the first rows of every output, once per size."""
-    return [[output[:size] for output in outputs] for size in sizes]
 
 
 def run_session(session: onnxruntime.InferenceSession, feeds: Feeds) -> list[Array]:

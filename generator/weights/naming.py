@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from generator.networks.architectures import DPNShape
 from generator.networks.types import BN_EPS, Network
 from generator.types import Preprocessing
 
@@ -81,9 +82,10 @@ def from_paddle(key: str, network: Network) -> str:
 
 def paddle_block(index: str, network: Network) -> dict[str, object] | None:
     """Return our name for the block with Paddle's number, and the stride of its projection, which timm's names have."""
-    if network.definition.family == "densenet":
+    definition = network.definition
+    if not isinstance(definition, DPNShape):
         return {"block": int(index) - 1}
-    blocks = [(stage, n) for stage, count in enumerate(network.definition.blocks_per_stage()) for n in range(count)]
+    blocks = [(stage, n) for stage, count in enumerate(definition.blocks) for n in range(count)]
     if not 1 <= int(index) <= len(blocks):
         return None
     stage, n = blocks[int(index) - 1]

@@ -72,19 +72,3 @@ def constant(value: ir.Value | None) -> Sequence[int] | None:
     tensor = constant_tensor(value)
     elements: list[int] | None = None if tensor is None else tensor.numpy().ravel().tolist()
     return elements
-
-
-def insert_concat(graph: ir.Graph, before: ir.Node, values: Sequence[ir.Value], axis: int, like: ir.Value) -> ir.Value:
-    """Insert a Concat that computes `like`; return its output."""
-    node = ir.Node("", "Concat", values, attributes=[ir.AttrInt64("axis", axis)])
-    describe(node.outputs[0], like, f"{like.name}/concat")
-    graph.insert_before(before, node)
-    return node.outputs[0]
-
-
-def describe(value: ir.Value, like: ir.Value, name: str) -> None:
-    """Give a new value, and the node that computes it, a name, and the type and shape of another value."""
-    value.name, value.shape, value.type = name, like.shape, like.type
-    producer = value.producer()
-    if producer is not None:
-        producer.name = name
