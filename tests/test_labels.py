@@ -8,8 +8,7 @@ from helpers import onnx_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.errors import LabelsUnusable
-from generator.imagenet import CLASS_NAMES
-from generator.imagenet.labels import read_labels
+from generator.imagenet import CLASS_NAMES, read_labels
 
 
 @pytest.mark.parametrize("content", [b"cat\ndog\n", b"cat\r\ndog", b"cat\rdog", b"\xef\xbb\xbfcat\n  dog \n\n"])

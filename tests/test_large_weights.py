@@ -10,7 +10,7 @@ from tiny_networks import FOUR
 
 from generator.graph.export import export
 from generator.graph.header import encode_varint
-from generator.graph.large_weights import detachable_weights, serialized, simplify_without_weights
+from generator.graph.simplify import detachable_weights, serialized, simplify_without_weights
 from generator.networks import INPUT
 from generator.weights.random_init import random_network
 

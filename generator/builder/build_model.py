@@ -6,7 +6,7 @@ from pathlib import Path
 from generator.builder.prepare import prepare
 from generator.builder.provenance import Provenance, versions
 from generator.builder.staleness import Job, network_record, with_texts
-from generator.graph.large_weights import serialized
+from generator.graph.simplify import serialized
 from generator.graph.types import BUILD_METHOD, GraphFacts
 from generator.repository import folder, layout
 from generator.system.files import digests
@@ -15,12 +15,9 @@ from generator.verify.compare import verify
 
 
 def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple[Provenance, dict[str, bytes]]:
-    """Write a verified graph; return the model's provenance and its other files.
+    """Write a verified graph into the folder `staged`; return the model's provenance and its other files.
 
-    Args:
-        job: the model to build.
-        staged: the folder that will be published; only the graph is written there.
-        on_step: called with the name of each step when it begins.
+    `on_step` is called with the name of each step when it begins.
 
     Raises:
         TritongenError: the model cannot be built, or its answers differ from those of the network.

@@ -63,23 +63,13 @@ def versions() -> dict[str, str]:
 
 def serialized(provenance: Provenance) -> bytes:
     """Return the content of the file, which is independent of the machine."""
-    options = provenance.options
-    serving = {**dataclasses.asdict(options.serving), "accelerator": dict(options.serving.accelerator)}
-    record = {
-        "network": provenance.network,
-        "weights": {
-            "random": provenance.weights.random,
-            **{key: value for key, value in dataclasses.asdict(provenance.weights).items() if value is not None},
-        },
-        "preprocessing": dataclasses.asdict(provenance.preprocessing) if provenance.preprocessing else None,
-        "options": {**dataclasses.asdict(options), "serving": serving},
-        "template": provenance.template,
-        "graph": {**dataclasses.asdict(provenance.graph), "unbatched": provenance.signature.unbatched},
-        "signature": dataclasses.asdict(provenance.signature),
-        "certificate": certificate_record(provenance.certificate),
-        "versions": provenance.versions,
-        "blake3": dict(sorted(provenance.blake3.items())),
-    }
+    record = dataclasses.asdict(provenance)
+    weights = {key: value for key, value in record["weights"].items() if value is not None}
+    record["weights"] = {"random": provenance.weights.random, **weights}
+    record["options"]["serving"]["accelerator"] = dict(provenance.options.serving.accelerator)
+    record["graph"]["unbatched"] = provenance.signature.unbatched
+    record["certificate"] = certificate_record(provenance.certificate)
+    record["blake3"] = dict(sorted(provenance.blake3.items()))
     return (json.dumps(record | {SEAL: seal(record)}, indent=2) + "\n").encode()
 
 
@@ -112,30 +102,25 @@ def read(model: Published) -> Provenance:
 
 def certificate_record(certificate: Certificate) -> dict[str, Any]:
     """Return the certificate with its relative errors, for JSON."""
+    reference = certificate.reference
+    fp64 = f"{reference} in fp32 with itself in fp64"
+    fp16 = f"an FP16 cast of the graph, by ONNX Runtime on the CPU, with {reference}"
     return {
-        "reference": certificate.reference,
-        "compared": f"ONNX Runtime on the CPU with {certificate.reference}, fp32",
+        "reference": reference,
+        "compared": f"ONNX Runtime on the CPU with {reference}, fp32",
         "inputs": certificate.inputs,
         "tolerance": certificate.tolerance,
         "batches": [error_record(batch) for batch in certificate.batches],
-        "fp64": error_record(certificate.fp64, f"{certificate.reference} in fp32 with itself in fp64"),
-        "fp16": error_record(
-            certificate.fp16, f"an FP16 cast of the graph, by ONNX Runtime on the CPU, with {certificate.reference}"
-        ),
+        "fp64": certificate.fp64 and error_record(certificate.fp64, compared=fp64),
+        "fp16": certificate.fp16 and error_record(certificate.fp16, compared=fp16),
     }
 
 
-def error_record(error: BatchError | None, compared: str | None = None) -> dict[str, Any] | None:
+def error_record(error: BatchError, **compared: str) -> dict[str, Any]:
     """Return one comparison for JSON; numbers that are not finite become text."""
-    if error is None:
-        return None
-    figures = {
-        **dataclasses.asdict(error),
-        "relative_error": error.relative_error,
-        "relative_rms": error.relative_rms,
-    }
-    finite = {
+    relative = {"relative_error": error.relative_error, "relative_rms": error.relative_rms}
+    figures = compared | dataclasses.asdict(error) | relative
+    return {
         key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in figures.items()
     }
-    return {"compared": compared, **finite} if compared else finite

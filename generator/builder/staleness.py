@@ -11,7 +11,7 @@ from generator.config.render import CONFIG_TEMPLATE, LABELS, config_text, defaul
 from generator.config.types import BuildOptions, Described
 from generator.errors import TritongenError, printable
 from generator.graph.types import BUILD_METHOD
-from generator.imagenet.labels import read_labels
+from generator.imagenet import read_labels
 from generator.networks.types import Network
 from generator.repository import layout
 from generator.repository.model_files import Published

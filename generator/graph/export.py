@@ -33,11 +33,7 @@ def export(name: str, module: nn.Module, inputs: Sequence[TensorSpec], outputs: 
     The TorchScript exporter is deprecated but several times faster; a torch that no longer has it falls back
     to the current exporter, whose graph simplifies to the same nodes.
 
-    Args:
-        name: the name of the model, for errors.
-        module: takes one tensor [N,*dims] per input, in order.
-        inputs: names, types and dims without the batch.
-        outputs: names of the returned tensor or sequence of tensors.
+    The module takes one tensor [N,*dims] per input, in order; `name` is for errors.
 
     Raises:
         ExportFailed: the exporter failed, or wrote a different opset.

@@ -134,14 +134,9 @@ class Walk:
         self.steps = iter(range(STEPS))
 
     def message(self, kind: str, at: int, end: int, level: int = 1, *, split: bool = True) -> None:
-        """Check a message.
+        """Check a message of a type in the bytes at <= i < end, nested `level` messages deep.
 
-        Args:
-            kind: the name of its type.
-            at: the offset of its first byte.
-            end: the offset after its last byte.
-            level: its nesting depth; 1 for the model.
-            split: add it to `parts` field by field; otherwise `parts` holds it as a whole already.
+        With `split` add it to `parts` field by field; otherwise `parts` holds it as a whole already.
         """
         if level > LEVELS:
             raise HeaderUnreadable(f"its messages are nested more than {LEVELS} levels deep")

@@ -21,11 +21,7 @@ OLDEST_IR = 8  # since version 4 initializers are constants, not inputs with a d
 
 
 def read(path: Path, dims: Mapping[str, tuple[int, ...]]) -> Exported:
-    """Read a graph, and its external data unless they are too large.
-
-    Args:
-        path: the file; its external data must be in its folder or below.
-        dims: shapes of inputs whose dims are open, with or without the batch.
+    """Read a graph, and its external data unless they are too large; `dims` are shapes of inputs with open dims.
 
     Raises:
         OnnxUnreadable: not an ONNX model, external data outside its folder or truncated, or too new for Triton.

@@ -23,10 +23,6 @@ class Context:
     batched: set[ir.Value]
     reshapes: list[ir.Node] = field(default_factory=list)
 
-    def only_first(self, node: ir.Node) -> bool:
-        """Check that the first input is batched and the others are not."""
-        return [value in self.batched for value in node.inputs] == [True, *[False] * (len(node.inputs) - 1)]
-
 
 def rank(value: ir.Value | None) -> int | None:
     """Return the number of dimensions, or None if unknown."""
@@ -43,23 +39,25 @@ def axis_of(node: ir.Node, default: int) -> int | None:
 def axes_of(node: ir.Node, place: int) -> Sequence[int] | None:
     """Return the axes, counted from the front: an attribute in old opsets, input number `place` in newer ones."""
     dimensions = rank(node.inputs[0])
-    if dimensions is None:
-        return None
-    if "axes" in node.attributes:
-        axes: Sequence[int] | None = node.attributes["axes"].as_ints()
-    else:
-        axes = constant(node.inputs[place]) if len(node.inputs) > place else None
-    return None if axes is None else [axis % dimensions for axis in axes]
+    axes = ints(node, "axes", place)
+    return None if axes is None or dimensions is None else [axis % dimensions for axis in axes]
 
 
-def first_input(node: ir.Node, context: Context) -> bool:
-    """Allow operators that compute each output row from one row of the first input and constants."""
-    return context.only_first(node)
+def ints(node: ir.Node, name: str, place: int) -> Sequence[int] | None:
+    """Return integers that are an attribute in old opsets, and the constant input number `place` in newer ones."""
+    if name in node.attributes:
+        return node.attributes[name].as_ints()
+    return constant(node.inputs[place]) if len(node.inputs) > place else None
+
+
+def only_first(node: ir.Node, context: Context) -> bool:
+    """Allow operators that compute each output row from one row of the first input, and constants."""
+    return [value in context.batched for value in node.inputs] == [True, *[False] * (len(node.inputs) - 1)]
 
 
 def one_output(node: ir.Node, context: Context) -> bool:
-    """Allow `first_input` operators without their second output, which indexes the whole batch or is for training."""
-    return context.only_first(node) and len(node.outputs) == 1
+    """Allow `only_first` operators without their second output, which indexes the whole batch or is for training."""
+    return only_first(node, context) and len(node.outputs) == 1
 
 
 def elementwise(node: ir.Node, context: Context) -> bool:
@@ -85,7 +83,7 @@ def inner_axis(default: int) -> Callable[[ir.Node, Context], bool]:
     def rule(node: ir.Node, context: Context) -> bool:
         dimensions, *others = (rank(value) for value in node.inputs if value is not None)
         shorter = all(other is not None and other < (dimensions or 0) for other in others)
-        return context.only_first(node) and axis_of(node, default) not in (None, 0) and shorter
+        return only_first(node, context) and axis_of(node, default) not in (None, 0) and shorter
 
     return rule
 
@@ -95,7 +93,7 @@ def inner_axes(place: int) -> Callable[[ir.Node, Context], bool]:
 
     def rule(node: ir.Node, context: Context) -> bool:
         axes = axes_of(node, place)
-        return context.only_first(node) and bool(axes) and 0 not in (axes or ())
+        return only_first(node, context) and bool(axes) and 0 not in (axes or ())
 
     return rule
 
@@ -103,8 +101,8 @@ def inner_axes(place: int) -> Callable[[ir.Node, Context], bool]:
 def unsqueeze(node: ir.Node, context: Context) -> bool:
     """Allow new axes after the batch; axes are counted in the output."""
     dimensions = rank(node.outputs[0])
-    axes = node.attributes["axes"].as_ints() if "axes" in node.attributes else constant(node.inputs[1])
-    return context.only_first(node) and dimensions is not None and all(axis % dimensions for axis in axes or (0,))
+    axes = ints(node, "axes", 1)
+    return only_first(node, context) and dimensions is not None and all(axis % dimensions for axis in axes or (0,))
 
 
 def concat(node: ir.Node, context: Context) -> bool:
@@ -115,12 +113,12 @@ def concat(node: ir.Node, context: Context) -> bool:
 def transpose(node: ir.Node, context: Context) -> bool:
     """Allow permutations that keep the batch first."""
     order = node.attributes["perm"].as_ints() if "perm" in node.attributes else ()
-    return context.only_first(node) and list(order[:1]) == [0]
+    return only_first(node, context) and list(order[:1]) == [0]
 
 
 def flatten(node: ir.Node, context: Context) -> bool:
     """Allow joining the axes after the batch."""
-    return context.only_first(node) and axis_of(node, 1) == 1
+    return only_first(node, context) and axis_of(node, 1) == 1
 
 
 def reshape(node: ir.Node, context: Context) -> bool:
@@ -128,7 +126,7 @@ def reshape(node: ir.Node, context: Context) -> bool:
     if len(node.inputs) != 2:  # noqa: PLR2004 (before opset 5 the shape was an attribute)
         return False
     before, after = node.inputs[0], node.outputs[0]
-    if before is None or before.shape is None or after.shape is None or not context.only_first(node):
+    if before is None or before.shape is None or after.shape is None or not only_first(node, context):
         return False
     first, second = ([dim for dim in shape if isinstance(dim, int)] for shape in (before.shape, after.shape))
     if len(first) < len(before.shape) or len(second) < len(after.shape) or not all(first + second):
@@ -154,7 +152,7 @@ def gemm(node: ir.Node, context: Context) -> bool:
     """Allow rows times a constant matrix plus one constant row."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004
     same = bias is None or rank(bias) in (0, 1) or size(bias, 0) == 1
-    return context.only_first(node) and not node.attributes.get_int("transA", default=0) and same
+    return only_first(node, context) and not node.attributes.get_int("transA", default=0) and same
 
 
 def resize(node: ir.Node, context: Context) -> bool:
@@ -163,7 +161,7 @@ def resize(node: ir.Node, context: Context) -> bool:
         node.attributes["coordinate_transformation_mode"].as_string() == "tf_crop_and_resize"
     )
     sized = len(node.inputs) > 3 and node.inputs[3] is not None  # noqa: PLR2004
-    if sized or cut or not context.only_first(node):
+    if sized or cut or not only_first(node, context):
         return False
     if "axes" in node.attributes:
         return 0 not in (axes_of(node, 0) or (0,))
@@ -174,11 +172,11 @@ def resize(node: ir.Node, context: Context) -> bool:
 def pad(node: ir.Node, context: Context) -> bool:
     """Allow constant padding of axes other than the first."""
     dimensions = rank(node.inputs[0])
-    pads = node.attributes["pads"].as_ints() if "pads" in node.attributes else constant(node.inputs[1])
+    pads = ints(node, "pads", 1)
     axes = len(node.inputs) > 3 and node.inputs[3] is not None  # noqa: PLR2004
     if dimensions is None or pads is None or axes:
         return False
-    return context.only_first(node) and not (pads[0] or pads[dimensions])
+    return only_first(node, context) and not (pads[0] or pads[dimensions])
 
 
 def gather(node: ir.Node, context: Context) -> bool:
@@ -201,7 +199,7 @@ REDUCTIONS = """
     ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
     Squeeze"""
 GROUPS: tuple[tuple[Callable[[ir.Node, Context], bool], str], ...] = (
-    (first_input, ONE_TO_ONE),
+    (only_first, ONE_TO_ONE),
     (one_output, "BatchNormalization MaxPool"),
     (elementwise, BROADCAST),
     (inner_axis(-1), "Hardmax LayerNormalization LogSoftmax Softmax TopK"),

@@ -17,12 +17,9 @@ OPEN = -1  # a dimension that is known only at run time
 
 
 def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -> Signature:
-    """Return the inputs and outputs of a graph; a first dimension that is open in all of them is the batch.
+    """Return the inputs and outputs of a graph.
 
-    Args:
-        name: the name of the model, for errors.
-        model: the graph.
-        unbatched: the reason why an open first dimension is not a batch.
+    A first dimension that is open in all of them is the batch, unless `unbatched` says why it is none.
 
     Raises:
         NotServable: a tensor has a type that Triton's ONNX Runtime backend does not serve.

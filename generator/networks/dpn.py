@@ -62,31 +62,22 @@ class BNReLUConv(nn.Module):
 class DualPathBlock(nn.Module):
     """1x1, grouped 3x3, 1x1; the first block of a stage also projects its input.
 
-    [N,channels,H,W] -> [N,residual+dense+growth,H/stride,W/stride].
+    [N,channels,H,W] -> [N,self.channels,H/stride,W/stride].
     """
 
-    def __init__(
-        self,
-        channels: int,
-        bottleneck: int,
-        residual: int,
-        growth: int,
-        *,
-        groups: int,
-        projection_stride: int | None,
-        bn_eps: float,
-    ) -> None:
+    def __init__(self, shape: DPNShape, stage: int, channels: int, *, first: bool, bn_eps: float) -> None:
         super().__init__()
-        self.residual = residual
-        stride = projection_stride or 1
-        # timm names the projection after its stride.
-        self.projection = f"c1x1_w_s{projection_stride}" if projection_stride else None
+        growth, bottleneck = shape.growth[stage], shape.bottleneck * 2**stage
+        self.residual = shape.width * 2**stage
+        self.channels = self.residual + 3 * growth if first else channels + growth
+        stride = 2 if first and stage else 1
+        self.projection = f"c1x1_w_s{stride}" if first else None  # timm's name
         if self.projection:
-            width = residual + 2 * growth
+            width = self.residual + 2 * growth
             self.add_module(self.projection, BNReLUConv(channels, width, 1, stride=stride, bn_eps=bn_eps))
         self.c1x1_a = BNReLUConv(channels, bottleneck, 1, bn_eps=bn_eps)
-        self.c3x3_b = BNReLUConv(bottleneck, bottleneck, 3, stride=stride, groups=groups, bn_eps=bn_eps)
-        self.c1x1_c = BNReLUConv(bottleneck, residual + growth, 1, bn_eps=bn_eps)
+        self.c3x3_b = BNReLUConv(bottleneck, bottleneck, 3, stride=stride, groups=shape.groups, bn_eps=bn_eps)
+        self.c1x1_c = BNReLUConv(bottleneck, self.residual + growth, 1, bn_eps=bn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `[residual + new residual | dense | new dense]`."""
@@ -106,20 +97,11 @@ class DPN(nn.Module):
             conv1_pool=nn.MaxPool2d(3, stride=2, padding=1),
         )
         channels = shape.stem
-        for stage, (blocks, growth) in enumerate(zip(shape.blocks, shape.growth, strict=True)):
-            residual = shape.width * 2**stage
-            for block in range(blocks):
-                projection_stride = None if block else (2 if stage else 1)
-                layers[f"conv{stage + 2}_{block + 1}"] = DualPathBlock(
-                    channels,
-                    shape.bottleneck * 2**stage,
-                    residual,
-                    growth,
-                    groups=shape.groups,
-                    projection_stride=projection_stride,
-                    bn_eps=bn_eps,
-                )
-                channels = (residual + 3 * growth) if projection_stride else (channels + growth)
+        for stage, blocks in enumerate(shape.blocks):
+            for number in range(blocks):
+                block = DualPathBlock(shape, stage, channels, first=not number, bn_eps=bn_eps)
+                layers[f"conv{stage + 2}_{number + 1}"] = block
+                channels = block.channels
         layers["conv5_bn_ac"] = BNReLU(channels, bn_eps)
         self.features = nn.Sequential(layers)
         self.classifier = nn.Conv2d(channels, classes, 1)

@@ -39,11 +39,11 @@ def verify(
     preprocessing: Preprocessing | None,
     tolerance: float = TOLERANCE,
 ) -> Certificate:
-    """Compare ONNX Runtime with the reference on batches of 1, 4 and 8 different inputs.
+    """Compare the file that will be served, run by ONNX Runtime, with the reference on batches of different inputs.
 
     Args:
         name: the name of the model, for errors.
-        path: the ONNX file that will be served.
+        path: the ONNX file.
         model: the same model in memory; it is consumed.
         reference: the network to compare with.
         signature: its inputs and outputs; an unbatched model is compared once.
@@ -207,13 +207,7 @@ def cast_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 def row_dependence(
     reference: Reference, inputs: tuple[TensorSpec, ...], preprocessing: Preprocessing | None
 ) -> str | None:
-    """Return the reason why an open first dimension is not a batch: an answer depends on the other row or its place.
-
-    Args:
-        reference: the network, which can answer one row.
-        inputs: names, types and dims without the batch.
-        preprocessing: the preprocessing of photographs, if the network takes images.
-    """
+    """Return the reason why an open first dimension is not a batch: an answer depends on the other row or its place."""
     feeds = samples.feeds(inputs, 3, preprocessing)
     try:
         answers = [reference.run({name: array[rows] for name, array in feeds.items()}) for rows in PAIRS]
