@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, Unpack
 
@@ -28,7 +29,7 @@ from generator.graph.types import REWRITES, GraphFacts
 from generator.networks.types import Network
 from generator.repository import folder
 from generator.repository.destination import Destination, destination
-from generator.repository.model_files import ModelFolder
+from generator.repository.model_files import ModelFolder, Published
 from generator.repository.s3.url import S3Url, location
 from generator.types import Signature, Weights
 from generator.verify.certificate import Certificate
@@ -163,18 +164,16 @@ def plan_models(
 ) -> list[Plan]:
     """Return the job and the action for each model, or its error."""
 
-    def plan(job: Job | TritongenError) -> tuple[Job, Action] | TritongenError:
+    def plan(job: Job | TritongenError) -> tuple[Job, Action]:
         if isinstance(job, TritongenError):
-            return job
-        action = result_or_error(action_of, job)
-        if isinstance(action, TritongenError):
-            return action
+            raise job
+        action = action_of(job)
         logger.debug("%s is to be %s: %s", job.network.name, action.outcome, action.why or "nothing has changed")
         return job, action
 
     jobs = [result_or_error(job_of, network) for network in chosen]  # in sequence: weights may be downloaded
     with ThreadPoolExecutor() as pool:  # in parallel: published files are hashed
-        return list(zip(chosen, pool.map(plan, jobs), strict=True))
+        return list(zip(chosen, pool.map(partial(result_or_error, plan), jobs), strict=True))
 
 
 def build_models(
@@ -195,8 +194,7 @@ def build_models(
                     kept = provenance.graph_digests
                     yield network, result_or_error(publish, network, provenance, action.texts, kept, staging, target)
                 else:
-                    sizes = map(target.published(network.name).size_bytes, provenance.graph_digests)
-                    yield network, built_model(network, provenance, target, sum(sizes))
+                    yield network, built_model(network, provenance, target, target.published(network.name))
     with closing(build_in_parallel(to_export, staging, limits, on_step)) as results:
         for job, result in results:
             if isinstance(result, TritongenError):
@@ -217,13 +215,14 @@ def publish(
     staged = staging / network.name
     folder.write_model(staged, texts)
     graph = target.published(network.name) if kept else ModelFolder(staged)
-    size_bytes = sum(map(graph.size_bytes, provenance.graph_digests))
+    model = built_model(network, provenance, target, graph)
     target.publish(staged, kept)
-    return built_model(network, provenance, target, size_bytes)
+    return model
 
 
-def built_model(network: Network, provenance: Provenance, target: Destination, size_bytes: int) -> BuiltModel:
-    """Return the summary of a published model."""
+def built_model(network: Network, provenance: Provenance, target: Destination, graph: Published) -> BuiltModel:
+    """Return the summary of a model, whose graph is in `graph`."""
+    size_bytes = sum(map(graph.size_bytes, provenance.graph_digests))
     return BuiltModel(
         network, provenance.weights, target.location(network.name), size_bytes, provenance.variants,
         provenance.signature, provenance.graph, provenance.certificate,

@@ -58,13 +58,6 @@ class Worker:
     memory_bytes: int
 
 
-@dataclass(frozen=True)
-class UnexpectedError:
-    """The traceback of a worker's error that is not a TritongenError."""
-
-    traceback: str
-
-
 def memory_budget_bytes(gib: float | None) -> float:
     """Return a budget in bytes; by default half of the free memory of this container or machine (cgroup v2)."""
     if gib is not None:
@@ -129,8 +122,8 @@ def build_in_workers(jobs: Sequence[Job], staging: Path, limits: Limits, on_step
                 match message:
                     case str() as step:
                         on_step(worker.job.network, step)
-                    case UnexpectedError():
-                        raise RuntimeError(f"{name}: {message.traceback}")
+                    case RuntimeError():
+                        raise RuntimeError(f"{name}: {message}")
                     case result:
                         del running[connection]
                         connection.close()
@@ -185,7 +178,7 @@ def run_worker(job: Job, staged: Path, connection: Connection) -> None:
     except TritongenError as error:
         connection.send(error)
     except BaseException:  # noqa: BLE001 (the parent raises it)
-        connection.send(UnexpectedError(traceback.format_exc()))
+        connection.send(RuntimeError(traceback.format_exc()))
 
 
 def end_with_parent() -> None:

@@ -131,8 +131,7 @@ def quiet() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), silent(1):  # the exporter prints a graph that fails
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), silent(1):  # the exporter prints a graph that fails
             yield
     finally:
         log.setLevel(level)

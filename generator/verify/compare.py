@@ -198,8 +198,7 @@ def cast_to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == TensorProto.FLOAT and len(tensor.raw_data) > LARGE_TENSOR_BYTES:
             values = torch.from_numpy(numpy_helper.to_array(tensor).copy()).clamp_(-LARGEST_FP16, LARGEST_FP16)
             tensor.CopyFrom(numpy_helper.from_array(values.half().numpy(), tensor.name))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one per tensor with values that FP16 rounds to zero
+    with warnings.catch_warnings(action="ignore"):  # one per tensor with values that FP16 rounds to zero
         cast: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
     return cast
 
