@@ -212,7 +212,7 @@ def test_modules_that_mix_rows_are_refused(function, why):
     [
         ("nets:fails", r"ValueError: the checkpoint \(nets.py, line \d+\)", None),
         ("nets:leaves", r"SystemExit: usage: nets.py \(nets.py, line \d+\)", None),
-        ("nets:three", "it returned a value of type int", "return a torch.nn.Module"),
+        ("nets:three", "its value is of type int", "return a torch.nn.Module"),
         ("nets:four", "four is not a function", None),
         ("nets:nosuch", "nets has no 'nosuch'", None),
         ("nets:Boxes.nosuch", "nets has no 'nosuch'", None),

@@ -74,7 +74,7 @@ def test_plugin_is_built_and_served(installed, tmp_path):
     ("code", "sentence"),
     [
         ("import nosuchmodule\n", "error: broken:network gives no network: ModuleNotFoundError: No module named"),
-        ("network = 3\n", "error: broken:network gives no network: it has the type int"),
+        ("network = 3\n", "error: broken:network gives no network: its value is of type int"),
         (
             "from tritongen import TensorSpec, TorchNetwork\n"
             "network = TorchNetwork(lambda: 1 / 0, (TensorSpec('x', 'TYPE_FP32', (3,)),))\n",
@@ -124,5 +124,5 @@ def test_plugin_is_built_beside_a_broken_one(installed, tmp_path):
     assert (listed.status, [row["model"] for row in listed.json]) == (1, ["tinynet"])
     built = run_program("build", "--models", "broken,tinynet", "--json", cwd=tmp_path, env=env)
     assert (built.status, [row["model"] for row in built.json["models"]]) == (1, ["tinynet"])
-    assert built.json["failed"] == {"broken": "broken:network gives no network: it has the type int"}
+    assert built.json["failed"] == {"broken": "broken:network gives no network: its value is of type int"}
     assert [path.name for path in (tmp_path / "model_repository").iterdir()] == ["tinynet"]

@@ -20,11 +20,7 @@ RANDOM = "random"
 
 
 def chosen_networks(models: str | Network | Iterable[str | Network]) -> tuple[Network, ...]:
-    """Return the chosen built-in networks, then the user's.
-
-    Raises:
-        UsageError: a name is unknown or used twice, or no network is named.
-    """
+    """Return the built-in networks, then the user's; raise UsageError for an unknown or repeated name, or none."""
     models = [models] if isinstance(models, str | Network) else list(models)
     named = networks.select([model for model in models if isinstance(model, str)])
     chosen = (*named, *(model for model in models if isinstance(model, Network)))

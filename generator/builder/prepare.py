@@ -113,11 +113,7 @@ def prepare_onnx(name: str, definition: OnnxFile, options: BuildOptions, on_step
 
 
 def simplify_if_possible(name: str, path: Path, exported: Exported, options: BuildOptions) -> Simplified:
-    """Simplify a graph; return it as given if that fails or ONNX Runtime refuses the result.
-
-    Raises:
-        OnnxUnreadable: ONNX Runtime refuses the given graph too.
-    """
+    """Simplify a graph, or return it as given; raise OnnxUnreadable if ONNX Runtime refuses the given graph too."""
     why = "its data are too large for onnxsim"
     if not exported.sidecars:
         try:
@@ -133,11 +129,7 @@ def simplify_if_possible(name: str, path: Path, exported: Exported, options: Bui
 
 
 def with_inferred_shapes(simplified: Simplified, path: Path) -> Simplified:
-    """Set the output shapes to those that ONNX Runtime infers, which a config must repeat.
-
-    Raises:
-        OnnxUnreadable: ONNX Runtime refuses the graph.
-    """
+    """Set the output shapes to those that ONNX Runtime infers, which a config must repeat, or raise OnnxUnreadable."""
     try:
         session = cpu_session(simplified.model.SerializeToString(), data_folder=path.parent)
     except Exception as error:

@@ -205,11 +205,7 @@ class Walk:
 
 
 def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
-    """Walk over a whole model; `pread(count, offset)` returns bytes of the file, fewer at its end.
-
-    Raises:
-        HeaderUnreadable: for the reasons of `read_header`.
-    """
+    """Walk over a whole model, or raise HeaderUnreadable; `pread(count, offset)` returns bytes, fewer at the end."""
     walk = Walk(pread)
     walk.message(MODEL, 0, size_bytes)
     return walk
@@ -218,9 +214,7 @@ def walked(pread: Callable[[int, int], bytes], size_bytes: int) -> Walk:
 def decode_varint(data: bytes, at: int) -> tuple[int, int]:
     """Read a varint, seven bits per byte with the lowest first; return the number and the offset after it.
 
-    Raises:
-        IndexError: the varint is cut short.
-        ValueError: the varint has more than ten bytes.
+    Raise IndexError if it is cut short, ValueError if it has more than ten bytes.
     """
     number = data[at]
     if number < MORE:
