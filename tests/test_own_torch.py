@@ -13,7 +13,7 @@ from helpers import assert_near
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 import tritongen
-from generator.builder import prepare
+from generator.builder import build_model
 from generator.errors import BadValue, ExportFailed, NetworkUnusable, VerificationFailed
 from generator.graph import export
 from generator.networks import user_networks
@@ -181,7 +181,7 @@ def test_inputs_and_outputs_of_modules(function, inputs, expected_inputs, expect
     with torch.no_grad():
         expected = user_networks.call_function(f"nets:{function}")(*map(torch.from_numpy, feeds.values()))
     answers = served(built).run(None, feeds)
-    for answer, want in zip(answers, prepare.tensors(expected), strict=True):
+    for answer, want in zip(answers, build_model.tensors(expected), strict=True):
         assert_near(answer.reshape(want.shape), want.numpy())
 
 
@@ -286,14 +286,14 @@ def test_operator_that_onnx_lacks(capfd):
 @pytest.mark.usefixtures("folder")
 def test_wrong_graph_is_not_published(monkeypatch):
     """The exported graph is compared with the module at each batch size."""
-    simplify = prepare.simplify
+    simplify = build_model.simplify
 
     def damaged(*arguments):
         simplified = simplify(*arguments)
         simplified.model.graph.node[0].op_type = "Sub"
         return simplified
 
-    monkeypatch.setattr(prepare, "simplify", damaged)
+    monkeypatch.setattr(build_model, "simplify", damaged)
     with pytest.raises(VerificationFailed, match="scaled was not published: at batch 1 its answers differ from those"):
         build("nets:scaled", "8")
 

@@ -9,7 +9,7 @@ import torch
 from onnx import numpy_helper
 
 import tritongen
-from generator.builder import pipeline, prepare
+from generator.builder import build_model, pipeline
 from generator.config.types import ServingOptions
 from generator.errors import BadValue, OutputFailed, UnknownName
 from generator.graph import simplify
@@ -105,7 +105,7 @@ def test_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
     """Its old version stays, the other model is built, and the report has the reason."""
     tritongen.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
-    monkeypatch.setattr(prepare, "simplify", damaged)
+    monkeypatch.setattr(build_model, "simplify", damaged)
     report = tritongen.build(output=tmp_path, seed=2, jobs=1)
     assert [model.network.name for model in report.built] == ["tiny-dpn"]
     assert "tiny-densenet was not published: at batch 1 its answers differ" in str(report.failed["tiny-densenet"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,24 +37,6 @@ def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -
         tuple(replace(spec, dims=spec.dims[1:]) for spec in inputs),
         tuple(replace(spec, dims=spec.dims[1:]) for spec in outputs),
     )
-
-
-def with_output_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str | None]]) -> onnx.ModelProto:
-    """Copy a model with these output shapes and without inner shapes, which the runtime infers itself."""
-    import onnx
-
-    declared: onnx.ModelProto = onnx.ModelProto()
-    declared.CopyFrom(model)
-    del declared.graph.value_info[:]
-    for output in declared.graph.output:
-        shape = output.type.tensor_type.shape
-        shape.Clear()
-        for place, size in enumerate(shapes[output.name]):
-            if isinstance(size, int):
-                shape.dim.add(dim_value=size)
-            else:
-                shape.dim.add(dim_param=size or f"{output.name}_{place}")
-    return declared
 
 
 def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:

@@ -39,16 +39,10 @@ def verify(
     preprocessing: Preprocessing | None,
     tolerance: float = TOLERANCE,
 ) -> Certificate:
-    """Compare the file that will be served, run by ONNX Runtime, with the reference on batches of different inputs.
+    """Compare the file that will be served with its reference, on batches of 1, 4 and 8 different inputs.
 
-    Args:
-        name: the name of the model, for errors.
-        path: the ONNX file.
-        model: the same model in memory; it is consumed.
-        reference: the network to compare with.
-        signature: its inputs and outputs; an unbatched model is compared once.
-        preprocessing: the preprocessing of photographs, if the model takes images.
-        tolerance: the largest allowed difference, relative to the largest value.
+    `model` is the same graph in memory, and is consumed. An unbatched model is compared once. The tolerance is the
+    largest allowed difference, relative to the largest value. With preprocessing the first inputs are photographs.
 
     Raises:
         VerificationFailed: the error exceeds the tolerance, classes differ although the reference's margin exceeds
