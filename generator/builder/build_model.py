@@ -104,11 +104,7 @@ def build_model(job: Job, staged: Path, on_step: Callable[[str], None]) -> tuple
 
 
 def prepare(job: Job, on_step: Callable[[str], None]) -> Prepared:
-    """Load the weights, export and simplify a network.
-
-    Raises:
-        TritongenError: the network gives no graph that Triton can serve.
-    """
+    """Load the weights, export and simplify a network; raise TritongenError if Triton cannot serve its graph."""
     network, options = job.network, job.options
     match network.definition.resolve():
         case OnnxFile() as definition:
@@ -187,11 +183,7 @@ def simplify_if_possible(name: str, path: Path, exported: Exported, options: Bui
 
 
 def with_inferred_shapes(simplified: Simplified, path: Path) -> Simplified:
-    """Set the output shapes to those that ONNX Runtime infers, which a config must repeat, and remove inner shapes.
-
-    Raises:
-        OnnxUnreadable: ONNX Runtime refuses the graph.
-    """
+    """Set the output shapes to those that ONNX Runtime infers, which a config must repeat, and remove inner shapes."""
     try:
         session = cpu_session(simplified.model.SerializeToString(), data_folder=path.parent)
     except Exception as error:
@@ -255,11 +247,7 @@ def check_no_open_dims(path: Path, served: Signature) -> None:
 def prepare_torch(
     name: str, definition: TorchNetwork, options: BuildOptions, on_step: Callable[[str], None]
 ) -> Prepared:
-    """Export and simplify a user's torch module.
-
-    Raises:
-        NetworkUnusable: its rows are not independent, or the exporter dropped an input or the batch.
-    """
+    """Export and simplify a user's module; raise NetworkUnusable for dependent rows or a dropped input or batch."""
     on_step("weights")
     target = definition.target or name
     module = TupleOutput(definition.module(name)).eval()  # the exporter keeps the mode of a module
@@ -310,11 +298,7 @@ def tensors(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (a module 
 
 
 def output_names(target: str, wrapped: TupleOutput, definition: TorchNetwork) -> tuple[str, ...]:
-    """Return the names of the outputs: the keys of a mapping, `output`, or `output_0`, `output_1` and so on.
-
-    Raises:
-        NetworkUnusable: the module rejects these inputs, or returns anything but tensors.
-    """
+    """Return the names of the outputs: the keys of a mapping, `output`, or `output_0`, `output_1` and so on."""
     try:
         with torch.no_grad():
             answer = wrapped.module(*zeros(definition.inputs, ROWS))

@@ -71,11 +71,7 @@ class TorchNetwork(Definition):
         return module.eval().cpu()
 
     def count(self, name: str) -> Counts:
-        """Count with torch's FLOP counter, on the meta device: without memory for weights, and without arithmetic.
-
-        Raises:
-            NetworkUnusable: the function returns no module, or one that does not take the inputs.
-        """
+        """Count with torch's FLOP counter, on the meta device: without memory for weights, and without arithmetic."""
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 

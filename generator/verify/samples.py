@@ -86,10 +86,9 @@ def without_single_row(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]
 
 
 def image_preprocessing(inputs: tuple[TensorSpec, ...], options: Mapping[str, Any]) -> Preprocessing | None:
-    """Return the preprocessing for the only input, if it takes a square image: ImageNet's, overridden by options.
+    """Return ImageNet's preprocessing with these options for the only input, if that takes a square image.
 
-    Raises:
-        BadValue: there are options but no image input.
+    Raise BadValue if there are options but no image input.
     """
     side = max(inputs[0].dims, default=0)
     # The published networks resize to 256 and crop to 224.
