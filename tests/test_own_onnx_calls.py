@@ -9,8 +9,8 @@ from helpers import onnx_model
 from own_onnx import MATRIX, config, linear, relu
 
 import tritongen
+from generator.builder import build_model
 from generator.errors import BadValue, VerificationFailed
-from generator.graph import load
 
 
 def test_reproducible(build, tmp_path):
@@ -118,14 +118,14 @@ def test_mean_of_images(shape, together):
 
 def test_damaged_graph_is_not_published(build, monkeypatch):
     """The published graph is compared with the given file."""
-    read = load.read
+    read = build_model.read_onnx
 
     def damaged(path, dims):
         exported = read(path, dims)
         exported.model.graph.initializer[0].raw_data = (MATRIX + 1).tobytes()
         return exported
 
-    monkeypatch.setattr(load, "read", damaged)
+    monkeypatch.setattr(build_model, "read_onnx", damaged)
     with pytest.raises(VerificationFailed, match="its answers differ from those of the file as given"):
         build(linear())
     assert not Path("model_repository").exists()
