@@ -285,16 +285,10 @@ class TupleOutput(nn.Module):
 
 
 def tensors(answer: Any) -> tuple[torch.Tensor, ...]:  # noqa: ANN401 (a module may return anything)
-    """Return the tensors of a module's output: a tensor, sequence or mapping; none for anything else."""
-    match answer:
-        case torch.Tensor():
-            return (answer,)
-        case dict():
-            return tuple(answer.values())
-        case list() | tuple():
-            return tuple(answer)
-        case _:
-            return ()
+    """Return the tensors of a module's output: a tensor, sequence or mapping."""
+    if isinstance(answer, dict):
+        return tuple(answer.values())
+    return tuple(answer) if isinstance(answer, list | tuple) else (answer,)
 
 
 def output_names(target: str, wrapped: TupleOutput, definition: TorchNetwork) -> tuple[str, ...]:

@@ -5,8 +5,6 @@ on row i of the inputs only. `row_rules` has a rule for each operator: when its 
 without a rule ends the proof. Verification then compares with the given file, row by row.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -56,8 +54,9 @@ def mark_outputs(node: ir.Node, context: Context) -> str | None:
     """Mark the outputs of a node with batched inputs as batched; return the reason if its rule does not allow that."""
     name = f"{node.op_type} {node.name!r}" if node.name else node.op_type
     if not any(value in context.batched for value in node.inputs if value is not None):
-        inner = (value for graph in inner_graphs(node) for value in values_read(graph))
-        return f"{name} reads the batch inside a graph of its own" if context.batched & set(inner) else None
+        inner = (entry.as_graph() for entry in node.attributes.values() if entry.type == ir.AttributeType.GRAPH)
+        read = {value for graph in inner for each in graph.all_nodes() for value in each.inputs}
+        return f"{name} reads the batch inside a graph of its own" if context.batched & read else None
     rule = RULES.get(operator(node))
     if rule is None or not rule(node, context):
         return f"{name} is not known to keep the rows of a batch apart"
@@ -65,19 +64,6 @@ def mark_outputs(node: ir.Node, context: Context) -> str | None:
     if node.op_type == "Reshape":
         context.reshapes.append(node)
     return None
-
-
-def inner_graphs(node: ir.Node) -> Iterable[ir.Graph]:
-    """Return the branches of an If, or the body of a Loop."""
-    return (attribute.as_graph() for attribute in node.attributes.values() if attribute.type == ir.AttributeType.GRAPH)
-
-
-def values_read(graph: ir.Graph) -> Iterable[ir.Value]:
-    """Yield the values that the nodes of a graph and of its subgraphs read."""
-    for node in graph:
-        yield from (value for value in node.inputs if value is not None)
-        for inner in inner_graphs(node):
-            yield from values_read(inner)
 
 
 def keep_first_dimension(graph: ir.Graph, node: ir.Node) -> None:

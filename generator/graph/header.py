@@ -159,8 +159,11 @@ class Walk:
                     self.parts.append(self.read(at, stop))
                 if inner:
                     self.message(content, start, stop, level + 1, split=False)
-                elif content == TEXT and not is_text(self.read(start, stop)):
-                    raise HeaderUnreadable(f"its text at byte {start} is not UTF-8")
+                elif content == TEXT:
+                    try:
+                        self.read(start, stop).decode()
+                    except UnicodeDecodeError as error:  # protobuf would return bytes
+                        raise HeaderUnreadable(f"its text at byte {start} is not UTF-8") from error
             at = stop
         raise HeaderUnreadable(f"it has more than {STEPS} fields and messages")
 
@@ -236,15 +239,6 @@ def encode_varint(number: int) -> bytes:
         number //= MORE
     data.append(number)
     return bytes(data)
-
-
-def is_text(data: bytes) -> bool:
-    """Check for UTF-8; protobuf returns bytes for a string that is not."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def broken(at: int) -> HeaderUnreadable:
