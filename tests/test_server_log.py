@@ -2,7 +2,7 @@
 
 import pytest
 
-from generator.server.log import last_error, refusals
+from generator.server.lifecycle import last_error, refusals
 
 POLL = """\
 I1124 05:17:43.100000 3096 pinned_memory_manager.cc:277] "Pinned memory pool disabled"

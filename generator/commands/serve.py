@@ -6,7 +6,7 @@ import logging
 import shlex
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,10 +22,10 @@ from generator.commands.click_options import (
     precision_option,
     repository_argument,
 )
+from generator.repository.s3.url import S3Url
+from generator.repository.source import Source
 
 if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.repository.source import Source
     from generator.server.docker.container import DockerOptions
     from generator.server.lifecycle import Server
     from generator.server.ports import Ports
@@ -55,7 +55,7 @@ DOCKER_OPTIONS = group(
     option("--image-tag", metavar="YY.MM", show_default="24.09 for a GPU, 24.10 for the CPU",
            help="Release of the tritonserver image."),
     option("--device", metavar="INDEX|UUID", show_default="0", help="The one GPU that the container gets."),
-    option("--address", metavar="IP", show_default="127.0.0.1", help="Address to publish the ports on."),
+    option("--address", metavar="IP", default="127.0.0.1", help="Address to publish the ports on."),
     option("--client-shm", is_flag=True,
            help="Let clients of user 1000 on this host pass tensors in shared memory."),
     path_option("--compose", help="Write a compose file instead of running it; - is stdout."),
@@ -75,16 +75,13 @@ def command(
     engine: str,
     gpu: str | None,
     precision: str | None,
-    image_tag: str | None,
-    device: str | None,
-    address: str | None,
-    client_shm: bool,
     model_config_name: str | None,
     http_port: int,
     grpc_port: int,
     metrics_port: int,
     print_only: bool,
     compose: Path | None,
+    **container: Any,  # noqa: ANN401 (the other options of the docker engine)
 ) -> int:
     """Run Triton on a model repository until Ctrl-C.
 
@@ -99,12 +96,12 @@ def command(
     """
     from generator.repository.source import opened
     from generator.server import engines
+    from generator.server.docker import engine as docker
+    from generator.server.docker.container import docker_options
     from generator.server.embedded import engine as embedded
-    from generator.server.ports import Ports, check_distinct, choose_ports
+    from generator.server.ports import Ports, choose_ports
 
-    ports = Ports(http_port, grpc_port, metrics_port)
-    check_distinct(ports)
-    ports = choose_ports(ports)
+    ports = choose_ports(Ports(http_port, grpc_port, metrics_port))
     chosen = engines.choose(engine.lower())
     check_engine_options(chosen, gpu, precision)
     serving: AbstractContextManager[Server]
@@ -115,21 +112,15 @@ def command(
                 return 0
             serving = embedded.serve(source, ports=ports, model_config_name=model_config_name)
         else:
-            options = make_docker_options(source, gpu, precision, image_tag, device, address, client_shm=client_shm)
+            gpu = gpu or engines.gpu_to_serve(source.folder, precision, container["device"])
+            options = docker_options(gpu, precision, **container)
             if print_only or compose:
                 return write_container(source, ports, options, compose)
-            serving = docker_server(source, ports, options)
-        log_start(source, chosen, model_config_name)
+            serving = docker.serve(source, options=options, ports=ports, log_level=logging.INFO)
+        if source.folder.is_dir():
+            logger.info("starting Triton (%s engine) on %s", chosen, source.named)
         with serving as server:
             return follow(server)
-
-
-def log_start(source: Source, engine: str, variant: str | None) -> None:
-    """Log the engine, the repository, and the models that are served with `config.pbtxt`."""
-    if source.folder.is_dir():
-        logger.info("starting Triton (%s engine) on %s", engine, source.named)
-    if variant and (others := models_without(source, variant)):
-        logger.info("served with config.pbtxt, without configs/%s.pbtxt: %s", variant, ", ".join(others))
 
 
 def check_engine_options(engine: str, gpu: str | None, precision: str | None) -> None:
@@ -151,52 +142,14 @@ def check_engine_options(engine: str, gpu: str | None, precision: str | None) ->
             raise BadValue(name, ctx.params[name], f"needs the {other} engine", f"add --engine {other}")
 
 
-def models_without(source: Source, variant: str) -> list[str]:
-    """Return the models without a variant, if other models have it."""
-    from generator.server.served_configs import served_configs, without_variant
-
-    configs = served_configs(source.folder, variant) if source.folder.is_dir() else ()
-    others = without_variant(configs)
-    return others if len(others) < len(configs) else []
-
-
 def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
     """Return the command of the embedded engine for a shell."""
     from generator.server.embedded import engine as embedded
     from generator.server.embedded.runtime import runtime
-    from generator.server.served_configs import check_variant
 
-    source.check()
-    check_variant(source, model_config_name, "model_config_name")
     parts = runtime()
     line = embedded.command(parts, source, ports, model_config_name=model_config_name)
     return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
-
-
-def make_docker_options(
-    source: Source,
-    gpu: str | None,
-    precision: str | None,
-    tag: str | None,
-    device: str | None,
-    address: str | None,
-    *,
-    client_shm: bool,
-) -> DockerOptions:
-    """Return the options of the docker engine: those of the call, else those of this machine's GPU."""
-    from generator.config import targets
-    from generator.errors import BadValue
-    from generator.server.docker.container import docker_options
-    from generator.server.engines import gpu_to_serve
-    from generator.server.ports import LOOPBACK
-
-    gpu = gpu or gpu_to_serve(source.folder, precision, device or "0")
-    if precision and not gpu:
-        raise BadValue("precision", precision, "needs --gpu", "add --gpu v100, --gpu t4 or --gpu cpu")
-    if device is not None and gpu is not None and not targets.find(gpu).gpu:
-        raise BadValue("device", device, "a server on the CPU uses no GPU", "leave `device` out")
-    address = LOOPBACK if address is None else address
-    return docker_options(gpu, precision, tag, device=device, address=address, client_shm=client_shm)
 
 
 def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
@@ -230,19 +183,10 @@ def write_compose(path: Path, text: str) -> None:
     write_whole(path, text)
 
 
-def docker_server(source: Source, ports: Ports, options: DockerOptions) -> AbstractContextManager[Server]:
-    """Return the docker engine, which logs the container's log at level INFO."""
-    from generator.server.docker import engine
-
-    engine.check_engine()
-    engine.check_gpu(options)
-    return engine.serve(source, options=options, ports=ports, log_level=logging.INFO)
-
-
 def follow(server: Server) -> int:
     """Log the models and addresses, then wait until the server ends or the user presses Ctrl-C."""
     from generator.errors import ServerFailed
-    from generator.server import log
+    from generator.server.lifecycle import last_error
     from generator.server.probe import TritonClient
 
     with TritonClient(server.grpc_url) as client:
@@ -258,5 +202,5 @@ def follow(server: Server) -> int:
     except KeyboardInterrupt:
         logger.info("\nstopping")
         return 0
-    ended = log.last_error(server.log.text())
+    ended = last_error(server.log.text())
     raise ServerFailed(f"Triton ended by itself with status {server.child.status()}: {ended}")

@@ -1,11 +1,8 @@
 """Classify images with a served model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -13,26 +10,13 @@ import tritonclient.grpc as triton
 from generator.errors import InferenceFailed, TritongenError
 from generator.graph.datatypes import numpy_type, wire_type
 from generator.imagenet.images import load
-from generator.repository.s3.url import location
+from generator.repository.s3.url import S3Url, location
 from generator.server.engines import connected
-from generator.types import Preprocessing
+from generator.server.probe import ServedModel, TritonClient
+from generator.types import Preprocessing, TensorSpec
 from generator.verify import samples
 
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.server.probe import ServedModel, TritonClient
-    from generator.types import TensorSpec
-
 TIMEOUT_S = 300.0
-
-
-@dataclass(frozen=True)
-class Classified:
-    """The best classes of each image, best first, and the weights of the model as its config states them."""
-
-    model: str
-    weights: str
-    images: dict[Path, tuple[Guess, ...]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +26,15 @@ class Guess:
     logit: float
     index: int
     label: str
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The best classes of each image, best first, and the weights of the model as its config states them."""
+
+    model: str
+    weights: str
+    images: dict[Path, tuple[Guess, ...]]
 
 
 def infer(

@@ -1,29 +1,22 @@
 """Start a server with an engine of this machine, or attach to a server that runs."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from generator.config import targets
 from generator.errors import ServerUnreachable, UnknownName
-from generator.repository.source import opened
+from generator.repository.s3.url import S3Url
+from generator.repository.source import Source, opened
 from generator.server.docker import engine as docker
-from generator.server.docker.container import docker_options
+from generator.server.docker.container import DockerOptions, docker_options
 from generator.server.embedded import engine as embedded
 from generator.server.gpus import gpu_name, gpu_names
-from generator.server.ports import free_ports
+from generator.server.lifecycle import Server
+from generator.server.ports import Ports, free_ports
 from generator.server.probe import TritonClient
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.repository.source import Source
-    from generator.server.docker.container import DockerOptions
-    from generator.server.lifecycle import Server
-    from generator.server.ports import Ports
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +31,9 @@ def choose(engine: str) -> Engine:
     return "docker" if engine == "docker" else "embedded"
 
 
-def gpu_to_serve(repository: Path, precision: str | None = None, device: str = "0") -> str | None:
+def gpu_to_serve(repository: Path, precision: str | None = None, device: str | None = None) -> str | None:
     """Return the target of a GPU of this machine if the repository has configs for it, else None."""
-    name = gpu_name(device)
+    name = gpu_name(device or "0")
     target = targets.of_gpu(name) if name else None
     has_configs = target and any(repository.glob(f"*/configs/{target.name}-{precision or 'fp16'}.pbtxt"))
     return target.name if target and has_configs else None

@@ -1,28 +1,38 @@
-"""Start a server, wait until it is ready, and stop it without leaving anything behind."""
+"""Start a server, wait until it is ready, stop it without leaving anything behind, and read its log."""
 
-from __future__ import annotations
-
+import http.client
 import logging
+import re
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import ServerFailed
-from generator.server import log
+from generator.server.ports import Ports
 from generator.system.processes import Child
-
-if TYPE_CHECKING:
-    from generator.server.ports import Ports
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
+HTTP_TIMEOUT_S = 5.0
+ANSWER_BYTES = 1 << 22
+# E1124 05:33:11.212 4321 model_lifecycle.cc:642] "failed to load 'x' version 1: Invalid argument: …"
+REFUSED_AT_POLL = re.compile(r"Poll failed for model directory '(?P<model>.+?)': (?P<reason>.+?)\"?$", re.DOTALL)
+REFUSED = (
+    re.compile(r"failed to load '(?P<model>.+?)' version -?\d+: (?P<reason>.+?)\"?$", re.DOTALL),
+    re.compile(r"failed to load model '(?P<model>.+?)': (?P<reason>.+?)\"?$", re.DOTALL),
+    REFUSED_AT_POLL,
+)
+RECORD = re.compile(r"^[EWIF]\d{4} \d\d:\d\d:\d\d\.\d+ \d+ \S+\] ", re.MULTILINE)
+# The Python backend wraps the messages of our backend.
+FROM_PYTHON = re.compile(r"^Internal: (?:TritonModelException: )?(?P<text>.*?)(?:\\n|\n)+At:(?:\\n|\n).*$", re.DOTALL)
+PROTO_DETAIL = re.compile(
+    r"^\[libprotobuf .*Error parsing text-format inference\.ModelConfig: (?P<detail>.+)$", re.MULTILINE
+)
 
 
 class Log:
@@ -86,7 +96,7 @@ def running(
                 server_log.update()
                 if child.status() is not None:
                     text = server_log.text()
-                    raise ServerFailed(f"Triton did not start: {log.last_error(text)}", log.refusals(text))
+                    raise ServerFailed(f"Triton did not start: {last_error(text)}", refusals(text))
                 time.sleep(POLL_S)
             yield Server(engine, ports, server_log, child)
         finally:
@@ -96,8 +106,47 @@ def running(
 
 def ready(ports: Ports) -> bool:
     """Return True if Triton and all its models are ready."""
+    return http_answer(f"{ports.http_url}/v2/health/ready") is not None
+
+
+def http_answer(url: str) -> bytes | None:
+    """Return the start of the answer at `host:port/path`, or None without an answer of status 200."""
     try:
-        with urllib.request.urlopen(f"http://{ports.http_url}/v2/health/ready", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
+        with urllib.request.urlopen(f"http://{url}", timeout=HTTP_TIMEOUT_S) as answer:
+            return bytes(answer.read(ANSWER_BYTES))
+    except (OSError, http.client.HTTPException, ValueError):  # nothing answers, no HTTP, or an impossible host
+        return None
+
+
+def refusals(log: str) -> dict[str, str]:
+    """Return the refused models in the order of the log, each with Triton's reason."""
+    reasons: dict[str, str] = {}
+    start, *records = RECORD.split(log)
+    details = PROTO_DETAIL.findall(start)
+    for record in records:  # a record may have several lines; the messages of protobuf precede their record
+        lines = [line for line in record.splitlines() if not line.startswith("[libprotobuf ")]
+        text = "\n".join(lines).strip().removeprefix('"')
+        if match := next(filter(None, (pattern.search(text) for pattern in REFUSED)), None):
+            reason = unwrapped(match["reason"])
+            if match.re is REFUSED_AT_POLL and details and "failed to read text proto" in reason:
+                reason = f"{reason} ({'; '.join(details)})"
+            reasons.setdefault(match["model"], reason)
+        details = PROTO_DETAIL.findall(record)
+    return reasons
+
+
+def unwrapped(reason: str) -> str:
+    """Return a reason without the text that the Python backend puts around it."""
+    reason = reason.strip().removesuffix(";").strip()
+    match = FROM_PYTHON.match(reason)
+    text = match["text"].strip() if match else reason
+    # A failed warm-up repeats its error for each request of the batch.
+    return re.sub(r"([^;]+)(?:; \1)+$", r"\1", text.removesuffix(";"))
+
+
+def last_error(log: str) -> str:
+    """Return the last error of Triton or docker."""
+    # A host without a GPU has no NVML, which does not end the server.
+    lines = [line for line in log.splitlines() if "NVML" not in line]
+    errors = [line for line in lines if line.startswith(("E", "error:", "docker:"))]
+    return RECORD.sub("", errors[-1]).strip('" ') if errors else "it gave no reason"

@@ -1,6 +1,7 @@
 """Ports of this host: which are free, and the address to reach them at."""
 
 import ipaddress
+import itertools
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from dataclasses import dataclass, replace
 from generator.errors import BadValue, PortInUse
 
 LOOPBACK = "127.0.0.1"
+SERVICES = ("http", "grpc", "metrics")
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,9 @@ class Ports:
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
-def check_distinct(ports: Ports) -> None:
-    """Raise BadValue if two services have one port."""
-    given = {"http_port": ports.http, "grpc_port": ports.grpc, "metrics_port": ports.metrics}
-    for parameter, port in given.items():
-        other = next((name for name, number in given.items() if number == port and name != parameter), None)
-        if port and other:
-            raise BadValue(parameter, port, f"`{other}` is {port} too", "give each service a port of its own")
-
-
 def check_free(ports: Ports) -> None:
     """Raise PortInUse if a program listens on a port, and BadValue if this user may not open a port."""
-    for service in ("http", "grpc", "metrics"):
+    for service in SERVICES:
         port = getattr(ports, service)
         with socket.socket(socket.AF_INET6 if ":" in ports.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -82,13 +75,21 @@ def on_address(ports: Ports, address: str) -> Ports:
 
 
 def choose_ports(ports: Ports) -> Ports:
-    """Replace each port 0 by a free port."""
-    given = {name: getattr(ports, name) for name in ("http", "grpc", "metrics")}
+    """Replace each port 0 by a free port.
+
+    Raises:
+        BadValue: two services have the same port.
+    """
+    given = {service: getattr(ports, service) for service in SERVICES}
+    for first, second in itertools.combinations(SERVICES, 2):
+        if given[first] == given[second] != 0:
+            why = f"`{second}_port` is {given[second]} too"
+            raise BadValue(f"{first}_port", given[first], why, "give each service a port of its own")
     with ExitStack() as open_together:
-        for name in (name for name, port in given.items() if port == 0):
+        for service in (service for service, port in given.items() if port == 0):
             probe = open_together.enter_context(socket.socket())
             probe.bind((LOOPBACK, 0))
-            given[name] = probe.getsockname()[1]
+            given[service] = probe.getsockname()[1]
     return replace(ports, **given)
 
 

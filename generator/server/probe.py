@@ -1,30 +1,23 @@
 """A running Triton: its models, their device and precision, its GPUs."""
 
-from __future__ import annotations
-
 import hashlib
-import http.client
 import json
 import re
-import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import tritonclient.grpc as triton
 from tritonclient.grpc.model_config_pb2 import DataType
 
 from generator.config.tensorrt_parameters import PROFILE_KEYS
 from generator.errors import ModelNotServed, ServerUnreachable
+from generator.server.lifecycle import http_answer
 from generator.server.served_configs import tensorrt_parameters
-from generator.types import TensorSpec
-
-if TYPE_CHECKING:
-    from generator.types import Precision
+from generator.types import Precision, TensorSpec
 
 TIMEOUT_S = 5.0
-# Nothing answers (URLError is an OSError), the answer is not HTTP, or it is not JSON.
-NO_HTTP = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True)
@@ -141,18 +134,12 @@ def static_batch(config: Any, *, on_gpu: bool) -> int | None:  # noqa: ANN401 (a
 
 def http_answers(url: str) -> bool:
     """Return True if Triton's HTTP service answers at `host:port`."""
-    try:
-        with urllib.request.urlopen(f"http://{url}/v2", timeout=TIMEOUT_S) as answer:
-            return "version" in json.loads(answer.read(1 << 20))
-    except NO_HTTP:
-        return False
+    with suppress(ValueError):
+        return "version" in json.loads(http_answer(f"{url}/v2") or b"")
+    return False
 
 
 def gpu_uuids(metrics_url: str) -> tuple[str, ...]:
     """Return the UUIDs of the GPUs in a server's metrics, none if the metrics do not answer."""
-    try:
-        with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=TIMEOUT_S) as answer:
-            text = answer.read(1 << 22).decode(errors="replace")
-    except NO_HTTP:
-        return ()
+    text = (http_answer(f"{metrics_url}/metrics") or b"").decode(errors="replace")
     return tuple(dict.fromkeys(re.findall(r'gpu_uuid="([^"]+)"', text)))

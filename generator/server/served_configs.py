@@ -1,22 +1,17 @@
-"""The configs that a server would read from a repository, and the caches that they ask for."""
-
-from __future__ import annotations
+"""The configs that a server would read from a repository, and the arguments of tritonserver for them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf import text_format
 
 from generator.errors import BadValue
 from generator.repository.layout import CONFIG_FILE
-
-if TYPE_CHECKING:
-    from generator.repository.source import Source
+from generator.repository.source import Source
 
 RESPONSE_CACHE_BYTES = 64 << 20
-RESPONSE_CACHE_FLAG = f"--cache-config=local,size={RESPONSE_CACHE_BYTES}"
 
 
 @dataclass(frozen=True)
@@ -71,10 +66,27 @@ def check_variant(source: Source, variant: str | None, parameter: str) -> None:
         return
     variants = sorted({path.stem for path in source.folder.glob("*/configs/*.pbtxt")})
     if variant not in variants:
-        hint = f"variants: {', '.join(variants)}" if variants else "`tritongen build --gpu` writes configs for a GPU"
+        hint = f"variants: {', '.join(variants)}" if variants else "`tritongen build` writes configs for GPUs"
         raise BadValue(parameter, variant, f"no model in {source.named} has configs/{variant}.pbtxt", hint)
 
 
-def without_variant(configs: Iterable[ServedConfig]) -> list[str]:
-    """Return the models that are served with `config.pbtxt`."""
-    return [config.model for config in configs if config.path.name == CONFIG_FILE]
+def variant_notes(configs: Iterable[ServedConfig], variant: str | None) -> list[str]:
+    """Return a note with the models that are served with `config.pbtxt` since they do not have the variant, if any."""
+    others = [config.model for config in configs if config.path.name == CONFIG_FILE]
+    return (
+        [f"served with config.pbtxt, without configs/{variant}.pbtxt: {', '.join(others)}"]
+        if variant and others
+        else []
+    )
+
+
+def triton_arguments(variant: str | None, models: Sequence[str], *, response_cache: bool) -> list[str]:
+    """Return the arguments of tritonserver that do not depend on the engine; no `models` are all of them."""
+    line = ["--strict-readiness=true", "--exit-on-error=true"]
+    if variant:
+        line.append(f"--model-config-name={variant}")
+    if response_cache:
+        line.append(f"--cache-config=local,size={RESPONSE_CACHE_BYTES}")
+    if models:
+        line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
+    return line

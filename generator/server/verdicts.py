@@ -1,7 +1,5 @@
 """The verdict of a real Triton on each model of a repository: it starts without models and loads each one."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -10,21 +8,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 from tritonclient.grpc import InferenceServerClient, InferenceServerException
 
-from generator.repository.source import opened
+from generator.repository.s3.url import S3Url
+from generator.repository.source import Source, opened
 from generator.server.embedded import engine
 from generator.server.embedded.runtime import runtime
-from generator.server.log import PROTO_DETAIL, unwrapped
+from generator.server.lifecycle import PROTO_DETAIL, Server, unwrapped
 from generator.server.ports import free_ports
 from generator.server.served_configs import served_configs
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.repository.source import Source
-    from generator.server.lifecycle import Server
 
 LOADS_AT_ONCE = 4  # the number of loading threads of core; a load mostly waits: 1.5 s alone, 0.44 s per model by fours
 PATIENCE_S = 120.0  # the load of a crashed stub never ends

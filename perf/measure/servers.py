@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from generator import networks
 from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
 from generator.repository.source import of_folder
-from generator.server import engines, log
+from generator.server import engines
 from generator.server.docker.container import docker_options
+from generator.server.lifecycle import Server, last_error
 from generator.server.ports import free_ports
 from generator.server.probe import TritonClient, http_answers
 from generator.system.files import digest_of_folder
@@ -27,7 +28,6 @@ from perf.runs.types import Origin, Versions
 
 if TYPE_CHECKING:
     from generator.server.docker.container import DockerOptions
-    from generator.server.lifecycle import Server
     from generator.server.probe import ServedModel
     from generator.types import Precision
     from perf.runs.types import Device, PerfPoint, Request
@@ -83,7 +83,7 @@ class Serving:
         status = self.own.child.status()
         if status is None:
             return None
-        error = log.last_error(self.own.log.text())
+        error = last_error(self.own.log.text())
         return f"Triton ended with {status}" + (f": {error}" if error else "")
 
     def answered(self, name: str) -> int:

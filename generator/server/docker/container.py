@@ -1,22 +1,17 @@
 """The container that serves a repository, as a `docker run` command and as a compose file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.config import targets
+from generator.config.targets import Target
 from generator.errors import BadValue
 from generator.server.ports import LOOPBACK, Ports, on_address
-from generator.server.served_configs import RESPONSE_CACHE_FLAG
+from generator.server.served_configs import triton_arguments
 from generator.system.templates import render
-
-if TYPE_CHECKING:
-    from generator.config.targets import Target
-    from generator.types import Precision
+from generator.types import Precision
 
 IMAGE = "nvcr.io/nvidia/tritonserver"
 COMPOSE_TEMPLATE = "compose.yaml.j2"
@@ -89,7 +84,7 @@ class Container:
 def docker_options(
     gpu: str | None,
     precision: str | None = None,
-    tag: str | None = None,
+    image_tag: str | None = None,
     *,
     device: str | None = None,
     address: str = LOOPBACK,
@@ -100,20 +95,23 @@ def docker_options(
     Raises:
         UsageError: an unknown target, or an image or a device that cannot run this precision on the target.
     """
+    if precision and gpu is None:
+        hint = "add `gpu=v100`, `gpu=t4` or `gpu=cpu`"
+        raise BadValue("precision", precision, "needs `gpu`", hint)
+    target = None if gpu is None else targets.find(gpu)
+    if device is not None and target and not target.gpu:
+        raise BadValue("device", device, "a server on the CPU uses no GPU", "leave `device` out")
     if device is not None and not re.fullmatch(DEVICE, device):
         hint = "give an index, such as 0, or a UUID from `nvidia-smi -L`"
         raise BadValue("device", device, "does not name one GPU", hint)
-    device = device or "0"
     on_address(Ports(), address)
-    if gpu is None:
-        tag = tag or targets.DEFAULT_TAG
+    chosen: Precision = "fp32" if precision == "fp32" or (precision is None and target == targets.CPU) else "fp16"
+    tag = image_tag or (target.default_tag if target else targets.DEFAULT_TAG)
+    if target:
+        targets.check_tag(target, chosen, tag)
+    else:
         targets.check_release(tag)
-        return DockerOptions(tag=tag, device=device, address=address, client_shm=client_shm)
-    target = targets.find(gpu)
-    chosen: Precision = "fp32" if precision == "fp32" or (precision is None and not target.gpu) else "fp16"
-    tag = tag or target.default_tag
-    targets.check_tag(target, chosen, tag)
-    return DockerOptions(target, chosen, tag, device, address, client_shm)
+    return DockerOptions(target, chosen, tag, device or "0", address, client_shm)
 
 
 def make_container(
@@ -140,15 +138,9 @@ def make_container(
     if cache is not None:
         mounts.append(Mount(str(cache), CACHE, read_only=False))
     command = ["tritonserver", f"--model-repository={repository if remote else MODELS}"]
-    command += ["--strict-readiness=true", "--exit-on-error=true"]
-    if options.variant:
-        command.append(f"--model-config-name={options.variant}")
-    if response_cache:
-        command.append(RESPONSE_CACHE_FLAG)
+    command += triton_arguments(options.variant, models, response_cache=response_cache)
     if options.client_shm and options.tag >= CLIENT_SHM_FLAG_SINCE:
         command.append("--allow-client-shm=true")
-    if models:
-        command += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
     published = ((ports.http, 8000), (ports.grpc, 8001), (ports.metrics, 8002))
     address = f"[{options.address}]" if ":" in options.address else options.address
     return Container(

@@ -1,7 +1,5 @@
 """The docker engine: NVIDIA's tritonserver image, run until a context ends."""
 
-from __future__ import annotations
-
 import logging
 import os
 import stat
@@ -10,26 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from generator.config import targets
 from generator.errors import BadValue, EngineMissing, RepositoryNotFound, TritongenError
-from generator.repository.s3.url import SCHEME
-from generator.repository.source import opened
+from generator.repository.s3.url import SCHEME, S3Url
+from generator.repository.source import Source, opened
 from generator.server.docker import engine_cache
-from generator.server.docker.container import USER_ID, docker_run, make_container
+from generator.server.docker.container import USER_ID, Container, DockerOptions, docker_run, make_container
 from generator.server.gpus import gpu_name, gpu_names
-from generator.server.lifecycle import running
+from generator.server.lifecycle import Server, running
 from generator.server.ports import Ports, check_free, on_address
-from generator.server.served_configs import check_variant, served_configs, without_variant
+from generator.server.served_configs import check_variant, served_configs, variant_notes
 from generator.system.processes import run, try_run
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.repository.source import Source
-    from generator.server.docker.container import Container, DockerOptions
-    from generator.server.lifecycle import Server
 
 logger = logging.getLogger(__name__)
 
@@ -63,16 +54,17 @@ def serve(
 
     Raises:
         EngineMissing: no Docker engine answers.
-        BadValue: no model has the variant of this GPU and precision.
+        BadValue: no model has the variant of this GPU and precision, or this machine has another GPU.
         OutputFailed: the folder for engines cannot be made.
         RepositoryNotFound, PortInUse, ServerFailed: as for the embedded engine.
     """
     ports = on_address(ports or Ports(), options.address)
+    check_engine()
+    check_gpu(options)
     with opened(repository) as source:
         planned = plan(source, ports, options, models=models)
     container = planned.container
     check_mountable(container)
-    check_engine()
     check_no_container(container.name)
     check_free(ports)
     for note in planned.notes:
@@ -102,9 +94,7 @@ def plan(source: Source, ports: Ports, options: DockerOptions, *, models: Sequen
     else:
         check_readable(source.folder)
     configs = served_configs(source.folder, options.variant, models)
-    cache = engine_cache.cache_folder(options)
-    if cache:
-        engine_cache.prepare(cache)
+    cache = engine_cache.engine_folder(options)
     missing = engine_cache.missing_engines(cache, configs) if cache else []
     container = make_container(
         source.address if source.remote else source.folder.resolve(), cache, ports, options, models=models,
@@ -114,8 +104,7 @@ def plan(source: Source, ports: Ports, options: DockerOptions, *, models: Sequen
     if container.variables and container.variables[0] not in os.environ:
         credentials = "the container has no credentials for S3, except for a role of its host"
         notes.append(f"{container.variables[0]} is not set: {credentials}")
-    if options.variant and (others := without_variant(configs)):
-        notes.append(f"served with config.pbtxt, without configs/{options.variant}.pbtxt: {', '.join(others)}")
+    notes += variant_notes(configs, options.variant)
     if cache:
         notes.append(f"{engine_cache.expected_start(cache, missing)} ({cache})")
     elif options.gpu:

@@ -6,48 +6,39 @@
   24.09-v100.json                   duration of the last start
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from generator.errors import OutputFailed
-from generator.server.docker.container import CACHE
+from generator.server.docker.container import CACHE, DockerOptions
+from generator.server.served_configs import ServedConfig
 from generator.system.files import cache_home, write_whole
-
-if TYPE_CHECKING:
-    from generator.server.docker.container import DockerOptions
-    from generator.server.served_configs import ServedConfig
 
 ONLY_THIS_USER = 0o700
 EVERY_USER = 0o777  # in a folder of this user alone: the container's user has another number on the host
 
 
-def cache_folder(options: DockerOptions) -> Path | None:
-    """Return the folder for engines of an image and GPU: an engine is valid for one TensorRT and one kind of GPU.
+def engine_folder(options: DockerOptions) -> Path | None:
+    """Make the folder for engines of an image and GPU: an engine is valid for one TensorRT and one kind of GPU.
 
-    Return None on the CPU and for a GPU that is no target: its `config.pbtxt` keeps engines in the container's /tmp.
-    """
-    if options.variant is None or options.target is None:
-        return None
-    return cache_home() / "tensorrt" / f"{options.tag}-{options.target.name}"
-
-
-def prepare(cache: Path) -> None:
-    """Make the folder, writable for the container's user; a folder that Docker makes belongs to root.
+    The container's user may write there; a folder that Docker makes belongs to root. Return None on the CPU and for a
+    GPU that is no target: its `config.pbtxt` keeps engines in the container's /tmp.
 
     Raises:
         OutputFailed: the folder cannot be made.
     """
+    if options.variant is None or options.target is None:
+        return None
+    folder = cache_home() / "tensorrt" / f"{options.tag}-{options.target.name}"
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.parent.chmod(ONLY_THIS_USER)
-        cache.mkdir(exist_ok=True)
-        cache.chmod(EVERY_USER)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.chmod(ONLY_THIS_USER)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(EVERY_USER)
     except OSError as error:
-        raise OutputFailed(cache, error) from error
+        raise OutputFailed(folder, error) from error
+    return folder
 
 
 def missing_engines(cache: Path, configs: Iterable[ServedConfig]) -> list[str]:

@@ -1,24 +1,19 @@
 """The embedded engine: the pip-installed tritonserver on the CPU of this machine, reachable from loopback only."""
 
-from __future__ import annotations
-
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from generator.repository.source import opened
-from generator.server.embedded.runtime import REGION, runtime
-from generator.server.lifecycle import running
-from generator.server.ports import LOOPBACK, Ports, check_free
-from generator.server.served_configs import RESPONSE_CACHE_FLAG, check_variant, served_configs
+from generator.repository.s3.url import S3Url
+from generator.repository.source import Source, opened
+from generator.server.embedded.runtime import REGION, Runtime, runtime
+from generator.server.lifecycle import Server, running
+from generator.server.ports import LOOPBACK, SERVICES, Ports, check_free
+from generator.server.served_configs import check_variant, served_configs, triton_arguments, variant_notes
 
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-    from generator.repository.source import Source
-    from generator.server.embedded.runtime import Runtime
-    from generator.server.lifecycle import Server
+logger = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the Python backend's stubs keep their tensors there)
 
@@ -50,11 +45,11 @@ def serve(
     """
     ports = ports or Ports()
     with opened(repository) as source:
-        source.check()
-        check_variant(source, model_config_name, "model_config_name")
-        check_free(ports)
         parts = runtime()
         line = command(parts, source, ports, models=models, model_config_name=model_config_name)
+        check_free(ports)
+        for note in variant_notes(served_configs(source.folder, model_config_name, models), model_config_name):
+            logger.info(note)
         with started(parts, source, ports, line) as server:
             yield server
 
@@ -81,21 +76,21 @@ def command(
     models: Sequence[str] = (),
     model_config_name: str | None = None,
 ) -> list[str]:
-    """Return the command that starts tritonserver."""
+    """Return the command that starts tritonserver.
+
+    Raises:
+        RepositoryNotFound: the folder does not exist or has no model.
+        BadValue: no model has the variant `model_config_name`.
+    """
+    source.check()
+    check_variant(source, model_config_name, "model_config_name")
     line = [
         str(parts.tritonserver),
         f"--model-repository={source.address}",
         f"--backend-directory={parts.backends}",
         f"--cache-directory={parts.caches}",
-        "--strict-readiness=true",
-        "--exit-on-error=true",
     ]
-    for service in ("http", "grpc", "metrics"):
+    for service in SERVICES:
         line += [f"--{service}-address={LOOPBACK}", f"--{service}-port={getattr(ports, service)}"]
-    if models:
-        line += ["--model-control-mode=explicit", *(f"--load-model={name}" for name in models)]
-    if model_config_name:
-        line.append(f"--model-config-name={model_config_name}")
-    if any(config.response_cache for config in served_configs(source.folder, model_config_name, models)):
-        line.append(RESPONSE_CACHE_FLAG)
-    return line
+    cached = any(config.response_cache for config in served_configs(source.folder, model_config_name, models))
+    return line + triton_arguments(model_config_name, models, response_cache=cached)
