@@ -32,15 +32,14 @@ def set_level(_ctx: click.Context, param: click.Parameter, given: bool) -> None:
         show_log(logging.DEBUG if param.name == "verbose" else logging.WARNING)
 
 
-def verbosity_options() -> list[click.Parameter]:
-    """Make --verbose and --quiet, which can stand before or after the name of the command."""
-    return [
-        click.Option([*names], is_flag=True, is_eager=True, expose_value=False, callback=set_level, help=text)
-        for *names, text in (
-            ("--verbose", "-v", "Print what is done in detail, with the log of the server."),
-            ("--quiet", "-q", "Print results, warnings and errors only."),
-        )
-    ]
+# These can stand before or after the name of the command.
+VERBOSITY: list[click.Parameter] = [
+    click.Option([*names], is_flag=True, is_eager=True, expose_value=False, callback=set_level, help=text)
+    for *names, text in (
+        ("--verbose", "-v", "Print what is done in detail, with the log of the server."),
+        ("--quiet", "-q", "Print results, warnings and errors only."),
+    )
+]
 
 
 class LazyGroup(click.Group):
@@ -55,8 +54,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(COMMANDS[cmd_name]).command
-        if all(param.name != "verbose" for param in command.params):
-            command.params += verbosity_options()
+        if VERBOSITY[0] not in command.params:
+            command.params += VERBOSITY
         return command
 
     def resolve_command(
@@ -77,7 +76,7 @@ class LazyGroup(click.Group):
             return error.exit_code
 
 
-@click.group(cls=LazyGroup, params=verbosity_options(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, params=[*VERBOSITY], context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tritongen", prog_name="tritongen")
 def cli() -> None:
     """Make a Triton model repository of image-classification networks, verify it, serve it, measure it.
@@ -112,14 +111,12 @@ def status_of_call() -> int:
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted", None)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads the output: without this, Python prints a second error at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            complain("the output cannot be written: no space left on device", None)
+        elif not isinstance(error, BrokenPipeError):  # which says that nobody reads the output
             raise  # a bug: a failed write to a file has an error of its own
-        complain("the output cannot be written: no space left on device", None)
+        # Without this, Python prints a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status if isinstance(status, int) else 0

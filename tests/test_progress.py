@@ -8,7 +8,7 @@ from rich.console import Console
 from tiny_networks import FOUR
 
 from generator.commands import console
-from generator.commands.build_progress import MANY, build_progress
+from generator.commands.build import MANY_BARS, build_progress
 
 
 @pytest.fixture(name="terminal")
@@ -16,7 +16,7 @@ def _terminal(monkeypatch, caplog):
     """Return a function that splits the lines shown on a terminal of 80 columns into words."""
     made = Console(file=io.StringIO(), force_terminal=True, width=80, height=40, color_system=None)
     caplog.set_level("INFO", "generator")
-    monkeypatch.setattr(console, "err", lambda: made)
+    monkeypatch.setattr(console, "make_console", lambda: made)
 
     def shown():
         lines = re.split(r"(?:\x1b\[[0-9;?]*[A-Za-z]|[\r\n])+", made.file.getvalue())
@@ -42,7 +42,7 @@ def test_one_bar_per_network_and_a_total(terminal):
 
 def test_many_networks(terminal):
     """Only networks in progress have a bar."""
-    with build_progress(MANY + 1) as on_step:
+    with build_progress(MANY_BARS + 1) as on_step:
         for network in FOUR:
             on_step(network, "export")
         on_step(FOUR[0], "published")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from generator.commands import console
 from generator.commands.click_options import (
+    Colours,
     Command,
     colours,
     given_params,
@@ -25,19 +28,26 @@ from generator.commands.click_options import (
 )
 from generator.errors import BadValue
 from generator.graph.types import REWRITES
+from generator.repository.s3.url import S3Url
 
 if TYPE_CHECKING:
-    from generator.builder.pipeline import BuildReport, BuiltModel
-    from generator.commands.click_options import Colours
+    from rich.progress import TaskID
+
+    from generator.builder.pipeline import BuildReport, BuiltModel, OnStep
     from generator.networks.types import Network
     from generator.networks.user_networks import ImageInput
-    from generator.repository.s3.url import S3Url
 
 logger = logging.getLogger(__name__)
 
+MANY_BARS = 20  # more do not fit a terminal
 
-def accelerator_parameters(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Read repeated KEY=VALUE."""
+
+def accelerator_parameters(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str] | None:
+    """Read repeated KEY=VALUE; return None without values."""
+    if not values:
+        return None
     if wrong := [text for text in values if "=" not in text]:
         raise click.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
     return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)}
@@ -132,25 +142,16 @@ def command(
     target: str | None,
     name: str | None,
     inputs: tuple[str, ...],
-    labels: Path | None,
     mean: Colours | None,
     std: Colours | None,
     resize_short_px: int | None,
     weights: str,
     seed: int | None,
     precision: str,
-    gpus: tuple[str, ...],
     output: Path | S3Url,
-    tolerance: float,
-    rewrites: tuple[str, ...],
-    config: Path | None,
-    template_dir: Path | None,
-    jobs: int | None,
-    memory_gib: float | None,
-    force: bool,
     dry_run: bool,
     as_json: bool,
-    **serving: Any,  # noqa: ANN401 (the options of SERVING)
+    **options: Any,  # noqa: ANN401 (further parameters of `build`)
 ) -> int:
     """Export, simplify, verify and configure networks into a Triton model repository.
 
@@ -167,7 +168,6 @@ def command(
     """
     from generator.builder.arguments import RANDOM, chosen_networks
     from generator.builder.pipeline import build
-    from generator.commands.build_progress import build_progress
     from generator.networks.user_networks import ImageInput
 
     if seed is not None and weights != RANDOM:
@@ -176,19 +176,21 @@ def command(
     if not models and "models" in given_params(click.get_current_context()):
         raise BadValue("models", "", "no network is named", "--models all selects every network")
     chosen = chosen_networks(own or models or "all")
+    given = {parameter: value for parameter, value in options.items() if value is not None}
     with build_progress(len(chosen)) as on_step, redirect_stdout(sys.stderr):  # code of the user may print
         report = build(
-            chosen, precision=precision, gpus=gpus, output=output, weights=weights, seed=seed or 0,
-            tolerance=tolerance, rewrites=rewrites, labels=labels, config=config, template_dir=template_dir,
-            force=force, dry_run=dry_run, jobs=jobs, memory_gib=memory_gib, on_step=on_step,
-            **{key: value for key, value in serving.items() if value not in (None, (), {})},
+            chosen, precision=precision, output=output, weights=weights, seed=seed or 0, dry_run=dry_run,
+            on_step=on_step, **given,
         )  # fmt: skip
-    if dry_run:
-        print_needed(report, as_json=as_json)
-    elif as_json:
-        print_json(report)
-    else:
+    if as_json:
+        print_json(report, dry_run=dry_run)
+    elif dry_run and report.needed:
+        rows = [(name, todo.outcome, todo.why) for name, todo in report.needed.items()]
+        console.print_table(("Model", "Would be", "Because"), rows, left=3)
+    elif report.built:
         print_summary(report, output, precision.lower())
+    for error in () if as_json else report.failed.values():
+        console.report(error)
     return max((error.exit_code for error in report.failed.values()), default=0)
 
 
@@ -222,27 +224,14 @@ def onnx_files(folder: Path) -> list[Path]:
     return files
 
 
-def print_needed(report: BuildReport, *, as_json: bool) -> None:
-    """Print what a build would do, and why."""
-    from generator.commands import console
-
-    if as_json:
-        models = [{"model": name, "outcome": todo.outcome, "why": todo.why} for name, todo in report.needed.items()]
-        console.print_json({"models": models, "failed": reasons(report)})
-        return
-    rows = [(name, todo.outcome, todo.why) for name, todo in report.needed.items()]
-    if rows:
-        console.print_table(("Model", "Would be", "Because"), rows, left=3)
-    for error in report.failed.values():
-        console.report(error)
-
-
-def print_json(report: BuildReport) -> None:
-    """Print the result as JSON."""
+def print_json(report: BuildReport, *, dry_run: bool) -> None:
+    """Print the result, or what a build would do, as JSON."""
     from generator.builder.provenance import certificate_record
-    from generator.commands import console
 
-    models = [
+    needed: list[dict[str, Any]] = [
+        {"model": name, "outcome": todo.outcome, "why": todo.why} for name, todo in report.needed.items()
+    ]
+    built = [
         {
             "model": model.network.name,
             "folder": str(model.folder),
@@ -259,54 +248,40 @@ def print_json(report: BuildReport) -> None:
         }
         for model in report.built
     ]
-    console.print_json({"models": models, "failed": reasons(report)})
-
-
-def reasons(report: BuildReport) -> dict[str, str]:
-    """Return the error of each model that failed."""
-    from generator.commands.console import sentence
-
-    return {name: sentence(error) for name, error in report.failed.items()}
+    failed = {name: console.sentence(error) for name, error in report.failed.items()}
+    console.print_json({"models": needed if dry_run else built, "failed": failed})
 
 
 def print_summary(report: BuildReport, output: Path | S3Url, precision: str) -> None:
     """Print the result as a table, and log notes about the models."""
     from generator.builder.staleness import NEW
-    from generator.commands import console
 
-    if report.built:
-        heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
-        console.print_table(heads, [row(model) for model in report.built], left=2)
-        certificate = report.built[0].certificate
-        variants = ", ".join(report.built[0].variants)
-        logger.info(
-            "\n%d verified in %s (%s): config.pbtxt is %s, %s.\n"
-            "Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound %g. "
-            "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
-            "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "
-            "no such value. All values are in provenance.json.",
-            len(report.built), output, outcomes(report), precision,
-            f"configs/ has {variants}" if variants else "there are no configs/",
-            certificate.tolerance,
-        )  # fmt: skip
-        for model in report.built:
-            todo = report.needed[model.network.name]
-            if todo.why not in ("", NEW):
-                logger.info("%s: %s, since %s", model.network.name, todo.outcome, todo.why)
-            if model.signature.unbatched:
-                logger.info("%s: max_batch_size is 0: %s", model.network.name, model.signature.unbatched)
-            if model.graph.unsimplified:
-                logger.info("%s is not simplified: %s", model.network.name, model.graph.unsimplified)
-        if any(model.weights.random for model in report.built):
-            logger.info("Random weights: latency is real, labels mean nothing.")
-    for error in report.failed.values():
-        console.report(error)
-
-
-def outcomes(report: BuildReport) -> str:
-    """Count the outcomes, such as `7 up to date, 3 published`."""
+    heads = ("Model", "Weights", "ONNX MB", "Nodes", "Error b1", "b4", "b8", "fp64", "FP16 est.", "Top-1", "Top-5")
+    console.print_table(heads, [row(model) for model in report.built], left=2)
+    certificate = report.built[0].certificate
+    variants = ", ".join(report.built[0].variants)
     counts = Counter(report.needed[model.network.name].outcome for model in report.built)
-    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    logger.info(
+        "\n%d verified in %s (%s): config.pbtxt is %s, %s.\n"
+        "Error: max |ONNX Runtime - network| / max |logit| at batch 1, 4, 8; bound %g. "
+        "fp64: the network's own distance\nfrom itself in double precision. FP16 est.: an FP16 cast on the CPU, an "
+        "estimate of TensorRT's. Top-1, top-5:\nimages of the largest batch with the same classes. -: no batch, or "
+        "no such value. All values are in provenance.json.",
+        len(report.built), output, outcomes, precision,
+        f"configs/ has {variants}" if variants else "there are no configs/",
+        certificate.tolerance,
+    )  # fmt: skip
+    for model in report.built:
+        todo = report.needed[model.network.name]
+        if todo.why not in ("", NEW):
+            logger.info("%s: %s, since %s", model.network.name, todo.outcome, todo.why)
+        if model.signature.unbatched:
+            logger.info("%s: max_batch_size is 0: %s", model.network.name, model.signature.unbatched)
+        if model.graph.unsimplified:
+            logger.info("%s is not simplified: %s", model.network.name, model.graph.unsimplified)
+    if any(model.weights.random for model in report.built):
+        logger.info("Random weights: latency is real, labels mean nothing.")
 
 
 def row(model: BuiltModel) -> tuple[object, ...]:
@@ -320,3 +295,52 @@ def row(model: BuiltModel) -> tuple[object, ...]:
         model.network.name, model.weights.label, f"{model.size_bytes / 1e6:.1f}", model.graph.nodes,
         *errors, *["-"] * (3 - len(errors)), *estimates, *tops,
     )  # fmt: skip
+
+
+def log_outcome(network: Network, step: str) -> None:
+    """Log the outcome of a model."""
+    from generator.builder.pipeline import OUTCOMES
+
+    if step in OUTCOMES:
+        logger.info("%s: %s", network.name, step)
+
+
+@contextmanager
+def build_progress(count: int) -> Iterator[OnStep]:
+    """Show the progress of `count` models; `build` calls the yielded function at every step.
+
+    A terminal shows a bar for all models and one per begun model; if there are many, the bar of a finished one goes.
+    Without a terminal, outcomes are logged.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from generator.builder.pipeline import STEPS
+
+    if not console.shows_progress():
+        yield log_outcome
+        return
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TextColumn("{task.fields[step]:<10}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console.make_console()) as progress:
+        total = progress.add_task("all", total=count, step=f"0 of {count}")
+        tasks: dict[str, TaskID] = {}
+        ended: list[str] = []
+
+        def on_step(network: Network, step: str) -> None:
+            if network.name not in tasks:
+                tasks[network.name] = progress.add_task(network.name, total=len(STEPS), step=step)
+            task = tasks[network.name]
+            progress.update(task, step=step)
+            if step in STEPS:
+                progress.update(task, completed=STEPS.index(step))
+                return
+            progress.update(task, completed=None if step == "failed" else len(STEPS), visible=count <= MANY_BARS)
+            progress.stop_task(task)
+            ended.append(network.name)
+            progress.update(total, completed=len(ended), step=f"{len(ended)} of {count}")
+
+        yield on_step

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from generator.commands import console
 from generator.commands.click_options import (
     Command,
     choice_option,
@@ -18,11 +19,12 @@ from generator.commands.click_options import (
     option,
     repository_argument,
 )
+from generator.errors import BadValue, printable
+from generator.repository.s3.url import S3Url
 
 if TYPE_CHECKING:
     from generator.checker.findings import Finding
     from generator.checker.repository import Checked
-    from generator.repository.s3.url import S3Url
 
 logger = logging.getLogger(__name__)
 
@@ -83,20 +85,18 @@ def command(
       tritongen check s3://bucket/models
     """
     from generator.checker.repository import checked
-    from generator.commands.console import print_json, print_text
-    from generator.errors import BadValue
 
     if server and gpu.lower() != "cpu":
         raise BadValue("server", "true", "the embedded server runs on the CPU only", "leave --gpu out")
-    of = checked(repository, gpu=gpu, release=release, run=run)
-    findings = of.findings
+    result = checked(repository, gpu=gpu, release=release, run=run)
+    findings = result.findings
     if as_json:
-        print_json(findings)
+        console.print_json(findings)
     elif github:
         for finding in findings:
-            print_text(annotation(finding, repository))
+            console.print_text(annotation(finding, repository))
     else:
-        print_findings(of, repository)
+        print_findings(result, repository)
     agrees = compare(repository, findings, run=run) if server else True
     failing = LEVELS[: LEVELS.index(fail_on) + 1]
     return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
@@ -104,26 +104,22 @@ def command(
 
 def print_findings(checked: Checked, repository: Path | S3Url) -> None:
     """Print each finding, and log the numbers of findings."""
-    from generator.commands.console import print_text
-
     for finding in checked.findings:
-        print_text(f"{finding.level}: {place(finding)}")
-        print_text(f"  {finding.message}")
+        console.print_text(f"{finding.level}: {place(finding)}")
+        console.print_text(f"  {finding.message}")
         if finding.fix:
-            print_text(f"  fix: {finding.fix}")
+            console.print_text(f"  fix: {finding.fix}")
     counts = ", ".join(counted(sum(f.level == level for f in checked.findings), level) for level in LEVELS)
     logger.info("%s in %s: %s", counted(checked.models, "model"), repository, counts)
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return a number with its noun, such as `1 error` or `2 errors`."""
-    return f"{number} {what}{'s' * (number != 1)}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def place(finding: Finding) -> str:
     """Return the file, line and rule of a finding: `densenet121/config.pbtxt:12 [preferred-sizes-fit]`."""
-    from generator.errors import printable
-
     line = f":{finding.line}" if finding.line else ""
     return f"{printable(finding.file or finding.model or 'the server')}{line} [{finding.rule}]"
 
@@ -138,15 +134,12 @@ def annotation(finding: Finding, repository: Path | S3Url) -> str:
 
 def escaped(text: str, also: str = "") -> str:
     """Return text for a workflow command, with special characters as %XX."""
-    from generator.errors import printable
-
     kept = "".join(char if char in "\r\n" else printable(char) for char in text)
     return "".join(f"%{ord(char):02X}" if char in f"%\r\n{also}" else char for char in kept)
 
 
 def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool) -> bool:
     """Compare the findings with the verdicts of the embedded server; return False if they differ without a reason."""
-    from generator.errors import printable
     from generator.server.verdicts import server_verdicts
 
     by_model: dict[str, list[Finding]] = {}

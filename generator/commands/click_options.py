@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from generator.commands.console import flag
 from generator.errors import UsageError
+from generator.repository.s3.url import S3Url, location
+from generator.types import PRECISIONS
 
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
-
-    Colours = tuple[float, float, float]
-    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
+Colours = tuple[float, float, float]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 REPOSITORY = Path("model_repository")
 GENERAL = "General options"
 LARGEST_NUMBER = 1 << 20
@@ -112,10 +110,12 @@ def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
     return tuple(name for value in values for name in map(str.strip, value.split(",")) if name)
 
 
-def split_numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...]:
-    """Split values at commas into whole numbers."""
+def split_numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Split values at commas into whole numbers; return None without values."""
+    if not values:
+        return None
     given = split(ctx, param, values)
-    if values and not given:
+    if not given:
         raise click.BadParameter("no number is given")
     if wrong := [text for text in given if not text.isdecimal() or not 1 <= int(text) <= LARGEST_NUMBER]:
         raise click.BadParameter(f"{wrong[0]!r} is not a whole number from 1")
@@ -135,14 +135,9 @@ def choice_option(*names: str, choices: Sequence[str], **attributes: Any) -> Dec
     return option(*names, type=click.Choice(choices, case_sensitive=False), metavar=metavar, **attributes)
 
 
-def port_option(*names: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
-    """Make an option for a port."""
-    return option(*names, type=click.IntRange(0, 65535), metavar="PORT", **attributes)
-
-
 def precision_option(help_text: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
     """Make `--precision`."""
-    return choice_option("--precision", choices=("fp16", "fp32"), help=help_text, **attributes)
+    return choice_option("--precision", choices=PRECISIONS, help=help_text, **attributes)
 
 
 def gpu_option(help_text: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
@@ -170,8 +165,6 @@ def host_and_port(_ctx: click.Context, _param: click.Parameter, value: str | Non
 
 def where(_ctx: click.Context, param: click.Parameter, value: str | Path) -> Path | S3Url:
     """Read the place of a model repository: a folder, or a URL in S3."""
-    from generator.repository.s3.url import location
-
     return location(value, param.name or "")
 
 
@@ -183,15 +176,9 @@ def repository_option(*names: str, metavar: str = "DIR|URL", **attributes: Any) 
     return option(*names, type=click.Path(), callback=where, default=REPOSITORY, metavar=metavar, **attributes)
 
 
-def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `--url`."""
-    return option(
-        "--url", metavar="HOST:PORT", callback=host_and_port,
-        show_default="localhost:8001 if a Triton runs there, else a server is started",
-        help="gRPC address of a running Triton.",
-    )(command)  # fmt: skip
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `--json`."""
-    return option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+url_option = option(
+    "--url", metavar="HOST:PORT", callback=host_and_port,
+    show_default="localhost:8001 if a Triton runs there, else a server is started",
+    help="gRPC address of a running Triton.",
+)  # fmt: skip
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -5,6 +5,8 @@ rich is imported when something is printed, so that `--help` does not pay for it
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import re
 import sys
@@ -13,12 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from generator.errors import BadValue, printable
+from generator.errors import BadValue, TritongenError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from generator.errors import TritongenError
 
 PARAMETER = re.compile(r"`(?P<name>\w+)(?:=(?P<value>[^`]*))?`")
 TABLE_WIDTH = 200  # columns: a narrow terminal wraps a table, it does not lose a column of it
@@ -50,20 +50,10 @@ def show_log(level: int) -> None:
 
 def shows_progress() -> bool:
     """Return True if stderr is a terminal and --quiet is not given."""
-    return err().is_terminal and LOGGERS[0].isEnabledFor(logging.INFO)
+    return make_console().is_terminal and LOGGERS[0].isEnabledFor(logging.INFO)
 
 
-def out() -> Console:
-    """Return the console for data."""
-    return console(stderr=False)
-
-
-def err() -> Console:
-    """Return the console for progress."""
-    return console(stderr=True)
-
-
-def console(*, stderr: bool) -> Console:
+def make_console(*, stderr: bool = True) -> Console:
     """Make a console that takes text as it is: no markup, no numbers picked out in colours."""
     from rich.console import Console
 
@@ -82,7 +72,7 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]], *, left:
         made.add_column(head, justify="left" if position < left else "right", no_wrap=True)
     for row in rows:
         made.add_row(*map(printable, row))
-    out().print(made)
+    make_console(stderr=False).print(made)
 
 
 def print_text(text: object) -> None:
@@ -92,9 +82,6 @@ def print_text(text: object) -> None:
 
 def print_json(value: object) -> None:
     """Print JSON on stdout; a dataclass becomes an object."""
-    import dataclasses
-    import json
-
     click.echo(json.dumps(value, indent=2, default=dataclasses.asdict))
 
 

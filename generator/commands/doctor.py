@@ -4,6 +4,7 @@ import logging
 
 import click
 
+from generator.commands import console
 from generator.commands.click_options import Command, json_option
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,6 @@ def command(*, as_json: bool) -> int:
 
     The exit status is 1 if building, serving or measuring cannot work here.
     """
-    from generator.commands import console
     from generator.server.doctor import examine
 
     rows = examine()

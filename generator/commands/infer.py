@@ -1,17 +1,13 @@
 """`tritongen infer`."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from generator.commands import console
 from generator.commands.click_options import Command, group, json_option, option, repository_option, url_option
-
-if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
+from generator.repository.s3.url import S3Url
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +34,6 @@ def command(
     Example:
       tritongen infer cat.jpg --model densenet121
     """
-    from generator.commands import console
     from generator.server.client import infer
 
     classified = infer(images, model, top=top, url=url, repository=repository)

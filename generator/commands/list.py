@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from generator.commands import console
 from generator.commands.click_options import Command, group, json_option, list_option, option
+from generator.errors import TritongenError
+from generator.system import text
 from generator.types import PRECISIONS
 
 if TYPE_CHECKING:
-    from generator.errors import TritongenError
     from generator.networks.types import Counts, Network
 
     Row = tuple[Network, Counts, Counts | None]
@@ -44,7 +46,7 @@ WHAT = group(
     "What to list",
     list_option("--models", "-m", default="all", help="Networks to list: names, glob patterns, or all."),
     option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table in Markdown."),
-    option("--targets", "of_targets", is_flag=True, help="List the GPUs instead, with the Triton images for each."),
+    option("--targets", "targets", is_flag=True, help="List the GPUs instead, with the Triton images for each."),
 )  # fmt: skip
 
 
@@ -52,11 +54,11 @@ WHAT = group(
     name="list",
     cls=Command,
     short_help="Show the networks, counted and published.",
-    exclusive=(("as_markdown", "as_json"), ("as_markdown", "of_targets"), ("models", "of_targets")),
+    exclusive=(("as_markdown", "as_json"), ("as_markdown", "targets"), ("models", "targets")),
 )
 @WHAT
 @json_option
-def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_json: bool) -> int:
+def command(*, models: tuple[str, ...], as_markdown: bool, targets: bool, as_json: bool) -> int:
     """List the networks with their parameters and FLOPs, counted and published.
 
     "by rule": recomputed with the formula behind the published figures. "page": the published figures.
@@ -68,9 +70,8 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
       tritongen list --targets
     """
     from generator import networks
-    from generator.commands import console
 
-    if of_targets:
+    if targets:
         return list_targets(as_json=as_json)
     chosen = networks.select(models)
     if as_markdown:
@@ -91,7 +92,6 @@ def command(*, models: tuple[str, ...], as_markdown: bool, of_targets: bool, as_
 
 def list_targets(*, as_json: bool) -> int:
     """Print the table of targets, and log the sources of its figures."""
-    from generator.commands import console
     from generator.config.targets import TARGETS
 
     if as_json:
@@ -119,7 +119,6 @@ def list_targets(*, as_json: bool) -> int:
 
 def counted(chosen: Iterable[Network]) -> tuple[list[Row], list[TritongenError]]:
     """Count each network by both rules; also return the errors of networks that cannot be counted."""
-    from generator.errors import TritongenError
     from generator.networks.architectures import recount
 
     rows: list[Row] = []
@@ -171,8 +170,6 @@ def record(network: Network, counts: Counts, by_rule: Counts | None) -> dict[str
 
 def markdown(chosen: Iterable[Network]) -> str:
     """Return the published table in Markdown."""
-    from generator.system import text
-
     rows = []
     for network in chosen:
         if page := network.published:

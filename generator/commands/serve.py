@@ -18,12 +18,14 @@ from generator.commands.click_options import (
     group,
     option,
     path_option,
-    port_option,
     precision_option,
     repository_argument,
 )
+from generator.config import targets
+from generator.errors import BadValue, ServerFailed
 from generator.repository.s3.url import S3Url
-from generator.repository.source import Source
+from generator.repository.source import Source, opened
+from generator.system.files import write_whole
 
 if TYPE_CHECKING:
     from generator.server.docker.container import DockerOptions
@@ -38,9 +40,10 @@ SERVER = group(
     "Server",
     choice_option("--engine", choices=("auto", "embedded", "docker"), default="auto",
                   help="auto: docker if Docker runs and there is an NVIDIA GPU, else embedded."),
-    port_option("--http-port", default=8000, help="Port of the HTTP service; 0 takes a free port."),
-    port_option("--grpc-port", default=8001, help="Port of the gRPC service; 0 takes a free port."),
-    port_option("--metrics-port", default=8002, help="Port of the metrics; 0 takes a free port."),
+    *(option(f"--{service}-port", type=click.IntRange(0, 65535), metavar="PORT", default=port,
+             help=f"Port of the {title}; 0 takes a free port.")
+      for service, port, title in (
+          ("http", 8000, "HTTP service"), ("grpc", 8001, "gRPC service"), ("metrics", 8002, "metrics"))),
     option("--print", "print_only", is_flag=True, help="Print the command instead of running it."),
 )  # fmt: skip
 EMBEDDED_OPTIONS = group(
@@ -94,7 +97,6 @@ def command(
       tritongen serve --engine docker --gpu v100 --precision fp32 --compose compose.yaml
       tritongen serve s3://bucket/models
     """
-    from generator.repository.source import opened
     from generator.server import engines
     from generator.server.docker import engine as docker
     from generator.server.docker.container import docker_options
@@ -125,9 +127,6 @@ def command(
 
 def check_engine_options(engine: str, gpu: str | None, precision: str | None) -> None:
     """Raise BadValue if an option belongs to the other engine; the embedded engine accepts `--gpu cpu`."""
-    from generator.config import targets
-    from generator.errors import BadValue
-
     if engine == "embedded":
         if gpu is not None and targets.find(gpu).gpu:
             variant = f"{gpu.lower()}-{precision or 'fp16'}"
@@ -175,9 +174,6 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
 
 def write_compose(path: Path, text: str) -> None:
     """Write the compose file, unless a different file exists, which the user may have edited."""
-    from generator.errors import BadValue
-    from generator.system.files import write_whole
-
     if path.exists() and not (path.is_file() and path.read_text(errors="replace") == text):
         raise BadValue("compose", path, "a different file exists there", "name another file, or remove it")
     write_whole(path, text)
@@ -185,7 +181,6 @@ def write_compose(path: Path, text: str) -> None:
 
 def follow(server: Server) -> int:
     """Log the models and addresses, then wait until the server ends or the user presses Ctrl-C."""
-    from generator.errors import ServerFailed
     from generator.server.lifecycle import last_error
     from generator.server.probe import TritonClient
 

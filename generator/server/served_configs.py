@@ -71,13 +71,10 @@ def check_variant(source: Source, variant: str | None, parameter: str) -> None:
 
 
 def variant_notes(configs: Iterable[ServedConfig], variant: str | None) -> list[str]:
-    """Return a note with the models that are served with `config.pbtxt` since they do not have the variant, if any."""
+    """Return a note on the models that do not have the variant, or no note if all have it."""
     others = [config.model for config in configs if config.path.name == CONFIG_FILE]
-    return (
-        [f"served with config.pbtxt, without configs/{variant}.pbtxt: {', '.join(others)}"]
-        if variant and others
-        else []
-    )
+    note = f"served with config.pbtxt, without configs/{variant}.pbtxt: {', '.join(others)}"
+    return [note] if variant and others else []
 
 
 def triton_arguments(variant: str | None, models: Sequence[str], *, response_cache: bool) -> list[str]:
