@@ -33,7 +33,8 @@ from generator.repository.s3.url import S3Url
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from generator.builder.pipeline import BuildReport, BuiltModel, OnStep
+    from generator.builder.pipeline import BuildReport, BuiltModel
+    from generator.builder.worker_pool import OnStep
     from generator.networks.types import Network
     from generator.networks.user_networks import ImageInput
 

@@ -190,8 +190,8 @@ def follow(server: Server) -> int:
     ports = server.ports
     urls = (ports.http_url, ports.grpc_url, ports.metrics_url)
     logger.info("http://%s  grpc %s  metrics http://%s/metrics", *urls)
-    logger.info("Ctrl-C stops it")
     try:
+        logger.info("Ctrl-C stops it")  # in the block: Ctrl-C may come as soon as the line is read
         while server.child.wait(0.5) is None:
             server.log.update()
     except KeyboardInterrupt:
