@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from helpers import Ran, Serving, only, run_program, serving, small_onnx, write_model
+from helpers import Ran, Serving, only, run_program, serving, small_onnx, wait_for_stopped_servers, write_model
 
 import tritongen
 from generator.graph.header import read_header
@@ -48,7 +48,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """Let the interpreter free everything at its end."""
+    """Wait for the servers that are ending, and let the interpreter free everything."""
+    wait_for_stopped_servers()
     gc.unfreeze()
 
 

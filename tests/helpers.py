@@ -132,26 +132,35 @@ class Serving:
         return self.ports.grpc_url
 
 
+STOPPING: list[subprocess.Popen[str]] = []  # a stop takes Triton 3 s, in which the next test can begin
+
+
 @contextmanager
 def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
-    """Run `tritongen serve` as a user does, until the context ends; then Ctrl-C."""
+    """Run `tritongen serve` as a user does; when the context ends, send Ctrl-C and do not wait for the end."""
     ports = free_ports()
     command = [sys.executable, "-m", "tritongen", "serve", str(repository), *arguments]
     command += [f"--http-port={ports.http}", f"--grpc-port={ports.grpc}", f"--metrics-port={ports.metrics}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stderr is not None
-        lines = []
-        try:
-            for line in process.stderr:
-                lines.append(line)
-                if line.startswith("Ctrl-C"):
-                    break
-            else:
-                pytest.fail(f"tritongen serve ended: {''.join(lines)}")
-            yield Serving(ports, repository, process, lines)
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("Ctrl-C"):
+                break
+        else:
+            pytest.fail(f"tritongen serve ended: {''.join(lines)}")
+        yield Serving(ports, repository, process, lines)
+    finally:
+        process.send_signal(signal.SIGINT)
+        STOPPING.append(process)
+
+
+def wait_for_stopped_servers() -> None:
+    """Wait for the end of every `tritongen serve` that the tests have stopped."""
+    for process in STOPPING:
+        process.communicate()
 
 
 def processes_of(needle: str) -> list[str]:

@@ -1,23 +1,20 @@
 """perf as a user calls it, with plans for tests, and what it prints."""
 
-import os
 import re
-import subprocess
 import sys
 
-from helpers import ROOT, Ran
+from helpers import ROOT, run_python
 
 from perf.runs import store
 
-PERF = (sys.executable, str(ROOT / "tests" / "perf_program.py"), "perf")
+PROGRAM = ROOT / "tests" / "perf_program.py"
+PERF = (sys.executable, str(PROGRAM), "perf")
 QUICK = ("--gpu", "cpu", "--measurement", "quick")
 
 
 def run_perf(*arguments, cwd, env=None):
     """Call `tritongen perf` in a process of its own."""
-    done = subprocess.run([*PERF, *map(str, arguments)], cwd=cwd, env={**os.environ, **(env or {})},
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return run_python("-c", PROGRAM.read_text(), "perf", *arguments, cwd=cwd, env=env)
 
 
 def kept(cwd):

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import tritonclient.grpc as triton
 from helpers import onnx_model, run_program, serving
+from perf_calls import QUICK, run_perf
 
 import tritongen
 from generator.graph import load
@@ -180,10 +181,7 @@ def test_infer_refuses_a_model_without_image(served):
 def test_perf_measures_own_networks(served):
     """`perf` measures all kinds of inputs; a model without a batch has no figures for 4 and 8."""
     names = ["strings", "mixed", "scalar", "last", "centred", "external"]
-    ran = run_program(
-        "perf", "--gpu", "cpu", "--models", ",".join(names), "--measurement", "quick", "--url", served.url,
-        cwd=served.repository,
-    )  # fmt: skip
+    ran = run_perf(*QUICK, "--models", ",".join(names), "--url", served.url, cwd=served.repository)
     assert "failed" not in ran.stdout, ran.stderr  # so small a model may not settle on a busy machine
     rows = {
         row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]]
@@ -201,9 +199,9 @@ def test_perf_measures_own_networks(served):
 
 def test_perf_measures_one_batch_size(served):
     """Every model takes batch 1; batch 4 is refused for a model without a batch."""
-    ran = run_program(
-        "perf", "--gpu", "cpu", "-m", "strings,scalar,centred", "--measurement", "quick", "--batch-sizes", "1", "--json",
-        "--url", served.url, cwd=served.repository,
+    ran = run_perf(
+        *QUICK, "-m", "strings,scalar,centred", "--batch-sizes", "1", "--json", "--url", served.url,
+        cwd=served.repository,
     )  # fmt: skip
     points = ran.json[0]["points"]
     assert [(point["model"], point["batch_size"]) for point in points] == [

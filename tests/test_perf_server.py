@@ -26,25 +26,40 @@ COMPUTE = {
 }
 
 
-def test_the_table(server, tmp_path):
-    """One DenseNet and one DPN at batch 1, 4 and 8: the published columns, positive figures that grow with the batch."""
-    ran = run_perf(*QUICK, "-m", "dpn68,densenet121", "--metric", "compute", "--metric", "p99",
-                      "--url", server.url, cwd=tmp_path)  # fmt: skip
+@pytest.fixture(name="measured", scope="module")
+def _measured(server, tmp_path_factory):
+    """Measure one DenseNet and one DPN at batch 1 and 4; return the folder and the call."""
+    folder = tmp_path_factory.mktemp("measured")
+    return folder, run_perf(*QUICK, "-m", "dpn68,densenet121", "-b", "1,4", "--metric", "compute", "--metric", "p99",
+                            "--url", server.url, cwd=folder)  # fmt: skip
+
+
+def test_the_table(server, measured):
+    """The table has the published columns, and positive figures that grow with the batch."""
+    folder, ran = measured
     assert ran.status == 0, ran.stderr
     assert ran.stdout.count("| Models | Crop Size | Resize Short Size | FP32<br>Batch Size=1<br>(ms) |") == 2
     compute, p99 = map(cells, re.split(r"^(?=Client p99, ms)", ran.stdout, flags=re.MULTILINE))
     assert list(compute) == list(p99) == ["DenseNet121", "DPN68"]
     for name in compute:
         inner, outer = figures(compute[name]), figures(p99[name])
-        assert 0 < inner[0] < inner[1] < inner[2]
+        assert 0 < inner[0] < inner[1]
         assert all(one < two for one, two in zip(inner, outer, strict=True))  # the server's part is below the whole
     assert "rounds of 10 requests after 1 to warm up" in ran.stdout
     assert "Weights: random (seed 0)." in ran.stdout
-    assert "[1/6] densenet121 fp32 batch 1, round 1" in ran.stderr
-    run = kept(tmp_path)
+    assert "[1/4] densenet121 fp32 batch 1, round 1" in ran.stderr
+    run = kept(folder)
     assert (run.run.device.name, run.run.request.url) == ("cpu", server.url)
     assert all(found.report and found.origin and not found.origin.model_digest for found in run.repeats)
-    assert run_perf("--show", "last", "--metric", "compute", "--metric", "p99", cwd=tmp_path).stdout == ran.stdout
+    assert run_perf("--show", "last", "--metric", "compute", "--metric", "p99", cwd=folder).stdout == ran.stdout
+
+
+def test_the_harness_costs_little(measured):
+    """Less than 3 % of a run is spent in neither perf_analyzer nor the start of a server."""
+    folder, _ = measured
+    (session,) = kept(folder).sessions
+    rest_s = session.wall_s - session.servers_s - session.analyzer_s
+    assert 0 <= rest_s < 0.03 * session.wall_s, session
 
 
 def test_a_gpu_that_the_server_does_not_have(server, tmp_path):
