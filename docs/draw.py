@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.text import Text
 
 from generator.system.files import write_whole
-from perf.charts.choose import run_charts
+from perf.charts.content import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
 from perf.runs import store
-from perf.runs.metrics import COMPUTE
+from perf.runs.types import COMPUTE
 
 DOCS = Path(__file__).parent
 SHOWN = ("top1-latency-batch-4-fp32", "latency-batch-fp32")

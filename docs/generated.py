@@ -65,7 +65,7 @@ def targets() -> str:
 
 def plans() -> str:
     """Return the table of how long a point is measured."""
-    from perf.measure.plans import PLANS
+    from perf.runs.types import PLANS
 
     lines = [
         "| `--profile` | `--measurement` | requests per round | warm-up requests | rounds | at least |",
@@ -82,7 +82,7 @@ def plans() -> str:
 def latencies() -> str:
     """Return the latency table of the stored run."""
     from perf.runs import store, tables
-    from perf.runs.metrics import COMPUTE
+    from perf.runs.types import COMPUTE
 
     (path,) = Path("docs/runs").glob("*.jsonl")
     table = tables.latencies(store.read(path), COMPUTE)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from generator.errors import BadValue
 from generator.system.files import write_whole
 from perf import request
 from perf.charts.types import NotDrawn
-from perf.runs import compare
-from perf.runs.metrics import METRICS
-from perf.runs.published import published
+from perf.runs import compare, store, tables
+from perf.runs.types import METRICS
 
 if TYPE_CHECKING:
     from perf.charts.types import Chart
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def check(charts: Path | None, html: Path | None) -> None:
+    """Raise an error if charts or a report could not be written, before anything is measured."""
+    if charts and html and charts.absolute() == html.absolute():
+        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
+    for folder in [path for path in (charts, html and html.parent) if path]:
+        store.check_writable(folder)
+
+
 def draw(folder: Path, runs: Sequence[Stored], metric_names: Sequence[str]) -> None:
     """Write the charts of runs; several runs have one folder per device."""
-    from perf.charts.choose import run_charts
+    from perf.charts.content import run_charts
 
     for stored in runs:
         charts = run_charts(stored, [metric for metric in METRICS if metric.name in metric_names])
@@ -33,7 +41,7 @@ def draw(folder: Path, runs: Sequence[Stored], metric_names: Sequence[str]) -> N
 
 def draw_published(folder: Path, gpus: Sequence[str]) -> None:
     """Write the charts of the published tables."""
-    from perf.charts.choose import published_charts
+    from perf.charts.content import published_charts
 
     write(folder, published_charts(gpus))
 
@@ -72,13 +80,13 @@ def report(
     Raises:
         OutputFailed: the file cannot be written.
     """
-    from perf.charts.choose import run_charts
+    from perf.charts.content import run_charts
     from perf.html.render import html
 
     previous = None
     if not comparisons:
         previous = request.previous(root, stored)
-        others = [None] if published(stored.run.device.name).latency_ms else []
+        others = [None] if tables.published_ms(stored.run.device.name) else []
         comparisons = compare.comparisons(stored, [*others, *([previous] if previous else [])], metric_names)
     charts = run_charts(stored, [metric for metric in METRICS if metric.name in metric_names])
     repository = repository or Path(stored.run.request.repository)

@@ -1,38 +1,133 @@
-"""`tritongen perf`."""
+"""`tritongen perf` and its options."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.click_options import Command
-from perf.options import MEASURED_MODELS, METHOD, OUTPUT, RUNS, SERVER
+from generator.commands.click_options import (
+    Command,
+    choice_option,
+    given_params,
+    group,
+    host_and_port,
+    json_option,
+    list_option,
+    option,
+    path_option,
+    repository_option,
+    url_option,
+)
+from generator.commands.console import flag
+from generator.errors import BadValue, UsageError
+from perf.runs.types import MEASUREMENTS, METRICS, PLANS, PROFILES
 
 if TYPE_CHECKING:
-    from generator.repository.s3.url import S3Url
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored
 
 logger = logging.getLogger(__name__)
 
-# The fields of a request by parameter; the other parameters concern this call only.
-MEASURED = {
-    "gpus": "device", "models": "models", "precisions": "precisions", "batch_sizes": "batch_sizes",
-    "concurrencies": "concurrencies", "profile": "profile", "measurement": "measurement", "protocol": "protocol",
-    "shared_memory": "shared_memory", "baseline": "baseline", "url": "url", "http_url": "http_url",
-    "repository": "repository", "image_tag": "image_tag",
-}  # fmt: skip
+RESULTS = Path("perf/results")
+
+
+def counts(measurement: str) -> str:
+    """`quick 10 (published: 50)`: the requests of a round."""
+    production, published = (PLANS[profile, measurement].requests for profile in PROFILES)
+    return f"{measurement} {production} (published: {published:,})"
+
+
+class Duration(click.ParamType[float]):
+    """A duration with its unit, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 (click's)
+        """Return the seconds of a text such as 90s, 2m or 1h."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip().lower())
+        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a duration, such as 90s, 2m or 1h", param, ctx)
+        return seconds
+
+
+# fmt: off
+MEASURED_MODELS = group(
+    "What is measured",
+    list_option("--models", "-m", default="all", help="Models to measure: names, glob patterns, or all."),
+    list_option("--gpu", "gpus", show_default="GPU of this machine, else cpu",
+                help="Devices that the server runs on: v100, t4, cpu."),
+    list_option("--precision", "precisions", show_default="those of the published table of the GPU",
+                help="Precisions to measure: fp16, fp32, or all."),
+    list_option("--batch-sizes", "-b", numbers=True, default="1,4,8", help="Images per request."),
+    list_option("--concurrency", "concurrencies", numbers=True, default="1",
+                help="Requests that are sent at the same time; request counts are multiplied by it."),
+)
+METHOD = group(
+    "How it is measured",
+    choice_option("--profile", choices=PROFILES, default="production",
+                  help="production: the repository as it is. published: one server per batch size, with models for "
+                  "that batch size only, as the published tables were measured."),
+    choice_option("--measurement", choices=tuple(MEASUREMENTS), default="standard",
+                  help=f"Requests per round: {', '.join(map(counts, MEASUREMENTS))}."),
+    option("--time-limit", "time_limit_s", type=Duration(), metavar="DURATION",
+           help="Measure every point once, then spend the rest of this time, such as 90s, 2m or 1h, on points that did "
+           "not settle. It holds for each GPU and includes the start of the server."),
+    option("--strict", is_flag=True, help="Exit with status 1 if a point did not settle."),
+    choice_option("--protocol", choices=("grpc", "http"), default="grpc", help="Protocol of the requests."),
+    choice_option("--shared-memory", choices=("none", "system", "cuda"), default="none",
+                  help="How tensors reach a server on this host."),
+    option("--baseline", is_flag=True, help="Also measure each model in ONNX Runtime alone, in turn with the server."),
+    path_option("--perf-analyzer", "program", show_default="the one of tritonclient", help="The perf_analyzer to use."),
+    option("--patience", "patience_s", type=click.FloatRange(min=1), default=300.0, show_default="300",
+           metavar="SECONDS", help="Stop a perf_analyzer if the server has answered nothing for this long."),
+)
+SERVER = group(
+    "Server",
+    url_option,
+    option("--http-url", metavar="HOST:PORT", callback=host_and_port, show_default="the port before the gRPC port",
+           help="HTTP address of the Triton at --url."),
+    repository_option("--repository", metavar="DIR", help="The model repository to serve if no Triton runs."),
+    option("--image-tag", metavar="YY.MM", show_default="the default of the GPU",
+           help="Release of the tritonserver image that is started on a GPU."),
+)
+RUNS = group(
+    "Runs",
+    path_option("--results", metavar="DIR", default=RESULTS, help="Folder of the stored runs."),
+    option("--resume", is_flag=True, help="Continue the newest run with these options."),
+    option("--show", metavar="RUN",
+           help="Measure nothing; print a stored run: a name, a file, `last`, or `published`."),
+    option("--compare", "others", multiple=True, metavar="RUN",
+           help="Compare with an earlier run, or with `published`; may be repeated."),
+    option("--fail-above", type=click.FloatRange(min=0, min_open=True), metavar="RATIO",
+           help="With --compare: exit with status 1 if the mean ratio, or the ratio of a cell that is shown as slower, "
+           "is above this."),
+)
+OUTPUT = group(
+    "Output",
+    choice_option("--metric", "metric_names", choices=[metric.name for metric in METRICS], multiple=True,
+                  default=("compute",), show_default="compute",
+                  help="Metric of a table; repeat it for more: server compute, server total, client p50, client p99."),
+    option("--parts", "as_parts", is_flag=True, help="Print where the time of a request goes instead."),
+    option("--csv", "as_csv", is_flag=True, help="Print CSV."),
+    json_option,
+    path_option("--charts", metavar="DIR", help="Also draw charts into this folder, as SVG and PNG."),
+    path_option("--html", help="Also write a report: one file with tables, charts, comparisons and certificates."),
+)
+# fmt: on
 
 
 @click.command(
     name="perf",
     cls=Command,
     short_help="Measure latency, print the table.",
-    exclusive=(("as_json", "as_csv"), ("as_json", "as_parts"), ("as_csv", "as_parts"), ("as_csv", "others")),
+    exclusive=(("as_json", "as_csv", "as_parts"), ("as_csv", "others")),
 )
 @MEASURED_MODELS
 @METHOD
@@ -59,7 +154,7 @@ def command(
     patience_s: float,
     time_limit_s: float | None,
     strict: bool,
-    **measured: Any,  # noqa: ANN401 (click's values of MEASURED)
+    **measured: Any,  # noqa: ANN401 (a field of Request each)
 ) -> int:
     """Measure served models with perf_analyzer and print the latency table.
 
@@ -76,16 +171,13 @@ def command(
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import artifacts, output, progress, request
+    from perf import artifacts, output, request
     from perf.runs import compare, store
 
-    output.check_format(as_json=as_json, as_csv=as_csv, as_parts=as_parts, comparing=bool(others), show=show)
+    given = given_params(ctx)
+    check_call(given, show, measured)
     request.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
-    output.check_files(charts, html, measured["gpus"], show)
-    check_folder(measured["repository"])
-    given = given_options(ctx)
-    if show is not None:
-        refuse_measuring(given, reporting=html is not None)
+    artifacts.check(charts, html)
     if show == "published":
         output.print_published(measured["gpus"])
         if charts:
@@ -99,9 +191,9 @@ def command(
         for one in wanted:
             request.check(one, others)
         # Without options about what is measured, --resume continues the newest run.
-        fields = set(MEASURED.values()) if any(name in MEASURED for name in given) else set()
+        fields = {"device" if name == "gpus" else name for name in measured if measured.keys() & given.keys()}
         runs = request.measured(
-            wanted, results, program, patience_s, time_limit_s, fields if resume else None, progress.shown
+            wanted, results, program, patience_s, time_limit_s, fields if resume else None, output.progress
         )
     if "published" in others:
         for run in runs:
@@ -111,38 +203,37 @@ def command(
     if charts:
         artifacts.draw(charts, runs, metric_names)
     if html:
-        repository = measured["repository"] if "repository" in given else None
-        artifacts.report(html, runs[0], compared[0], metric_names, results, repository)
+        artifacts.report(
+            html, runs[0], compared[0], metric_names, results, measured["repository"] if "repository" in given else None
+        )
     failed = slower(compared, fail_above)
     return failed if show is not None else failed | marked(runs, strict=strict)
 
 
-def check_folder(repository: Path | S3Url) -> None:
-    """Raise BadValue if the repository is not a folder."""
-    from generator.errors import BadValue
+def check_call(given: dict[str, click.Parameter], show: str | None, measured: dict[str, Any]) -> None:
+    """Raise UsageError if the given options do not go together.
 
-    if not isinstance(repository, Path):
+    With --show, --gpu selects published tables, and a report reads its certificates from --repository.
+    """
+    if not isinstance(repository := measured["repository"], Path):
         hint = f"`tritongen serve {repository}` serves it, and perf attaches to that server"
         raise BadValue("repository", repository, "perf works with folders only", hint)
-
-
-def given_options(ctx: click.Context) -> dict[str, str]:
-    """Return the given parameters about measuring, with their options."""
-    return {
-        param.name: param.opts[0]
-        for param in ctx.command.params
-        if param.name in (*MEASURED, "resume", "program", "patience_s", "time_limit_s", "strict")
-        and ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
-    }
-
-
-def refuse_measuring(given: dict[str, str], *, reporting: bool) -> None:
-    """Raise UsageError if --show came with an option about measuring; a report reads certificates from --repository."""
-    from generator.errors import UsageError
-
-    for name, option in given.items():
-        if name != "gpus" and not (name == "repository" and reporting):  # --gpu selects published tables
-            raise UsageError(f"--show measures nothing: {option} cannot be combined with it", "leave out one of them")
+    if show is None:
+        if "html" in given and len(measured["gpus"]) > 1:
+            several = ",".join(measured["gpus"])
+            raise UsageError(f"--html writes a report of one run, not of --gpu {several}", "name one GPU")
+        return
+    csv = f"the published latencies as CSV: {files('perf') / 'reference' / 'latency.csv'}"
+    need_a_run = {"html": "use --charts", "as_json": csv, "as_csv": csv, "as_parts": csv, "others": csv}
+    measuring = {*measured, "resume", "program", "patience_s", "time_limit_s", "strict"} - {"gpus"}
+    if "html" in given:
+        measuring.remove("repository")
+    for name, param in given.items():
+        why = f"{flag(param)} cannot be combined with it"
+        if show == "published" and name in need_a_run:
+            raise UsageError(f"--show published prints the published tables: {why}", need_a_run[name])
+        if name in measuring:
+            raise UsageError(f"--show measures nothing: {why}", "leave out one of them")
 
 
 def marked(runs: list[Stored], *, strict: bool) -> int:

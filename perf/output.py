@@ -1,50 +1,65 @@
-"""Output of `tritongen perf`: tables, JSON or CSV."""
+"""Output of `tritongen perf`: progress on stderr; tables, JSON or CSV on stdout."""
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import io
 import logging
-from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from generator.commands.console import print_json, print_text
+from generator.commands import console
 from generator.config import targets
-from generator.errors import BadValue, UsageError, printable
+from generator.errors import printable
 from perf import request
-from perf.runs import compare, export, tables
-from perf.runs.metrics import COMPUTE, METRICS
-from perf.runs.published import published
-from perf.runs.store import check_writable
+from perf.runs import compare, store, tables
+from perf.runs.types import LATENCY, METRICS, PARTS
 
 if TYPE_CHECKING:
+    from perf.measure.sweep import Step
     from perf.runs.compare import Comparison
+    from perf.runs.points import Result
     from perf.runs.store import Stored
     from perf.runs.tables import Table
 
 logger = logging.getLogger(__name__)
 
 
-def check_format(*, as_json: bool, as_csv: bool, as_parts: bool, comparing: bool, show: str | None) -> None:
-    """Raise UsageError if the published tables are to be shown in a form that they do not have."""
-    forms = {"--json": as_json, "--csv": as_csv, "--parts": as_parts, "--compare": comparing}
-    if show == "published" and (option := next((name for name, given in forms.items() if given), None)):
-        hint = f"the published latencies as CSV: {files('perf') / 'reference' / 'latency.csv'}"
-        raise UsageError(f"--show published prints the published tables: {option} cannot be combined with it", hint)
+@contextmanager
+def progress() -> Iterator[Callable[[Step], None]]:
+    """Show a bar on a terminal, a line per step elsewhere; yield the function that is called with each step."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    if not console.shows_progress():
+        yield lambda step: logger.info("[%d/%d] %s", step.place, step.points, describe(step))
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=console.err(), transient=True)
+    task = bar.add_task("")
+
+    def on_step(step: Step) -> None:
+        bar.start()  # not before: messages about the server come first
+        bar.update(task, completed=step.place, total=step.points, description=describe(step))
+
+    try:
+        yield on_step
+    finally:
+        bar.stop()
 
 
-def check_files(charts: Path | None, html: Path | None, gpus: Sequence[str], show: str | None) -> None:
-    """Raise an error if charts or a report could not be written, before anything is measured."""
-    if html and show == "published":
-        raise UsageError("--html needs a run and cannot be combined with --show published", "use --charts")
-    if html and len(gpus) > 1 and show is None:
-        raise UsageError(f"--html writes a report of one run, not of --gpu {','.join(gpus)}", "name one GPU")
-    if charts and html and charts.absolute() == html.absolute():
-        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
-    for folder in [path for path in (charts, html and html.parent) if path]:
-        check_writable(folder)
+def describe(step: Step) -> str:
+    """Describe a step, such as `dpn92 fp32 batch 8, round 2, about 4 min left`."""
+    words = f"{step.point}, round {step.round}"
+    if step.seconds_left is None:
+        return words
+    seconds = step.seconds_left
+    left = f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"  # noqa: PLR2004
+    later = f" on this server, {step.later_servers} more to come" if step.later_servers else ""
+    return f"{words}, about {left} left{later}"
 
 
 def print_runs(
@@ -58,40 +73,78 @@ def print_runs(
 ) -> None:
     """Print runs on stdout, and the reason of each failed or unstable point on stderr."""
     if as_json:
-        pairs = zip(runs, compared, strict=True)
-        print_json([export.record(run, own, published(run.run.device.name)) for run, own in pairs])
+        console.print_json([record(run, own) for run, own in zip(runs, compared, strict=True)])
     elif as_csv:
-        rows = [export.row(run, result, published(run.run.device.name)) for run in runs for result in run.results]
-        click.echo(export.table(rows), nl=False)
+        click.echo(csv_of([row(run, result) for run in runs for result in run.results]), nl=False)
     else:
         for run, own in zip(runs, compared, strict=True):
-            print_tables(run, own, metrics, as_parts=as_parts)
+            for shown in [tables.parts(run)] if as_parts else tables.of_run(run, metrics):
+                print_table(shown)
+            for comparison in own:
+                print_table(compare.ratios(run, comparison))
     for run in runs:
         for line in tables.reasons(run):
             logger.warning("%s", printable(line))
         logger.info("stored in %s", run.path)
 
 
-def print_tables(run: Stored, comparisons: Sequence[Comparison], metrics: Sequence[str], *, as_parts: bool) -> None:
-    """Print the tables of a run and of its comparisons."""
-    if as_parts:
-        print_table(tables.parts(run))
-    else:
-        for metric in METRICS:
-            if metric.name in metrics:
-                print_table(tables.latencies(run, metric))
-        page = published(run.run.device.name)
-        if page.latency_ms and COMPUTE.name in metrics:
-            print_table(tables.reference(run, page))
-        if run.run.request.baseline:
-            print_table(tables.beside_bare(run))
-    for comparison in comparisons:
-        print_table(compare.ratios(run, comparison))
+def record(stored: Stored, comparisons: Iterable[Comparison]) -> dict[str, Any]:
+    """Return a run with its points, their rounds and its comparisons, for JSON."""
+    return {
+        **store.CONVERTER.unstructure(stored.run),
+        "sessions": store.CONVERTER.unstructure(stored.sessions),
+        "points": [
+            {**row(stored, result), "repeats": store.CONVERTER.unstructure(result.repeats)} for result in stored.results
+        ],
+        "comparisons": [
+            {
+                "other": comparison.other,
+                "metric": comparison.metric.name,
+                "geometric_mean": comparison.geometric_mean,
+                "within_10_percent": comparison.agreeing,
+                "cells": [dataclasses.asdict(cell) for cell in comparison.cells],
+                "missing": [dataclasses.asdict(point) for point in comparison.missing],
+                "notes": comparison.notes,
+            }
+            for comparison in comparisons
+        ],
+    }
+
+
+def row(stored: Stored, result: Result) -> dict[str, Any]:
+    """Return the flat record of a point, with None for missing values."""
+    point, times_us = result.point, {metric: result.value_us(metric) for metric in (*METRICS, *PARTS, LATENCY)}
+    page_ms = tables.published_ms(stored.run.device.name).get(point)
+    return {
+        "run": stored.run.id,
+        "gpu": stored.run.device.name,
+        "precision": point.precision,
+        "batch_size": point.batch_size,
+        "concurrency": point.concurrency,
+        "model": point.model,
+        "status": result.status,
+        "rounds": len(result.repeats),
+        "spread": None if result.spread is None else round(result.spread, 4),
+        **{f"{m.name}_ms": None if (us := times_us[m]) is None else us / 1000 for m in METRICS},
+        **{f"{m.name}_us": times_us[m] for m in (*PARTS, LATENCY)},
+        "bare_us": result.bare_us,
+        "published_ms": None if page_ms is None else float(page_ms),
+        "reason": result.reason,
+    }
+
+
+def csv_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def print_table(shown: Table) -> None:
     """Print a table with its heading and the text below."""
-    print_text(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
+    console.print_text(f"{shown.heading}:\n\n{shown.markdown}\n\n{shown.under}\n")
 
 
 def print_published(gpus: Sequence[str]) -> None:
@@ -103,4 +156,4 @@ def print_published(gpus: Sequence[str]) -> None:
     known = [target.name for target in targets.TARGETS if target.published]
     for gpu in [targets.find(gpu).name for gpu in gpus] or known:
         request.check_published(gpu)
-        print_table(tables.published(published(gpu)))
+        print_table(tables.published(gpu))

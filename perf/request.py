@@ -15,7 +15,7 @@ from perf.measure import device as devices
 from perf.measure import servers
 from perf.measure.analyzer import Analyzer, find
 from perf.measure.sweep import Sweep
-from perf.runs import published, store
+from perf.runs import store, tables
 from perf.runs.types import Request
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check_compared(*, fail_above: float | None, others: Collection[str], metrics
 
 def check_published(device: str) -> None:
     """Raise UsageError if there is no published table of a device."""
-    if not published.published(device).latency_ms:
+    if not tables.published_ms(device):
         why = f"the page has no table of a {device.upper()}"
         raise UsageError(why, "the page has V100 FP32, T4 FP16 and T4 FP32")
 

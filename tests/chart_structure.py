@@ -13,12 +13,11 @@ from xml.etree import ElementTree as ET
 import perf_runs
 
 from generator.networks import NETWORKS
-from perf.charts.choose import run_charts
+from perf.charts.content import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
-from perf.runs import published as reference
-from perf.runs.metrics import COMPUTE
-from perf.runs.types import Device
+from perf.runs import tables
+from perf.runs.types import COMPUTE, Device
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -30,7 +29,7 @@ SCALE = 1.25  # the made-up latencies over the published ones
 
 def v100_run(**changes):
     """Return a made-up run on a V100: the published latencies times SCALE, an unstable point and a network of the user."""
-    published = reference.published("v100").latency_ms
+    published = tables.published_ms("v100")
     latency_us = {(network.name, size): round(float(published[point]) * 1000 * SCALE)
           for network in NETWORKS
           for point in published if point.model == network.name

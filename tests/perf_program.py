@@ -3,7 +3,7 @@
 import dataclasses
 
 from generator.cli import main
-from perf.measure.plans import PLANS
+from perf.runs.types import PLANS
 
 for key, plan in PLANS.items():
     PLANS[key] = dataclasses.replace(plan, most_rounds=plan.least_rounds, least_span_s=0)

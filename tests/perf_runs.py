@@ -5,9 +5,21 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from perf.measure.plans import PLANS
 from perf.runs.store import Stored
-from perf.runs.types import Bare, Device, Model, Origin, PerfPoint, Repeat, Report, Request, Run, Session, Versions
+from perf.runs.types import (
+    PLANS,
+    Bare,
+    Device,
+    Model,
+    Origin,
+    PerfPoint,
+    Repeat,
+    Report,
+    Request,
+    Run,
+    Session,
+    Versions,
+)
 
 CPU = Device("cpu", "a CPU, 2 cores", cpu_model="a CPU", cores=2)
 VERSIONS = Versions("0.1.0", "2.51.0", "2.51.0", "3.11.7", "1.32.0")

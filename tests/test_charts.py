@@ -12,14 +12,12 @@ from chart_structure import GOLDEN, TEN, drawn, structure, v100_run
 from matplotlib.text import Text
 
 from generator.networks import NETWORKS
-from perf.charts import accuracy, draw
-from perf.charts.choose import published_charts, run_charts
-from perf.charts.labels import spread
-from perf.charts.styles import FAMILIES, PARTS
-from perf.charts.types import Axis, Bars, Mark, NotDrawn, Points, Series, description
-from perf.runs import published as reference
-from perf.runs.metrics import COMPUTE, METRICS
-from perf.runs.types import Device
+from perf.charts import content, draw
+from perf.charts.content import published_charts, run_charts
+from perf.charts.draw import spread
+from perf.charts.types import FAMILIES, PART_STYLES, Axis, Bars, Mark, NotDrawn, Points, Series, description
+from perf.runs import tables
+from perf.runs.types import COMPUTE, METRICS, Device
 
 CHARTS = drawn(v100_run())
 
@@ -39,7 +37,7 @@ def test_chart_values_come_from_the_run():
     """Marks equal the run's latency and the published accuracy, checked without golden files."""
     chart = CHARTS["top1-latency-batch-4-fp32"]
     shown = {mark.label: (mark.x, mark.y) for series in chart.series for mark in series.marks}
-    published = {p.model: float(ms) for p, ms in reference.published("v100").latency_ms.items() if p.batch_size == 4}
+    published = {p.model: float(ms) for p, ms in tables.published_ms("v100").items() if p.batch_size == 4}
     for network in NETWORKS:
         if network.name != "dpn92":  # which is unstable
             assert shown[network.title] == (
@@ -130,7 +128,7 @@ def test_no_label_overlaps_with_random_latencies(seed):
     rng = random.Random(seed)  # noqa: S311 (not for security)
     apart = rng.choice([0.03, 0.1, 0.5, 1.0])
     costs = {name: (rng.lognormvariate(3, apart), rng.random() < 0.8) for name in TEN}
-    check_no_overlap(accuracy.against("any", "Any", "Made up.", Axis("ms"), costs, TEN))
+    check_no_overlap(content.against("any", "Any", "Made up.", "ms", costs, TEN))
     lines = tuple(
         Series(name, "other", "solid", (Mark(1, ms), Mark(4, ms * 3.5), Mark(8, ms * 6.5, f"{name}-of-ours-{seed}")))
         for name, (ms, _) in costs.items()
@@ -255,5 +253,5 @@ def test_colour_blind_readers_can_distinguish(who):
             > 20
         )
     assert len({style.marker for style in FAMILIES.values()}) == len(FAMILIES)
-    for (_, hatch), (_, beside) in itertools.pairwise(PARTS):
+    for (_, hatch), (_, beside) in itertools.pairwise(PART_STYLES):
         assert hatch != beside

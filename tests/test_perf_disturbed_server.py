@@ -19,7 +19,7 @@ from generator.server.embedded.engine import serve
 from generator.server.ports import free_ports
 from perf.measure.analyzer import find
 from perf.runs import store
-from perf.runs.metrics import PARTS
+from perf.runs.types import PARTS
 
 pytestmark = pytest.mark.server
 

@@ -76,7 +76,7 @@ def test_report_compares_with_the_previous_run(tritongen, run, tmp_path):
     [
         (
             ["--show", "published", "--html", "r.html"],
-            "--html needs a run and cannot be combined with --show published",
+            "--show published prints the published tables: --html cannot be combined with it",
         ),
         (["--gpu", "v100,t4", "--html", "r.html"], "--html writes a report of one run, not of --gpu v100,t4"),
         (["--show", "last", "--html", "file/r.html"], "cannot write file: not a directory"),

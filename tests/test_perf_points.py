@@ -8,10 +8,8 @@ import pytest
 from perf_runs import repeat, report, run
 
 from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
-from perf.measure.plans import PLANS
 from perf.runs import points, store
-from perf.runs.metrics import COMPUTE, LATENCY, METRICS, PARTS
-from perf.runs.types import PerfPoint, Session
+from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, PLANS, PerfPoint, Session
 
 PLAN = PLANS["production", "quick"]
 ONE, TWO = PerfPoint("one", "fp32", 1), PerfPoint("two", "fp32", 8)

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 from helpers import DATA
 
-from perf.measure.analyzer import Analyzer, command, outcome, stalled_after_s
-from perf.measure.analyzer_csv import parse
-from perf.measure.plans import PLANS
-from perf.runs.types import PerfPoint, Report
+from perf.measure.analyzer import Analyzer, command, outcome, parse, stalled_after_s
+from perf.runs.types import PLANS, PerfPoint, Report
 
 FORMS = DATA / "perf"
 

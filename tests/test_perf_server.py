@@ -12,10 +12,8 @@ from perf_calls import QUICK, cells, figures, kept, run_perf
 from generator.server.engines import DEFAULT_URL
 from generator.server.probe import TritonClient
 from perf.measure.analyzer import Analyzer, find, measure
-from perf.measure.plans import PLANS
 from perf.runs import store
-from perf.runs.metrics import PARTS
-from perf.runs.types import PerfPoint
+from perf.runs.types import PARTS, PLANS, PerfPoint
 
 pytestmark = pytest.mark.server
 

@@ -8,15 +8,12 @@ from itertools import pairwise
 import pytest
 from perf_runs import repeat, run
 
-from perf.command import marked
-from perf.measure.plans import PLANS
+from perf.command import Duration, marked
 from perf.measure.servers import Variant
 from perf.measure.sweep import Step, Sweep
-from perf.options import Duration
-from perf.progress import describe
+from perf.output import describe
 from perf.runs import points, store
-from perf.runs.metrics import COMPUTE
-from perf.runs.types import PerfPoint
+from perf.runs.types import COMPUTE, PLANS, PerfPoint
 
 PLAN = PLANS["production", "quick"]
 BEGUN = datetime(2026, 11, 24, 10, tzinfo=UTC)

@@ -14,12 +14,12 @@ from report_runs import IMAGE, SCRIPT, disturbed_run, write
 from generator.errors import printable
 from generator.system.files import digest_of_folder
 from perf import request
-from perf.charts.choose import run_charts
+from perf.charts.content import run_charts
+from perf.charts.types import Bar, Bars
 from perf.html import model_cards
-from perf.html.inline_svg import inline
-from perf.html.render import html
+from perf.html.render import html, inline
 from perf.runs import compare, store
-from perf.runs.metrics import COMPUTE
+from perf.runs.types import COMPUTE
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -131,20 +131,21 @@ def test_charts_are_accessible(page):
 
 
 def test_inline_svg():
-    """Ids and references get a prefix, colours become the page's, and matplotlib's style sheet and size are removed."""
+    """Groups lose their ids, colours become the page's, and matplotlib's style sheet and size are removed."""
     drawn = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="9" height="9">'
         '<metadata/><defs><style>*{}</style><path id="a"/></defs>'
-        '<g clip-path="url(#a)" style="fill: #222222; stroke: #cccccc"/><use xlink:href="#a"/></svg>'
+        '<g id="g" clip-path="url(#a)" style="fill: #222222; stroke: #cccccc"/><use xlink:href="#a"/></svg>'
     )
-    svg = inline(drawn, "one", "A <title>", "Words & figures")
+    svg = inline(drawn, Bars("one", "A <title>", "", (Bar("m", (), "1 & 2"),)))
     assert "<style" not in svg
     assert "metadata" not in svg
-    assert 'id="one-a"' in svg
-    assert 'clip-path="url(#one-a)"' in svg
-    assert 'href="#one-a"' in svg
+    assert set(re.findall(r'id="(.+?)"', svg)) == {"a", "one-title", "one-desc"}
+    assert 'clip-path="url(#a)"' in svg
+    assert 'href="#a"' in svg
     assert "fill: currentColor; stroke: var(--grid)" in svg
     assert "A &lt;title&gt;" in svg
+    assert "m: 1 &amp; 2" in svg
     assert "width=" not in svg
 
 

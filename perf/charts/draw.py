@@ -5,31 +5,36 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import textalloc
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from perf.charts.labels import label_ends, label_marks
-from perf.charts.styles import FAMILIES, GRID, INK, PARTS
-from perf.charts.types import Bars
+from perf.charts.types import FAMILIES, GRID, INK, MEAN, PART_STYLES, Bars
+from perf.runs.types import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.text import Annotation
 
-    from perf.charts.types import Chart, Points
+    from perf.charts.types import Chart, Points, Series
 
 WIDTH_IN, POINTS_HEIGHT_IN, BAR_IN = 9.0, 5.4, 0.34
 PNG_DPI = 150
 ABOUT_COLUMNS = 145
+LABEL_PT, LEADER_PX = 8.5, 28
+# A second panel of bars leaves out this part, which would hide the others.
+LARGEST_PART = [part.name for part in PARTS].index("compute_infer")
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, which can be searched, selected and read aloud
     "font.family": ["DejaVu Sans"],  # wider than the fonts that a browser may use instead, so labels stay apart
@@ -104,10 +109,10 @@ def figure(chart: Chart, *, framed: bool = True) -> Figure:
 
 def draw_points(axes: Axes, chart: Points) -> Callable[[], None]:
     """Draw lines and marks over a grid; return the function that places the labels."""
-    for name, axis in (("x", chart.x), ("y", chart.y)):
-        axes.set(**{f"{name}label": axis.label, f"{name}scale": "log" if axis.log else "linear"})
-        ruler = axes.xaxis if name == "x" else axes.yaxis
+    for axis, ruler, set_scale in ((chart.x, axes.xaxis, axes.set_xscale), (chart.y, axes.yaxis, axes.set_yscale)):
+        ruler.set_label_text(axis.label)
         if axis.log:
+            set_scale("log")
             ruler.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ruler.set_major_formatter(ScalarFormatter())
             ruler.set_minor_formatter(NullFormatter())
@@ -126,38 +131,86 @@ def draw_points(axes: Axes, chart: Points) -> Callable[[], None]:
                 markersize=look.size, color=look.colour, markerfacecolor=face, gid=f"{gid}-{number}",
             )  # fmt: skip
     axes.margins(0.09)
-    widen(axes)
+    # A logarithmic axis spans at least a factor of two, so that small differences look small.
+    for ruler, set_limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+        low, high = ruler.get_view_interval()
+        if ruler.get_scale() == "log" and high < 2 * low:
+            middle = (low * high) ** 0.5
+            set_limits(middle / 2**0.5, middle * 2**0.5)
     axes.set_xlim(left=max(axes.get_xlim()[0], 0))  # no value is negative
     if chart.names_at_end:
         return lambda: label_ends(axes, chart.series)
     if not chart.diagonal:
-        return lambda: label_marks(axes, chart.series)
+        return lambda: label_marks(axes, chart.series, ())
     ends = (min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1]))
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     axes.plot(ends, ends, gid="diagonal", **DIAGONAL)
-    return lambda: label_marks(axes, chart.series, [ends])
+    return lambda: label_marks(axes, chart.series, (ends,))
 
 
-def widen(axes: Axes) -> None:
-    """Make each logarithmic axis span at least a factor of two, so that small differences look small."""
-    for ruler in (axes.xaxis, axes.yaxis):
-        low, high = ruler.get_view_interval()
-        if ruler.get_scale() == "log" and high < 2 * low:
-            middle = (low * high) ** 0.5
-            (axes.set_xlim if ruler is axes.xaxis else axes.set_ylim)(middle / 2**0.5, middle * 2**0.5)
+def label_marks(axes: Axes, series: Sequence[Series], diagonals: Iterable[tuple[float, float]]) -> None:
+    """Write each label in free space near its mark, joined to it by a line if it is far.
+
+    Labels also avoid the diagonals, given as the coordinates of their ends, the same in x and y.
+    """
+    marks = [mark for one in series for mark in one.marks]
+    named = [mark for mark in marks if mark.label]
+    textalloc.allocate(
+        axes, [mark.x for mark in named], [mark.y for mark in named], [mark.label for mark in named],
+        x_scatter=[mark.x for mark in marks], y_scatter=[mark.y for mark in marks],
+        x_lines=[*([mark.x for mark in one.marks] for one in series), *map(list, diagonals)],
+        y_lines=[*([mark.y for mark in one.marks] for one in series), *map(list, diagonals)],
+        textsize=LABEL_PT, textcolor=INK, linecolor=INK, linewidth=0.5, margin=0.012, min_distance=0.015,
+        max_distance=0.25, nbr_candidates=400, avoid_label_lines_overlap=True, parse_math=False,
+    )  # fmt: skip
+
+
+def label_ends(axes: Axes, series: Sequence[Series]) -> None:
+    """Write each label to the right of the last mark, in one column, and lengthen the logarithmic x axis to fit."""
+    named = sorted((mark for one in series for mark in one.marks if mark.label), key=lambda mark: mark.y)
+    last = max(mark.x for mark in named)
+    arrow = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 4}
+    labels = [
+        axes.annotate(mark.label, (mark.x, mark.y), (last, mark.y), va="center", fontsize=LABEL_PT, arrowprops=arrow)
+        for mark in named
+    ]
+    frame, half_px = axes.get_window_extent(), LABEL_PT / 2
+    longest_px = max(Text.get_window_extent(label).width for label in labels)  # Annotation's includes its arrow
+    share = (LEADER_PX + longest_px + 6) / frame.width
+    left = axes.get_xlim()[0]
+    axes.set_xlim(right=(last / left**share) ** (1 / (1 - share)))
+    ends_px = [axes.transData.transform((last, mark.y)) for mark in named]
+    heights_px = spread([y for _, y in ends_px], LABEL_PT * 1.35, frame.y0 + half_px, frame.y1 - half_px)
+    for label, (right_px, _), height_px in zip(labels, ends_px, heights_px, strict=True):
+        x, y = axes.transData.inverted().transform((right_px + LEADER_PX, height_px))
+        label.set_position((x, y))
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places as near to the wanted ones as possible, but at least `gap` apart and between `low` and `high`.
+
+    The wanted places ascend. With `gap` subtracted per place, this is isotonic regression, here by its min-max formula.
+    """
+    count = len(wanted)
+    shifted = [place - gap * number for number, place in enumerate(wanted)]
+    fitted = [
+        max(min(fmean(shifted[start : end + 1]) for end in range(number, count)) for start in range(number + 1))
+        for number in range(count)
+    ]
+    return [max(low, min(place, high - gap * (count - 1))) + gap * number for number, place in enumerate(fitted)]
 
 
 def draw_bars(drawn: Figure, chart: Bars) -> Callable[[], None]:
     """Draw the bars and, beside them, the bars without the largest part; return the function that makes room."""
     whole, rest = drawn.subplots(1, 2, sharey=True, width_ratios=(4, 3))
-    numbers = range(len(chart.parts))
+    numbers = range(len(PARTS))
     ends = stack_bars(whole, chart, numbers, [bar.end for bar in chart.bars])
-    whole.set(xlabel=chart.x.label, yticks=range(len(chart.bars)), yticklabels=[bar.label for bar in chart.bars])
+    whole.set(xlabel=MEAN, yticks=range(len(chart.bars)), yticklabels=[bar.label for bar in chart.bars])
     whole.invert_yaxis()
-    others = [number for number in numbers if number != chart.largest]
+    others = [number for number in numbers if number != LARGEST_PART]
     sums = [sum(bar.values[number] for number in others) for bar in chart.bars]
     rest_ends = stack_bars(rest, chart, others, [f"{value:.3g} ms" for value in sums])
-    rest.set_xlabel(chart.rest.label)
+    rest.set_xlabel("Without compute, ms")
 
     def make_room() -> None:
         for axes, texts in ((whole, ends), (rest, rest_ends)):
@@ -174,7 +227,7 @@ def stack_bars(axes: Axes, chart: Bars, parts: Sequence[int], texts: Sequence[st
     rows = range(len(chart.bars))
     ends = [0.0] * len(chart.bars)
     for number in parts:
-        colour, hatch = PARTS[number]
+        colour, hatch = PART_STYLES[number]
         values = [bar.values[number] for bar in chart.bars]
         for row, patch in enumerate(axes.barh(rows, values, left=ends, height=0.7, color=colour, hatch=hatch, **EDGE)):
             patch.set_gid(f"bar-{len(parts)}-{row}-{number}")
@@ -191,8 +244,8 @@ def legend(chart: Chart) -> list[Artist]:
     """Return the legend: families by marker, or parts by colour and hatch."""
     if isinstance(chart, Bars):
         return [
-            Patch(facecolor=colour, hatch=hatch, label=part, **EDGE)
-            for part, (colour, hatch) in zip(chart.parts, PARTS, strict=True)
+            Patch(facecolor=colour, hatch=hatch, label=part.label, **EDGE)
+            for part, (colour, hatch) in zip(PARTS, PART_STYLES, strict=True)
         ]
     lines = {series.family: series.line for series in chart.series}
     handles: list[Artist] = [

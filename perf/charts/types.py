@@ -1,9 +1,41 @@
-"""The content of a chart, before it is drawn."""
+"""The content of a chart before it is drawn, and its colours: those of Okabe and Ito (2008), and never colour alone."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Family = Literal["dpn", "densenet", "other"]
+
+
+@dataclass(frozen=True)
+class Style:
+    """The legend, marker (matplotlib's name and size in points) and colour of a family."""
+
+    label: str
+    marker: str
+    size: float
+    colour: str
+
+
+# A report replaces these two by the colours of its page.
+INK = "#222222"
+GRID = "#cccccc"
+# The markers are those of the published charts.
+FAMILIES: dict[Family, Style] = {
+    "densenet": Style("DenseNet", "o", 7, "#0072B2"),
+    "dpn": Style("DPN", "*", 11, "#D55E00"),
+    "other": Style("other networks", "D", 6.5, INK),
+}
+# Colour and hatch of each part of a request, in the order of perf.runs.types.PARTS.
+PART_STYLES = (
+    ("#E69F00", ""),
+    ("#56B4E9", "///"),
+    ("#009E73", ""),
+    ("#F0E442", "\\\\\\\\"),
+    ("#0072B2", ""),
+    ("#D55E00", "xxx"),
+    ("#CC79A7", ""),
+)
+MEAN = "Client's mean latency, ms"
 
 
 @dataclass(frozen=True)
@@ -54,7 +86,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Bar:
-    """A stacked bar of values, and the text at its end."""
+    """A stacked bar of the parts of a request in ms, and the text at its end."""
 
     label: str
     values: tuple[float, ...]
@@ -63,18 +95,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """A chart of stacked bars whose values are named by `parts`.
-
-    A second panel, with the axis `rest`, leaves out the part `largest`, which would hide the others.
-    """
+    """A chart of stacked bars."""
 
     name: str
     title: str
     about: str
-    x: Axis
-    rest: Axis
-    largest: int
-    parts: tuple[str, ...]
     bars: tuple[Bar, ...]
 
 
@@ -92,7 +117,7 @@ Chart = Points | Bars
 def description(chart: Chart) -> str:
     """Return the values of a chart as text, for screen readers."""
     if isinstance(chart, Bars):
-        return f"{chart.x.label}. {'; '.join(f'{bar.label}: {bar.end}' for bar in chart.bars)}."
+        return f"{MEAN}. {'; '.join(f'{bar.label}: {bar.end}' for bar in chart.bars)}."
     rows = (f"{series.name}: {', '.join(words(mark, series) for mark in series.marks)}" for series in chart.series)
     return f"X axis: {chart.x.label}. Y axis: {chart.y.label}. {'; '.join(rows)}."
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 from generator.errors import printable
 from generator.system.templates import render, template_folder
 from perf.charts.draw import bare_svg
-from perf.charts.types import NotDrawn, description
-from perf.html.inline_svg import inline
+from perf.charts.types import GRID, INK, NotDrawn, description
 from perf.html.model_cards import cards
 from perf.runs import compare
 from perf.runs import tables as table
-from perf.runs.metrics import COMPUTE, LATENCY, METRICS
-from perf.runs.published import published
 from perf.runs.tables import Table, title
+from perf.runs.types import COMPUTE, LATENCY, METRICS
 
 if TYPE_CHECKING:
     from perf.charts.types import Chart
@@ -29,6 +27,9 @@ if TYPE_CHECKING:
     from perf.runs.store import Stored
 
 CELL_CLASSES = {" (unstable)": "unstable", "failed": "failed", " slower": "slower", " faster": "faster"}
+SVG = "{http://www.w3.org/2000/svg}"
+ET.register_namespace("", SVG[1:-1])
+ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
 def html(
@@ -52,13 +53,10 @@ def html(
         label=printable(stored.run.device.label),
         facts=facts(stored),
         notes=notes(stored, models),
-        latencies=latencies(stored),
-        parts=without_caption(table.parts(stored)),
-        drawn=[
-            (chart, inline(bare_svg(chart), chart.name, chart.title, description(chart)))
-            for chart in charts
-            if not isinstance(chart, NotDrawn)
-        ],
+        latencies=table.of_run(stored, [metric.name for metric in METRICS]),
+        parts=table.parts(stored),
+        caption=table.measured_on(stored),
+        drawn=[(chart, inline(bare_svg(chart), chart)) for chart in charts if not isinstance(chart, NotDrawn)],
         missing=[chart for chart in charts if isinstance(chart, NotDrawn)],
         comparisons=[compare.ratios(stored, comparison) for comparison in comparisons],
         previous=previous.run.id if previous else None,
@@ -74,27 +72,34 @@ def html(
     )
 
 
-def latencies(stored: Stored) -> list[Table]:
-    """Return the table of each metric, the published one after its metric, and the one of ONNX Runtime alone."""
-    tables = [without_caption(table.latencies(stored, metric)) for metric in METRICS]
-    page = published(stored.run.device.name)
-    if page.latency_ms:
-        tables.insert(METRICS.index(COMPUTE) + 1, table.reference(stored, page))
-    if stored.run.request.baseline:
-        tables.append(without_caption(table.beside_bare(stored)))
-    return tables
+def inline(drawn: str, chart: Chart) -> str:
+    """Return matplotlib's SVG as an element in the colours of the page.
 
-
-def without_caption(shown: Table) -> Table:
-    """Return a table without the text below it, which the page has once for all tables."""
-    return replace(shown, under="")
+    Of its ids, the definitions' differ between charts; the groups' do not, and are removed. Screen readers read the
+    title and the description instead of the chart.
+    """
+    root = ET.fromstring(drawn)  # noqa: S314 (our own)
+    for parent in root.iter():
+        for child in [*parent.iterfind(f"{SVG}metadata"), *parent.iterfind(f"{SVG}style")]:
+            parent.remove(child)
+    for element in root.iter():
+        if element.tag == f"{SVG}g":
+            element.attrib.pop("id", None)
+        if style := element.get("style"):
+            element.set("style", style.replace(INK, "currentColor").replace(GRID, "var(--grid)"))
+    del root.attrib["width"], root.attrib["height"]
+    root.attrib |= {"role": "img", "aria-labelledby": f"{chart.name}-title {chart.name}-desc"}
+    for position, (tag, text) in enumerate((("title", chart.title), ("desc", description(chart)))):
+        child = ET.Element(f"{SVG}{tag}", {"id": f"{chart.name}-{tag}"})
+        child.text = text
+        root.insert(position, child)
+    return ET.tostring(root, encoding="unicode")
 
 
 def facts(stored: Stored) -> list[tuple[str, str]]:
     """Return the rows of what was measured, on what and how."""
     run, request = stored.run, stored.run.request
-    device, origins = run.device, [repeat.origin for repeat in stored.repeats if repeat.origin]
-    versions = origins[0].versions if origins else None
+    device, versions = run.device, stored.origins[0].versions if stored.origins else None
     spent_s = sum(session.wall_s for session in stored.sessions)
     sessions = f", in {len(stored.sessions)} sessions" if len(stored.sessions) > 1 else ""
     rows = (
@@ -104,7 +109,7 @@ def facts(stored: Stored) -> list[tuple[str, str]]:
         ("GPU", f"{device.gpu.name}, driver {device.gpu.driver}" if device.gpu else None),
         ("CPU governor", device.governor),
         ("Server", f"{run.server}, Triton {versions.triton}" if versions else run.server),
-        ("Image", next((origin.image_tag for origin in origins if origin.image_tag), None)),
+        ("Image", stored.image_tag),
         ("perf_analyzer", f"{run.analyzer}, {request.protocol}, shared memory: {request.shared_memory}"),
         ("Precision", ", ".join(request.precisions).upper()),
         ("Batch sizes", ", ".join(map(str, request.batch_sizes))),

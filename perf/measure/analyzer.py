@@ -1,24 +1,33 @@
-"""perf_analyzer: its command line, and one process of it."""
+"""perf_analyzer: its input, its command line, one process of it, and its report."""
 
 from __future__ import annotations
 
+import base64
+import csv
+import io
+import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from generator.errors import AnalyzerFailed, BadValue, ServerUnreachable, TritongenError, quoted
+from generator.server.client import preprocessing_of
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.system.processes import Child, run
-from perf.measure.analyzer_csv import parse
-from perf.measure.inputs import analyzer_json, input_row
+from generator.verify import samples
+from perf.runs.types import Report
 
 if TYPE_CHECKING:
     from generator.server.probe import ServedModel
-    from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
+    from generator.verify.samples import Array
+    from perf.runs.types import PerfPoint, Plan, Protocol, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)
@@ -28,6 +37,31 @@ STOP_GRACE_S = 2.0
 # forever. A process that had answers and stalls is therefore started again.
 TRIES = 3
 STALL_S = 30.0
+# The columns of the CSV (src/report_writer.cc) and the fields of the report; the first 12 are always there.
+COLUMNS = {
+    "Inferences/Second": "inferences_per_second",
+    "Client Send": "client_send_us",
+    "Network+Server Send/Recv": "network_us",
+    "Server Queue": "queue_us",
+    "Server Compute Input": "compute_input_us",
+    "Server Compute Infer": "compute_infer_us",
+    "Server Compute Output": "compute_output_us",
+    "Client Recv": "client_recv_us",
+    "p50 latency": "p50_us",
+    "p90 latency": "p90_us",
+    "p95 latency": "p95_us",
+    "p99 latency": "p99_us",
+    "Concurrency": "concurrency",
+    "Request Rate": "request_rate",
+    "Response Throughput": "responses_per_second",
+    "Server Cache Hit": "cache_hit_us",
+    "Server Cache Miss": "cache_miss_us",
+    "Avg latency": "avg_us",
+    "request/response": "request_response_us",
+    "response wait": "response_wait_us",
+}
+NEEDED = tuple(COLUMNS)[:12]
+RATES = ("Inferences/Second", "Request Rate", "Response Throughput")
 
 
 @dataclass(frozen=True)
@@ -84,6 +118,32 @@ def find(program: Path | None) -> tuple[Path, str]:
         first = quoted(lines[0]) if lines else "nothing"
         raise unusable(f"--version ended with {done.returncode} and printed {first}")
     return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
+
+
+def input_row(model: ServedModel) -> dict[str, Array]:
+    """Return one row of a batch: a photograph or other real values, as an array of [*dims] per input.
+
+    Random bytes contain NaN, so they are never sent.
+
+    Raises:
+        TritongenError: an input has dimensions of any size.
+    """
+    for spec in model.inputs:
+        if any(dim < 1 for dim in spec.dims):
+            raise TritongenError(f"{model.name} leaves dimensions of {spec.name!r} open")
+    return {name: array[0] for name, array in samples.feeds(model.inputs, 1, preprocessing_of(model)).items()}
+
+
+def analyzer_json(row: dict[str, Array]) -> str:
+    """Return perf_analyzer's JSON for a row: strings as they are, other values as base64."""
+
+    def content(array: Array) -> object:
+        if array.dtype == np.object_:
+            return array.ravel().tolist()
+        return {"b64": base64.b64encode(array.tobytes()).decode()}
+
+    inputs = {name: {"content": content(array), "shape": array.shape} for name, array in row.items()}
+    return json.dumps({"data": [inputs]})
 
 
 def command(analyzer: Analyzer, point: PerfPoint, url: str, plan: Plan, inputs: Path, report: Path) -> list[str]:
@@ -197,3 +257,40 @@ def outcome(line: tuple[str, ...], seconds: float, status: int, log: str, report
         why = "the server answered from its response cache, which is not measured"
         return Outcome("failed", line, seconds, reason=why)
     return Outcome("ok", line, seconds, found)
+
+
+def parse(text: str) -> Report:
+    """Parse a CSV of one row by the names of its columns.
+
+    Raises:
+        ValueError: there is not one row, or a column is missing or is not a number.
+    """
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if len(rows) != 1:
+        raise ValueError(f"perf_analyzer wrote {len(rows)} rows instead of one")
+    cells = {head: cell for head, cell in rows[0].items() if head and cell}
+    if missing := [head for head in NEEDED if head not in cells]:
+        raise ValueError(f"perf_analyzer wrote no {missing[0]!r}")
+    fields: dict[str, Any] = {}
+    percentiles: dict[str, int] = {}
+    other: dict[str, str] = {}
+    for head, cell in cells.items():
+        if head in COLUMNS:
+            value = number(head, cell)
+            fields[COLUMNS[head]] = value if head in RATES else round(value)
+        elif found := re.fullmatch(r"p(\d+) latency", head):
+            percentiles[found[1]] = round(number(head, cell))
+        else:
+            other[head] = cell
+    return Report(**fields, percentile_us=percentiles or None, other=other or None)
+
+
+def number(head: str, cell: str) -> float:
+    """Parse a cell as a number from 0."""
+    try:
+        value = float(cell)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"perf_analyzer wrote {cell!r} for {head!r}")
+    return value

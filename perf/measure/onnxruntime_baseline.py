@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from generator.errors import BadValue
-from perf.measure.inputs import input_row
+from perf.measure.analyzer import input_row
 from perf.runs.types import Bare
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from generator.errors import TritongenError
 from generator.server.client import preprocessing_of
 from perf.measure import onnxruntime_baseline
 from perf.measure.analyzer import Outcome, measure
-from perf.measure.plans import PLANS
 from perf.measure.servers import check_batches, serving, variants
 from perf.runs import points, store
-from perf.runs.types import Model, PerfPoint, Repeat, Run, Session
+from perf.runs.types import PLANS, Model, PerfPoint, Repeat, Run, Session
 
 if TYPE_CHECKING:
     from generator.server.probe import ServedModel

@@ -6,25 +6,22 @@ agreement that rounds of one side must reach.
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from statistics import geometric_mean
+from typing import TYPE_CHECKING, Literal, get_args
 
 from generator.errors import printable
-from perf.runs import published as reference
 from perf.runs import tables
-from perf.runs.metrics import COMPUTE, METRICS
+from perf.runs.types import COMPUTE, METRICS
 
 if TYPE_CHECKING:
-    from perf.runs.metrics import Metric
-    from perf.runs.published import Published
     from perf.runs.store import Stored
     from perf.runs.tables import Table
-    from perf.runs.types import PerfPoint
+    from perf.runs.types import Metric, PerfPoint
 
 Verdict = Literal["slower", "faster", "no difference shown"]
-VERDICTS: tuple[Verdict, ...] = ("slower", "faster", "no difference shown")
 AGREE = 0.10
 
 
@@ -38,17 +35,8 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of a comparison; its rounds may differ by `agreement`."""
-
-    label: str
-    latencies: Mapping[PerfPoint, Latency]
-    agreement: float
-
-
-@dataclass(frozen=True)
 class Cell:
-    """A point of both sides, and the ratio of this side to the other."""
+    """A point that both sides have, and the ratio of the run to the other side."""
 
     point: PerfPoint
     ratio: float
@@ -57,9 +45,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of two sides: the cells of both, the points that the other lacks, and notes on what limits it."""
+    """A comparison of a run with another side: the common points, those that the other lacks, and what limits it."""
 
-    this: str
     other: str
     metric: Metric
     cells: tuple[Cell, ...]
@@ -69,17 +56,12 @@ class Comparison:
     @property
     def geometric_mean(self) -> float | None:
         """The geometric mean of the ratios, None without cells."""
-        ratios = [cell.ratio for cell in self.cells]
-        return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+        return geometric_mean(cell.ratio for cell in self.cells) if self.cells else None
 
     @property
     def agreeing(self) -> int:
         """The number of cells whose sides differ by at most 10 %."""
         return sum(max(cell.ratio, 1 / cell.ratio) <= 1 + AGREE for cell in self.cells)
-
-    def count(self, verdict: Verdict) -> int:
-        """Return the number of cells with a verdict."""
-        return sum(cell.verdict == verdict for cell in self.cells)
 
     def above(self, limit: float) -> tuple[Cell, ...]:
         """Return the slower cells whose ratio exceeds the limit."""
@@ -91,41 +73,48 @@ def comparisons(stored: Stored, others: Iterable[Stored | None], metric_names: C
     found = []
     for other in others:
         if other is None:
-            found.append(with_published(stored, reference.published(stored.run.device.name)))
+            found.append(with_published(stored))
         else:
             found += [with_run(stored, other, metric) for metric in METRICS if metric.name in metric_names]
     return found
 
 
-def with_published(stored: Stored, published: Published) -> Comparison:
+def with_published(stored: Stored) -> Comparison:
     """Compare a run with the published table of its GPU in server compute, the metric of that table."""
-    latencies = {point: Latency(*[float(ms)] * 3) for point, ms in published.latency_ms.items()}
-    other = Side(f"the published {published.gpu.upper()} table", latencies, 0.0)
-    return compare(side(stored, COMPUTE), other, COMPUTE, notes_of_published(stored, published))
+    gpu = stored.run.device.name
+    page = {point: Latency(*[float(ms)] * 3) for point, ms in tables.published_ms(gpu).items()}
+    label, agreement = f"the published {gpu.upper()} table", stored.run.plan.agreement
+    return compare(latencies(stored, COMPUTE), page, agreement, label, COMPUTE, notes_of_published(stored))
 
 
 def with_run(stored: Stored, other: Stored, metric: Metric) -> Comparison:
     """Compare two runs."""
-    return compare(side(stored, metric), side(other, metric), metric, notes_of_runs(stored, other))
+    agreement, label = max(stored.run.plan.agreement, other.run.plan.agreement), f"run {other.run.id}"
+    this, that = latencies(stored, metric), latencies(other, metric)
+    return compare(this, that, agreement, label, metric, notes_of_runs(stored, other))
 
 
-def side(stored: Stored, metric: Metric) -> Side:
-    """Return a run as a side of a comparison."""
-    latencies = {
+def latencies(stored: Stored, metric: Metric) -> dict[PerfPoint, Latency]:
+    """Return the latency of each point of a run that has a value."""
+    return {
         result.point: Latency(value / 1000, ends[0] / 1000, ends[1] / 1000)
         for result in stored.results
         if (value := result.value_us(metric)) and (ends := result.range_us(metric))
     }
-    return Side(f"run {stored.run.id}", latencies, stored.run.plan.agreement)
 
 
-def compare(this: Side, other: Side, metric: Metric, notes: tuple[str, ...]) -> Comparison:
-    """Compare the points of two sides."""
-    agreement = max(this.agreement, other.agreement)
-    both = [point for point in this.latencies if point in other.latencies]
-    cells = (judged(point, this.latencies[point], other.latencies[point], agreement) for point in both)
-    missing = tuple(point for point in this.latencies if point not in other.latencies)
-    return Comparison(this.label, other.label, metric, tuple(cells), missing, notes)
+def compare(
+    this: Mapping[PerfPoint, Latency],
+    other: Mapping[PerfPoint, Latency],
+    agreement: float,
+    label: str,
+    metric: Metric,
+    notes: tuple[str, ...],
+) -> Comparison:
+    """Compare latencies with the other ones, which have a label; rounds of one side may differ by `agreement`."""
+    cells = tuple(judged(point, this[point], other[point], agreement) for point in this if point in other)
+    missing = tuple(point for point in this if point not in other)
+    return Comparison(label, metric, cells, missing, notes)
 
 
 def judged(point: PerfPoint, this: Latency, other: Latency, agreement: float) -> Cell:
@@ -139,17 +128,17 @@ def judged(point: PerfPoint, this: Latency, other: Latency, agreement: float) ->
     return Cell(point, ratio, verdict)
 
 
-def notes_of_published(stored: Stored, published: Published) -> tuple[str, ...]:
+def notes_of_published(stored: Stored) -> tuple[str, ...]:
     """Return the differences between a run and the published measurements."""
-    run, gpu = stored.run, published.gpu.upper()
-    notes = [f"Published: {reference.SOURCE}. Their spread is unknown."]
-    absent = [name.upper() for name in run.request.precisions if name not in published.precisions]
-    if absent:
-        notes.append(f"No {', '.join(absent)} was published for the {gpu}.")
+    run, gpu = stored.run, stored.run.device.name
+    notes = [f"Published: {tables.SOURCE}. Their spread is unknown."]
+    known = {point.precision for point in tables.published_ms(gpu)}
+    if absent := [name.upper() for name in run.request.precisions if name not in known]:
+        notes.append(f"No {', '.join(absent)} was published for the {gpu.upper()}.")
     if run.request.profile != "published":
         notes.append(
-            "Not like for like: the published latencies were measured with one engine per batch size, as by "
-            "`--profile published`."
+            "Not like for like: the published latencies were measured with one engine per batch size, as in the "
+            "published profile."
         )
     if run.plan.requests < 2000:  # noqa: PLR2004 (as published)
         notes.append(f"A round is {run.plan.requests} requests here, and 2,000 in the published measurements.")
@@ -165,19 +154,13 @@ def notes_of_runs(stored: Stored, other: Stored) -> tuple[str, ...]:
         ("the measurement", this.plan.name, that.plan.name),
         ("the protocol", this.request.protocol, that.request.protocol),
         ("shared memory", this.request.shared_memory, that.request.shared_memory),
-        ("the server", triton_of(stored), triton_of(other)),
+        ("the server", *(f"Triton {run.triton} {run.image_tag or ''}".strip() for run in (stored, other))),
     )
     notes = [f"The runs differ in {what}: {one} and {two}." for what, one, two in rows if one != two]
     changed = [name for name, digest in hashes(stored).items() if hashes(other).get(name, digest) != digest]
     if changed:
         notes.append(f"The model files differ: {', '.join(map(printable, changed))}.")
     return tuple(notes)
-
-
-def triton_of(stored: Stored) -> str:
-    """Return the Triton version and image of a run."""
-    origins = [repeat.origin for repeat in stored.repeats if repeat.origin]
-    return f"Triton {origins[0].versions.triton} {origins[0].image_tag or ''}".strip() if origins else "?"
 
 
 def hashes(stored: Stored) -> dict[str, str]:
@@ -198,7 +181,7 @@ def ratios(stored: Stored, comparison: Comparison) -> Table:
         verdict = f" {cell.verdict}" if cell.verdict in ("slower", "faster") else ""
         return f"{cell.ratio:.2f}{verdict}" + (" (unstable)" if point in unstable else "")
 
-    heading = f"{comparison.metric.label}: {comparison.this} over {comparison.other}"
+    heading = f"{comparison.metric.label}: run {stored.run.id} over {comparison.other}"
     return tables.grid(stored, heading, shown, summary(comparison), unit="ratio")
 
 
@@ -207,7 +190,8 @@ def summary(comparison: Comparison) -> str:
     mean = comparison.geometric_mean
     if mean is None:
         return f"{comparison.other} has none of these points."
-    counts = ", ".join(f"{verdict}: {comparison.count(verdict)}" for verdict in VERDICTS)
+    verdicts = Counter(cell.verdict for cell in comparison.cells)
+    counts = ", ".join(f"{verdict}: {verdicts[verdict]}" for verdict in get_args(Verdict))
     agree = f"{comparison.agreeing} of {len(comparison.cells)} cells agree within {AGREE:.0%}"
     lines = [f"{agree}; geometric mean of the ratios {mean:.3f}; {counts}."]
     if comparison.missing:

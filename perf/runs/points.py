@@ -14,8 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perf.runs.metrics import Metric
-    from perf.runs.types import PerfPoint, Plan, Repeat, Report, Status
+    from perf.runs.types import Metric, PerfPoint, Plan, Repeat, Report, Status
 
 KEPT = 3
 KNOWN = 3  # estimates rest on at least so many rounds

@@ -26,7 +26,7 @@ from perf.runs import points
 from perf.runs.types import Repeat, Run, Session
 
 if TYPE_CHECKING:
-    from perf.runs.types import PerfPoint
+    from perf.runs.types import Origin, PerfPoint
 
 KINDS: dict[str, type[Run | Repeat | Session]] = {"run": Run, "round": Repeat, "session": Session}
 CONVERTER = cattrs.Converter(forbid_extra_keys=True)
@@ -52,9 +52,20 @@ class Stored:
         """The points that need more rounds; empty if the run is complete."""
         return tuple(result.point for result in self.results if not points.finished(result, self.run.plan))
 
-    def next_round(self, point: PerfPoint) -> int:
-        """The number of the point's next."""
-        return 1 + sum(repeat.point == point for repeat in self.repeats)
+    @property
+    def origins(self) -> list[Origin]:
+        """The origins of the rounds, the first round first."""
+        return [repeat.origin for repeat in self.repeats if repeat.origin]
+
+    @property
+    def triton(self) -> str:
+        """The version of Triton."""
+        return self.origins[0].versions.triton if self.origins else "?"
+
+    @property
+    def image_tag(self) -> str | None:
+        """The tag of the image of Triton, if it ran in a container that tritongen started."""
+        return next((origin.image_tag for origin in self.origins if origin.image_tag), None)
 
     def extended(self, *entries: Repeat | Session) -> Stored:
         """Return the content with more lines."""

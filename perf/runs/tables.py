@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from generator.errors import printable
 from generator.networks import NETWORKS
 from generator.system.text import markdown
-from perf.runs.metrics import COMPUTE, LATENCY, PARTS
-from perf.runs.published import SOURCE
-from perf.runs.types import PerfPoint
+from generator.types import PRECISIONS
+from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, PerfPoint
 
 if TYPE_CHECKING:
-    from perf.runs.metrics import Metric
     from perf.runs.points import Result
-    from perf.runs.published import Published
     from perf.runs.store import Stored
+    from perf.runs.types import Metric
 
     Cell = Callable[[PerfPoint], str]
 
 TITLES = {network.name: network.title for network in NETWORKS}
+SOURCE = (
+    "PaddleClas's page on DPN and DenseNet: TensorRT 8.0.3.4, one engine per batch size, "
+    "mean of 2,000 predictor runs after 100 to warm up"
+)
 SIZES = ("Models", "Crop Size", "Resize Short Size")
 PROFILES = {
     "production": "the repository as it is",
@@ -49,11 +54,22 @@ class Table:
         return markdown(self.heads, self.rows)
 
 
+def of_run(stored: Stored, metric_names: Collection[str]) -> list[Table]:
+    """Return the table of each metric, the published one after its metric, and the one of ONNX Runtime alone."""
+    made = []
+    for metric in METRICS:
+        if metric.name in metric_names:
+            made.append(latencies(stored, metric))
+            if metric == COMPUTE and published_ms(stored.run.device.name):
+                made.append(reference(stored))
+    return [*made, beside_bare(stored)] if stored.run.request.baseline else made
+
+
 def latencies(stored: Stored, metric: Metric) -> Table:
     """Return the latency per request in ms, with a row per model and a column per precision and batch size."""
-    results = {result.point: result for result in stored.results}
+    cells = {result.point: cell(result, metric) for result in stored.results}
     heading = f"{metric.label}, ms, on {printable(stored.run.device.label)}"
-    return grid(stored, heading, lambda point: cell(results.get(point), metric), measured_on(stored))
+    return grid(stored, heading, cells.__getitem__, measured_on(stored))
 
 
 def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "ms") -> Table:
@@ -83,25 +99,38 @@ def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "m
     return Table(heading, (*SIZES, *heads), tuple(rows), under)
 
 
-def published(figures: Published) -> Table:
+@cache
+def published_ms(gpu: str) -> dict[PerfPoint, str]:
+    """Return the published latencies of a GPU in ms with their decimals, empty if there are none.
+
+    The README beside `latency.csv` names their source.
+    """
+    with (files("perf") / "reference" / "latency.csv").open() as file:
+        return {
+            PerfPoint(row["model"], precision, int(row["batch_size"])): row["latency_ms"]
+            for row in csv.DictReader(file)
+            for precision in PRECISIONS
+            if (row["gpu"], row["precision"]) == (gpu, precision)
+        }
+
+
+def published(gpu: str) -> Table:
     """Return a published table as on the page: ten networks, all with a crop of 224 px from 256 px."""
-    columns = dict.fromkeys((point.precision, point.batch_size) for point in figures.latency_ms)
+    figures = published_ms(gpu)
+    columns = dict.fromkeys((point.precision, point.batch_size) for point in figures)
     heads = [f"{precision.upper()}<br>Batch Size={size}<br>(ms)" for precision, size in columns]
     rows = [
-        (network.title, "224", "256", *(figures.latency_ms.get(PerfPoint(network.name, *c), "-") for c in columns))
+        (network.title, "224", "256", *(figures.get(PerfPoint(network.name, *c), "-") for c in columns))
         for network in NETWORKS
     ]
-    return Table(on_page(figures), (*SIZES, *heads), tuple(rows), f"{SOURCE}.")
+    return Table(f"Published, ms, on a {gpu.upper()}", (*SIZES, *heads), tuple(rows), f"{SOURCE}.")
 
 
-def reference(stored: Stored, published: Published) -> Table:
+def reference(stored: Stored) -> Table:
     """Return the published values in the cells of a run, with the published decimals."""
-    return grid(stored, on_page(published), lambda point: published.latency_ms.get(point, "-"), f"{SOURCE}.")
-
-
-def on_page(published: Published) -> str:
-    """Return the heading of a published table."""
-    return f"Published, ms, on a {published.gpu.upper()}"
+    gpu = stored.run.device.name
+    cells = published_ms(gpu)
+    return grid(stored, f"Published, ms, on a {gpu.upper()}", lambda point: cells.get(point, "-"), f"{SOURCE}.")
 
 
 def parts(stored: Stored) -> Table:
@@ -135,10 +164,8 @@ def beside_bare(stored: Stored) -> Table:
     return Table(heading, heads, tuple(rows), measured_on(stored))
 
 
-def cell(result: Result | None, metric: Metric) -> str:
+def cell(result: Result, metric: Metric) -> str:
     """Return the value of a point in ms, or its status if it has none."""
-    if result is None:
-        return "-"
     value = result.value_us(metric)
     if value is None:
         return result.status
@@ -161,9 +188,7 @@ def measured_on(stored: Stored) -> str:
     device = run.device.label if not (gpu := run.device.gpu) else f"{gpu.name}, driver {gpu.driver}"
     if run.device.governor:
         device += f", governor {run.device.governor}"
-    tag = next((r.origin.image_tag for r in stored.repeats if r.origin and r.origin.image_tag), None)
-    triton = next((r.origin.versions.triton for r in stored.repeats if r.origin), "?")
-    server = f"{run.server}, Triton {triton}" + (f" (image {tag})" if tag else "")
+    server = f"{run.server}, Triton {stored.triton}" + (f" (image {stored.image_tag})" if stored.image_tag else "")
     weights = ", ".join(sorted({model.weights for model in run.models}))
     return (
         f"Run {run.id}: {period(stored)}, on {printable(device)}; {server}. "

@@ -1,7 +1,8 @@
-"""The contents of a run's file, with units in the field names. cattrs reads the types at run time."""
+"""The contents of a run's file, with units in the field names, and the metrics. cattrs reads the types at run time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from generator.server.gpus import Gpu
 from generator.types import Precision
@@ -10,6 +11,8 @@ Profile = Literal["production", "published"]
 Status = Literal["ok", "unstable", "failed"]
 Protocol = Literal["grpc", "http"]
 SharedMemory = Literal["none", "system", "cuda"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+MEASUREMENTS = ("quick", "standard")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,19 @@ class Plan:
             f"{self.least_rounds} to {self.most_rounds} of them, "
             f"until the three fastest agree within {self.agreement:.0%}, over {self.least_span_s:.0f} s at least"
         )
+
+
+# `published` with `standard` measures as long as the published tables: 2,100 requests, of which the first 100 are not
+# counted.
+# fmt: off
+PLANS: dict[tuple[Profile, str], Plan] = {
+    #                                    warm-up requests rounds agreement span
+    ("production", "quick"):    Plan("quick",    1,    10, 3,  8, 0.05, 15),
+    ("production", "standard"): Plan("standard", 10,   50, 3, 10, 0.05, 30),
+    ("published",  "quick"):    Plan("quick",    5,    50, 3,  8, 0.05, 15),
+    ("published",  "standard"): Plan("standard", 100, 2000, 3, 10, 0.05, 30),
+}
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,36 @@ class Report:
         if self.avg_us is not None:
             return self.avg_us
         return self.client_send_us + self.network_us + self.server_us + self.client_recv_us
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its name, its label, and its value per request in a report."""
+
+    name: str
+    label: str
+    value_us: Callable[[Report], int]
+
+
+METRICS = (
+    Metric("compute", "Server compute (what the published tables timed)", lambda row: row.compute_infer_us),
+    Metric("server", "Server total: queue, compute input, infer and output", lambda row: row.server_us),
+    Metric("p50", "Client p50", lambda row: row.p50_us),
+    Metric("p99", "Client p99", lambda row: row.p99_us),
+)
+COMPUTE = METRICS[0]
+
+# The parts of a request in order; their sum is the client's mean latency.
+PARTS = (
+    Metric("client_send", "Client send", lambda row: row.client_send_us),
+    Metric("network", "Network", lambda row: row.network_us),
+    Metric("queue", "Queue", lambda row: row.queue_us),
+    Metric("compute_input", "Input", lambda row: row.compute_input_us),
+    Metric("compute_infer", "Compute", lambda row: row.compute_infer_us),
+    Metric("compute_output", "Output", lambda row: row.compute_output_us),
+    Metric("client_recv", "Client receive", lambda row: row.client_recv_us),
+)
+LATENCY = Metric("latency", "Client mean", lambda row: row.latency_us)
 
 
 @dataclass(frozen=True)
