@@ -19,7 +19,6 @@ from perf.charts.content import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
 from perf.runs import store
-from perf.runs.types import COMPUTE
 
 DOCS = Path(__file__).parent
 SHOWN = ("top1-latency-batch-4-fp32", "latency-batch-fp32")
@@ -36,7 +35,7 @@ FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMAT
 def main() -> None:
     """Write each picture as SVG."""
     (run,) = (DOCS / "runs").glob("*.jsonl")
-    for chart in run_charts(store.read(run), [COMPUTE]):
+    for chart in run_charts(store.read(run), ["compute"]):
         if chart.name in SHOWN and not isinstance(chart, NotDrawn):
             write_whole(DOCS / "charts" / f"{chart.name}.svg", pictures(chart)["svg"])
     write_whole(DOCS / "pictures" / "terminal.svg", recording(run).encode())

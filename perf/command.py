@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,17 +172,19 @@ def command(
       tritongen perf --show last --charts charts --html report.html
       tritongen perf --show last --compare 20261124T101500Z --fail-above 1.10
     """
-    from perf import artifacts, output, request
+    from perf import output, request
     from perf.runs import compare, store
 
     given = given_params(ctx)
     check_call(given, show, measured)
     request.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
-    artifacts.check(charts, html)
+    check_files(charts, html)
     if show == "published":
         output.print_published(measured["gpus"])
         if charts:
-            artifacts.draw_published(charts, measured["gpus"])
+            from perf.charts import content, draw
+
+            draw.write(charts, content.published_charts(measured["gpus"]))
         return 0
     earlier = [None if name == "published" else store.read(store.find(results, name)) for name in others]
     if show is not None:
@@ -195,19 +198,37 @@ def command(
         runs = request.measured(
             wanted, results, program, patience_s, time_limit_s, fields if resume else None, output.progress
         )
-    if "published" in others:
-        for run in runs:
-            request.check_published(run.run.device.name)
+    for run in runs if "published" in others else ():
+        request.check_published(run.run.device.name)
     compared = [compare.comparisons(run, earlier, metric_names) for run in runs]
     output.print_runs(runs, compared, metric_names, as_parts=as_parts, as_csv=as_csv, as_json=as_json)
     if charts:
-        artifacts.draw(charts, runs, metric_names)
+        write_charts(charts, runs, metric_names)
     if html:
-        artifacts.report(
-            html, runs[0], compared[0], metric_names, results, measured["repository"] if "repository" in given else None
-        )
+        from perf.html import render
+
+        repository = measured["repository"] if "repository" in given else None
+        render.write(html, runs[0], compared[0], metric_names, results, repository)
     failed = slower(compared, fail_above)
     return failed if show is not None else failed | marked(runs, strict=strict)
+
+
+def write_charts(folder: Path, runs: Sequence[Stored], metric_names: Sequence[str]) -> None:
+    """Write the charts of runs; several runs have one folder per device."""
+    from perf.charts import content, draw  # matplotlib and torch take seconds to import
+
+    for run in runs:
+        draw.write(folder / run.run.device.name if len(runs) > 1 else folder, content.run_charts(run, metric_names))
+
+
+def check_files(charts: Path | None, html: Path | None) -> None:
+    """Raise an error if charts or a report could not be written, before anything is measured."""
+    from perf.runs.store import check_writable
+
+    if charts and html and charts.absolute() == html.absolute():
+        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
+    for folder in [path for path in (charts, html and html.parent) if path]:
+        check_writable(folder)
 
 
 def check_call(given: dict[str, click.Parameter], show: str | None, measured: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from perf.charts.content import run_charts
 from perf.charts.draw import pictures
 from perf.charts.types import NotDrawn
 from perf.runs import tables
-from perf.runs.types import COMPUTE, Device
+from perf.runs.types import Device
 
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -46,7 +46,7 @@ def v100_run(**changes):
 
 def drawn(stored):
     """Return the charts of a run that have data, by name."""
-    return {chart.name: chart for chart in run_charts(stored, [COMPUTE]) if not isinstance(chart, NotDrawn)}
+    return {chart.name: chart for chart in run_charts(stored, ["compute"]) if not isinstance(chart, NotDrawn)}
 
 
 def structure(svg):

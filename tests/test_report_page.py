@@ -63,7 +63,7 @@ def _page():
     stored = disturbed_run()
     earlier = dataclasses.replace(stored, run=dataclasses.replace(stored.run, id="20261123T100000Z"))
     comparisons = [compare.with_run(stored, earlier, COMPUTE)]
-    return Page(html(stored, comparisons, earlier, run_charts(stored, [COMPUTE]), Path("models")))
+    return Page(html(stored, comparisons, earlier, run_charts(stored, ["compute"]), Path("models")))
 
 
 def test_page_is_self_contained(page):

@@ -12,7 +12,7 @@ from generator.networks import NETWORKS
 from generator.types import PRECISIONS
 from perf.charts.types import FAMILIES, Axis, Bar, Bars, Mark, NotDrawn, Points, Series
 from perf.runs import tables
-from perf.runs.types import COMPUTE, LATENCY, PARTS
+from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS
 
 if TYPE_CHECKING:
     from generator.networks.types import Counts, Published
@@ -89,7 +89,7 @@ class Latencies:
         return "-".join(filter(None, (name, precision, self.suffix)))
 
 
-def run_charts(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDrawn]:
+def run_charts(stored: Stored, metric_names: Collection[str]) -> list[Chart | NotDrawn]:
     """Return every chart of a run, with the latency charts in each metric.
 
     The run is compared with the published table of its GPU, or with all published tables if its device has none. A run
@@ -102,7 +102,7 @@ def run_charts(stored: Stored, metrics: Sequence[Metric]) -> list[Chart | NotDra
         pages = []
     compute = measured(stored, COMPUTE)  # the published tables timed it
     return [
-        *latency_charts([measured(stored, metric) for metric in metrics], request.precisions),
+        *latency_charts([measured(stored, m) for m in METRICS if m.name in metric_names], request.precisions),
         *(time_parts(stored, name, size) for name in request.precisions for size in request.batch_sizes),
         *(against_page(compute, page, name, same_device=same_device) for page in pages for name in request.precisions),
         *against_costs(models),

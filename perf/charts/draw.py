@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,8 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
-from perf.charts.types import FAMILIES, GRID, INK, MEAN, PART_STYLES, Bars
+from generator.system.files import write_whole
+from perf.charts.types import FAMILIES, GRID, INK, MEAN, PART_STYLES, Bars, NotDrawn
 from perf.runs.types import PARTS
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.text import Annotation
 
     from perf.charts.types import Chart, Points, Series
+
+logger = logging.getLogger(__name__)
 
 WIDTH_IN, POINTS_HEIGHT_IN, BAR_IN = 9.0, 5.4, 0.34
 PNG_DPI = 150
@@ -54,6 +59,26 @@ STYLE: dict[Any, Any] = {
 }
 EDGE: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.3}
 DIAGONAL: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": "--"}
+
+
+def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
+    """Write each chart as SVG and PNG; log the charts without data and the older charts in the folder.
+
+    Raises:
+        OutputFailed: a file cannot be written.
+    """
+    older = {path.stem for path in folder.glob("*.svg")}
+    drawn = set()
+    for chart in charts:
+        if isinstance(chart, NotDrawn):
+            logger.info("not drawn: %s: %s", chart.name, chart.why)
+            continue
+        drawn.add(chart.name)
+        for extension, content in pictures(chart).items():
+            write_whole(folder / f"{chart.name}.{extension}", content)
+    logger.info("%d charts in %s, each as SVG and PNG", len(drawn), folder)
+    if older := older - drawn:
+        logger.info("older charts were kept: %s", ", ".join(sorted(older)))
 
 
 def pictures(chart: Chart) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from generator.errors import printable
+from generator.system.files import write_whole
 from generator.system.templates import render, template_folder
+from perf import request
+from perf.charts.content import run_charts
 from perf.charts.draw import bare_svg
 from perf.charts.types import GRID, INK, NotDrawn, description
 from perf.html.model_cards import cards
@@ -26,24 +30,44 @@ if TYPE_CHECKING:
     from perf.runs.compare import Comparison
     from perf.runs.store import Stored
 
+logger = logging.getLogger(__name__)
+
 CELL_CLASSES = {" (unstable)": "unstable", "failed": "failed", " slower": "slower", " faster": "faster"}
 SVG = "{http://www.w3.org/2000/svg}"
 ET.register_namespace("", SVG[1:-1])
 ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
 
 
+def write(
+    path: Path, stored: Stored, comparisons: Sequence[Comparison], metric_names: Sequence[str], root: Path,
+    repository: Path | None,
+) -> None:  # fmt: skip
+    """Write the report of a run.
+
+    Without comparisons, the run is compared with the published table of its GPU and the newest earlier run, if there
+    are such. Certificates are read from the repository, by default the one that the run names.
+
+    Raises:
+        OutputFailed: the file cannot be written.
+    """
+    previous = None
+    if not comparisons:
+        previous = request.previous(root, stored)
+        others = [None] if table.published_ms(stored.run.device.name) else []
+        comparisons = compare.comparisons(stored, [*others, *([previous] if previous else [])], metric_names)
+    charts = run_charts(stored, metric_names)
+    repository = repository or Path(stored.run.request.repository)
+    write_whole(path.resolve(), html(stored, comparisons, previous, charts, repository))
+    logger.info("report in %s", path)
+
+
 def html(
     stored: Stored, comparisons: Sequence[Comparison], previous: Stored | None, charts: Iterable[Chart | NotDrawn],
     repository: Path,
 ) -> str:  # fmt: skip
-    """Return the whole file.
+    """Return the report of a run as one file.
 
-    Args:
-        stored: the run.
-        comparisons: its comparisons with other runs or published tables.
-        previous: the earlier run that was compared without being asked for, if any.
-        charts: the charts, and those that have no data.
-        repository: the folder in which the certificates are looked for.
+    `previous` is the earlier run that was compared by default; the certificates are looked for in the repository.
     """
     charts, models = list(charts), cards(stored, repository)
     script = (template_folder() / "report.js").read_text()

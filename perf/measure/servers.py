@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from generator import networks
 from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
+from generator.networks import NETWORKS
 from generator.repository.source import of_folder
 from generator.server import engines
 from generator.server.docker.container import docker_options
@@ -67,11 +67,6 @@ class Serving:
     own: Server | None = None
     model_digest: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def url(self) -> str:
-        """Address of its gRPC."""
-        return self.client.url
-
     def model(self, name: str) -> ServedModel | None:
         """Return a model by name."""
         return next((model for model in self.models if model.name == name), None)
@@ -79,16 +74,12 @@ class Serving:
     def death(self) -> str | None:
         """Return how the server ended, None if it runs."""
         if self.own is None:
-            return None if self.client.answers() else f"no Triton at {self.url} any more"
+            return None if self.client.answers() else f"no Triton at {self.client.url} any more"
         status = self.own.child.status()
         if status is None:
             return None
         error = last_error(self.own.log.text())
         return f"Triton ended with {status}" + (f": {error}" if error else "")
-
-    def answered(self, name: str) -> int:
-        """Count the requests of a model that were answered so far."""
-        return self.client.requests_answered(name)
 
     def origin(self, model: ServedModel, analyzer: str) -> Origin:
         """Return the origin of a measurement on this server."""
@@ -157,7 +148,7 @@ def attach(request: Request, variant: Variant, client: TritonClient) -> Serving 
             return None
         if model.precision != variant.precision:
             why = f"{variant.precision.upper()}, which the table needs"
-            hint = f"start it with --model-config-name={request.device}-{variant.precision}"
+            hint = f"start it with Triton's option --model-config-name={request.device}-{variant.precision}"
         else:
             why = f"{model.name} for batches of {variant.static_batch} alone, which the published profile measures"
             hint = "without `url`, perf starts servers of such models itself; `profile=production` measures yours"
@@ -229,13 +220,8 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
 def own_options(request: Request, variant: Variant) -> DockerOptions:
     """Return the options of the container that serves a variant."""
     index = devices.index_of(request.device)
-    return docker_options(
-        request.device,
-        variant.precision,
-        request.image_tag,
-        device=None if index is None else str(index),
-        client_shm=request.shared_memory != "none",
-    )
+    device, client_shm = None if index is None else str(index), request.shared_memory != "none"
+    return docker_options(request.device, variant.precision, request.image_tag, device=device, client_shm=client_shm)
 
 
 def models_of(request: Request) -> tuple[str, ...]:
@@ -257,12 +243,11 @@ def choose(patterns: Sequence[str], available: Iterable[str], where: str) -> tup
         raise TritongenError(f"{where} has no model ready")
     chosen: set[str] = set()
     for pattern in patterns:
-        matched = matching(pattern, available)
-        if not matched:
+        if not (matched := matching(pattern, available)):
             raise UnknownName(f"model in {where}", pattern, available)
         chosen.update(matched)
-    order = {network.name: place for place, network in enumerate(networks.NETWORKS)}
-    return tuple(sorted(chosen, key=lambda name: (order.get(name, len(order)), name)))
+    order = [network.name for network in NETWORKS if network.name in chosen]
+    return (*order, *sorted(chosen.difference(order)))
 
 
 def check_batches(request: Request, largest: dict[str, int]) -> None:
@@ -270,5 +255,5 @@ def check_batches(request: Request, largest: dict[str, int]) -> None:
     for name, most in largest.items():
         for size in request.batch_sizes if request.exact else ():
             if size > most:
-                hint = f"`tritongen build --max-batch-size {size}` builds one that takes it"
+                hint = f"`tritongen build` makes one that takes it with `max_batch_size={size}`"
                 raise BadValue("batch_sizes", size, f"{name} takes batches of 1 to {most}", hint)

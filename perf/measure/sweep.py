@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,8 +160,8 @@ class Sweep:
         elif (died := served.death()) is not None:
             outcome = Outcome("failed", (), reason=died)
         else:
-            url = served.analyzer_url
-            outcome = measure(self.analyzer, point, model, url, plan, lambda: served.answered(model.name))
+            answered = partial(served.client.requests_answered, model.name)
+            outcome = measure(self.analyzer, point, model, served.analyzer_url, plan, answered)
             self.analyzer_s += outcome.seconds
             if baseline and outcome.status == "ok":
                 begun = self.clock()
