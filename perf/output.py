@@ -8,7 +8,7 @@ import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,15 +16,13 @@ from generator.commands import console
 from generator.config import targets
 from generator.errors import printable
 from perf import request
+from perf.measure.sweep import Step
 from perf.runs import compare, store, tables
+from perf.runs.compare import Comparison
+from perf.runs.points import Result
+from perf.runs.store import Stored
+from perf.runs.tables import Table
 from perf.runs.types import LATENCY, METRICS, PARTS
-
-if TYPE_CHECKING:
-    from perf.measure.sweep import Step
-    from perf.runs.compare import Comparison
-    from perf.runs.points import Result
-    from perf.runs.store import Stored
-    from perf.runs.tables import Table
 
 logger = logging.getLogger(__name__)
 

@@ -7,21 +7,17 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from generator.config import targets
 from generator.errors import BadValue, RunUnreadable, UsageError
 from perf.measure import device as devices
 from perf.measure import servers
 from perf.measure.analyzer import Analyzer, find
-from perf.measure.sweep import Sweep
+from perf.measure.sweep import Step, Sweep
 from perf.runs import store, tables
-from perf.runs.types import Request
-
-if TYPE_CHECKING:
-    from perf.measure.sweep import Step
-    from perf.runs.store import Stored
-    from perf.runs.types import Profile, Protocol, SharedMemory
+from perf.runs.store import Stored
+from perf.runs.types import Profile, Protocol, Request, SharedMemory
 
 logger = logging.getLogger(__name__)
 

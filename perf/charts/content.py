@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from generator.config import targets
 from generator.errors import printable
 from generator.networks import NETWORKS
-from generator.types import PRECISIONS
-from perf.charts.types import FAMILIES, Axis, Bar, Bars, Mark, NotDrawn, Points, Series
+from generator.networks.types import Counts, Published
+from generator.types import PRECISIONS, Precision
+from perf.charts.types import FAMILIES, Axis, Bar, Bars, Chart, Family, Mark, NotDrawn, Points, Series
 from perf.runs import tables
-from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS
-
-if TYPE_CHECKING:
-    from generator.networks.types import Counts, Published
-    from generator.types import Precision
-    from perf.charts.types import Chart, Family
-    from perf.runs.store import Stored
-    from perf.runs.types import Metric, PerfPoint
+from perf.runs.store import Stored
+from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint
 
 KNOWN = {network.name: network for network in NETWORKS}
 BATCH = 4  # of the published chart of accuracy against latency

@@ -10,27 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import textalloc
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from generator.system.files import write_whole
-from perf.charts.types import FAMILIES, GRID, INK, MEAN, PART_STYLES, Bars, NotDrawn
+from perf.charts.types import FAMILIES, GRID, INK, MEAN, PART_STYLES, Bars, Chart, NotDrawn, Points, Series
 from perf.runs.types import PARTS
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
-
-    from perf.charts.types import Chart, Points, Series
 
 logger = logging.getLogger(__name__)
 

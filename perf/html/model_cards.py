@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.builder import provenance
+from generator.builder.provenance import Provenance
 from generator.repository.layout import PROVENANCE_FILE, VERSION
 from generator.repository.model_files import ModelFolder
 from generator.system.files import digest_of_digests, digest_of_folder
+from generator.verify.certificate import Certificate
 from perf.runs.compare import hashes
+from perf.runs.store import Stored
 from perf.runs.tables import Table, title
-
-if TYPE_CHECKING:
-    from generator.builder.provenance import Provenance
-    from generator.verify.certificate import Certificate
-    from perf.runs.store import Stored
 
 NOT_FOUND = "the model is not in the repository"
 NOT_KNOWN = "it is not known which files the server served"

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from generator.errors import printable
@@ -17,18 +16,14 @@ from generator.system.templates import render, template_folder
 from perf import request
 from perf.charts.content import run_charts
 from perf.charts.draw import bare_svg
-from perf.charts.types import GRID, INK, NotDrawn, description
-from perf.html.model_cards import cards
+from perf.charts.types import GRID, INK, Chart, NotDrawn, description
+from perf.html.model_cards import Card, cards
 from perf.runs import compare
 from perf.runs import tables as table
+from perf.runs.compare import Comparison
+from perf.runs.store import Stored
 from perf.runs.tables import Table, title
 from perf.runs.types import COMPUTE, LATENCY, METRICS
-
-if TYPE_CHECKING:
-    from perf.charts.types import Chart
-    from perf.html.model_cards import Card
-    from perf.runs.compare import Comparison
-    from perf.runs.store import Stored
 
 logger = logging.getLogger(__name__)
 

@@ -13,21 +13,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from generator.errors import AnalyzerFailed, BadValue, ServerUnreachable, TritongenError, quoted
 from generator.server.client import preprocessing_of
 from generator.server.embedded.runtime import PERF_ANALYZER, runtime
+from generator.server.probe import ServedModel
 from generator.system.processes import Child, run
 from generator.verify import samples
-from perf.runs.types import Report
-
-if TYPE_CHECKING:
-    from generator.server.probe import ServedModel
-    from generator.verify.samples import Array
-    from perf.runs.types import PerfPoint, Plan, Protocol, SharedMemory, Status
+from generator.verify.samples import Array
+from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "
 UNSTABLE = 2  # exit status STABILITY_ERROR (perf_analyzer, src/constants.h)

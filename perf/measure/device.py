@@ -6,18 +6,14 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.config import targets
 from generator.errors import BadValue, UnknownName, WrongDevice
 from generator.server import probe
 from generator.server.gpus import gpu_names, gpus
-from generator.types import PRECISIONS
+from generator.server.probe import ServedModel
+from generator.types import PRECISIONS, Precision
 from perf.runs.types import Device
-
-if TYPE_CHECKING:
-    from generator.server.probe import ServedModel
-    from generator.types import Precision
 
 CPU = targets.CPU.name
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")

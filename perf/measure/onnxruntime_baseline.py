@@ -9,18 +9,14 @@ import os
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
 
 from generator.errors import BadValue
+from generator.server.probe import ServedModel
 from perf.measure.analyzer import input_row
-from perf.runs.types import Bare
-
-if TYPE_CHECKING:
-    from generator.server.probe import ServedModel
-    from perf.runs.types import PerfPoint, Plan
+from perf.runs.types import Bare, PerfPoint, Plan
 
 
 class Baseline:

@@ -10,27 +10,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import BadValue, ServerUnreachable, TritongenError, UnknownName
 from generator.networks import NETWORKS
 from generator.repository.source import of_folder
 from generator.server import engines
-from generator.server.docker.container import docker_options
+from generator.server.docker.container import DockerOptions, docker_options
 from generator.server.lifecycle import Server, last_error
 from generator.server.ports import free_ports
-from generator.server.probe import TritonClient, http_answers
+from generator.server.probe import ServedModel, TritonClient, http_answers
 from generator.system.files import digest_of_folder
 from generator.system.text import matching
+from generator.types import Precision
 from perf.measure import device as devices
 from perf.measure import static_repository
-from perf.runs.types import Origin, Versions
-
-if TYPE_CHECKING:
-    from generator.server.docker.container import DockerOptions
-    from generator.server.probe import ServedModel
-    from generator.types import Precision
-    from perf.runs.types import Device, PerfPoint, Request
+from perf.runs.types import Device, Origin, PerfPoint, Request, Versions
 
 logger = logging.getLogger(__name__)
 

@@ -9,22 +9,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from generator.errors import TritongenError
 from generator.server.client import preprocessing_of
+from generator.server.probe import ServedModel
 from perf.measure import onnxruntime_baseline
-from perf.measure.analyzer import Outcome, measure
-from perf.measure.servers import check_batches, serving, variants
+from perf.measure.analyzer import Analyzer, Outcome, measure
+from perf.measure.servers import Serving, Variant, check_batches, serving, variants
 from perf.runs import points, store
-from perf.runs.types import PLANS, Model, PerfPoint, Repeat, Run, Session
-
-if TYPE_CHECKING:
-    from generator.server.probe import ServedModel
-    from perf.measure.analyzer import Analyzer
-    from perf.measure.servers import Serving, Variant
-    from perf.runs.store import Stored, Writer
-    from perf.runs.types import Bare, Plan, Request
+from perf.runs.store import Stored, Writer
+from perf.runs.types import PLANS, Bare, Model, PerfPoint, Plan, Repeat, Request, Run, Session
 
 logger = logging.getLogger(__name__)
 

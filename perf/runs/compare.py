@@ -10,16 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import geometric_mean
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from generator.errors import printable
 from perf.runs import tables
-from perf.runs.types import COMPUTE, METRICS
-
-if TYPE_CHECKING:
-    from perf.runs.store import Stored
-    from perf.runs.tables import Table
-    from perf.runs.types import Metric, PerfPoint
+from perf.runs.store import Stored
+from perf.runs.tables import Table
+from perf.runs.types import COMPUTE, METRICS, Metric, PerfPoint
 
 Verdict = Literal["slower", "faster", "no difference shown"]
 AGREE = 0.10

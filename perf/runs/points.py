@@ -11,10 +11,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from perf.runs.types import Metric, PerfPoint, Plan, Repeat, Report, Status
+from perf.runs.types import Metric, PerfPoint, Plan, Repeat, Report, Status
 
 KEPT = 3
 KNOWN = 3  # estimates rest on at least so many rounds

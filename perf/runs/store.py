@@ -16,17 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cattrs
 
 from generator.errors import OutputFailed, RunUnreadable, TritongenError, UnknownName, UsageError
 from generator.system.files import locked, write_whole
 from perf.runs import points
-from perf.runs.types import Repeat, Run, Session
-
-if TYPE_CHECKING:
-    from perf.runs.types import Origin, PerfPoint
+from perf.runs.types import Origin, PerfPoint, Repeat, Run, Session
 
 KINDS: dict[str, type[Run | Repeat | Session]] = {"run": Run, "round": Repeat, "session": Session}
 CONVERTER = cattrs.Converter(forbid_extra_keys=True)

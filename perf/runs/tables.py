@@ -7,20 +7,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from generator.errors import printable
 from generator.networks import NETWORKS
 from generator.system.text import markdown
 from generator.types import PRECISIONS
-from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, PerfPoint
+from perf.runs.points import Result
+from perf.runs.store import Stored
+from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint
 
-if TYPE_CHECKING:
-    from perf.runs.points import Result
-    from perf.runs.store import Stored
-    from perf.runs.types import Metric
-
-    Cell = Callable[[PerfPoint], str]
+Cell = Callable[[PerfPoint], str]
 
 TITLES = {network.name: network.title for network in NETWORKS}
 SOURCE = (
