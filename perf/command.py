@@ -205,10 +205,10 @@ def command(
     if charts:
         write_charts(charts, runs, metric_names)
     if html:
-        from perf.html import render
+        from perf import html as report
 
         repository = measured["repository"] if "repository" in given else None
-        render.write(html, runs[0], compared[0], metric_names, results, repository)
+        report.write(html, runs[0], compared[0], metric_names, results, repository)
     failed = slower(compared, fail_above)
     return failed if show is not None else failed | marked(runs, strict=strict)
 

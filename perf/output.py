@@ -1,7 +1,5 @@
 """Output of `tritongen perf`: progress on stderr; tables, JSON or CSV on stdout."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io

@@ -1,7 +1,5 @@
 """Checks of requests before a run, and the stored runs that a request or another run relates to."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator

@@ -13,11 +13,11 @@ from report_runs import IMAGE, SCRIPT, disturbed_run, write
 
 from generator.errors import printable
 from generator.system.files import digest_of_folder
+from perf import html as report
 from perf import request
 from perf.charts.content import run_charts
 from perf.charts.types import Bar, Bars
-from perf.html import model_cards
-from perf.html.render import html, inline
+from perf.html import html, inline
 from perf.runs import compare, store
 from perf.runs.types import COMPUTE
 
@@ -187,7 +187,7 @@ def _measured(build, tmp_path):
 
 def test_certificate_and_provenance(measured):
     """They are shown if the repository holds the files that were measured."""
-    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
+    (card,) = report.cards(measured, Path(measured.run.request.repository))
     assert card.why == ""
     assert [row[0] for row in card.certificate.rows][:3] == ["1", "4", "8"]
     facts = dict(card.facts)
@@ -204,10 +204,8 @@ def test_other_model_of_the_same_name(measured):
         dataclasses.replace(one, origin=dataclasses.replace(one.origin, model_digest="0" * 64))
         for one in measured.repeats
     ]
-    (card,) = model_cards.cards(
-        dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository)
-    )
-    assert (card.certificate, card.why) == (None, model_cards.OTHER_FILES)
+    (card,) = report.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
+    assert (card.certificate, card.why) == (None, report.OTHER_FILES)
 
 
 HOSTILE = {
@@ -226,8 +224,8 @@ def test_changed_model_file(measured, tmp_path):
     """A changed file has no certificate, whatever its provenance says."""
     with (tmp_path / "models" / "mynet" / "1" / "model.onnx").open("ab") as file:
         file.write(b"x")
-    (card,) = model_cards.cards(measured, tmp_path / "models")
-    assert (card.certificate, card.why) == (None, model_cards.OTHER_FILES)
+    (card,) = report.cards(measured, tmp_path / "models")
+    assert (card.certificate, card.why) == (None, report.OTHER_FILES)
 
 
 def test_model_name_that_leaves_the_repository(measured, tmp_path):
@@ -238,10 +236,10 @@ def test_model_name_that_leaves_the_repository(measured, tmp_path):
         models=(dataclasses.replace(measured.run.models[0], name="../mynet"),),
     )
     repeats = [dataclasses.replace(r, point=dataclasses.replace(r.point, model="../mynet")) for r in measured.repeats]
-    (card,) = model_cards.cards(
+    (card,) = report.cards(
         dataclasses.replace(measured, run=run, repeats=tuple(repeats)), tmp_path / "models" / "inner"
     )
-    assert (card.certificate, card.why) == (None, model_cards.NOT_FOUND)
+    assert (card.certificate, card.why) == (None, report.NOT_FOUND)
 
 
 def test_unknown_model_files(measured):
@@ -249,10 +247,8 @@ def test_unknown_model_files(measured):
     repeats = [
         dataclasses.replace(r, origin=dataclasses.replace(r.origin, model_digest=None)) for r in measured.repeats
     ]
-    (card,) = model_cards.cards(
-        dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository)
-    )
-    assert (card.certificate, card.why) == (None, model_cards.NOT_KNOWN)
+    (card,) = report.cards(dataclasses.replace(measured, repeats=tuple(repeats)), Path(measured.run.request.repository))
+    assert (card.certificate, card.why) == (None, report.NOT_KNOWN)
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -261,11 +257,11 @@ def test_unusable_provenance(measured, tmp_path, case):
     content = HOSTILE[case]
     path = tmp_path / "models" / "mynet" / "provenance.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == model_cards.UNREADABLE
+    (card,) = report.cards(measured, Path(measured.run.request.repository))
+    assert card.why == report.UNREADABLE
     path.unlink()
-    (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-    assert card.why == model_cards.NOT_FOUND
+    (card,) = report.cards(measured, Path(measured.run.request.repository))
+    assert card.why == report.NOT_FOUND
 
 
 def test_provenance_with_a_missing_field(measured, tmp_path):
@@ -274,8 +270,8 @@ def test_provenance_with_a_missing_field(measured, tmp_path):
     record = json.loads(path.read_text())
     for key in ("graph", "versions", "certificate"):
         path.write_text(json.dumps({name: value for name, value in record.items() if name != key}))
-        (card,) = model_cards.cards(measured, Path(measured.run.request.repository))
-        assert card.why == model_cards.UNREADABLE
+        (card,) = report.cards(measured, Path(measured.run.request.repository))
+        assert card.why == report.UNREADABLE
 
 
 def luminance(colour):

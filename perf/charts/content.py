@@ -1,7 +1,5 @@
 """The content of every chart: latencies, measured or published, and top-1 accuracy; pure, apart from counting FLOPs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Drawing of charts as SVG and PNG by matplotlib; equal charts give equal bytes."""
 
-from __future__ import annotations
-
 import io
 import logging
 import textwrap
@@ -249,15 +247,13 @@ def stack_bars(axes: Axes, chart: Bars, parts: Sequence[int], texts: Sequence[st
     for number in parts:
         colour, hatch = PART_STYLES[number]
         values = [bar.values[number] for bar in chart.bars]
-        for row, patch in enumerate(axes.barh(rows, values, left=ends, height=0.7, color=colour, hatch=hatch, **EDGE)):
+        patches = axes.barh(rows, values, left=ends, height=0.7, color=colour, hatch=hatch, **EDGE)
+        for row, patch in enumerate(patches):
             patch.set_gid(f"bar-{len(parts)}-{row}-{number}")
         ends = [start + value for start, value in zip(ends, values, strict=True)]
     axes.grid(visible=True, axis="x")
     axes.set_xlim(0, max(*ends, 1e-3))
-    return [
-        axes.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        for row, (text, end) in enumerate(zip(texts, ends, strict=True))
-    ]
+    return axes.bar_label(patches, texts, padding=4, fontsize=8)
 
 
 def legend(chart: Chart) -> list[Artist]:

@@ -1,7 +1,5 @@
 """perf_analyzer: its input, its command line, one process of it, and its report."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io
@@ -23,7 +21,6 @@ from generator.server.embedded.runtime import PERF_ANALYZER, runtime
 from generator.server.probe import ServedModel
 from generator.system.processes import Child, run
 from generator.verify import samples
-from generator.verify.samples import Array
 from perf.runs.types import PerfPoint, Plan, Protocol, Report, SharedMemory, Status
 
 NAME = "Perf Analyzer Version "
@@ -117,7 +114,7 @@ def find(program: Path | None) -> tuple[Path, str]:
     return path, lines[0].removeprefix(NAME).removesuffix(" (commit unknown)")
 
 
-def input_row(model: ServedModel) -> dict[str, Array]:
+def input_row(model: ServedModel) -> dict[str, np.ndarray[Any, Any]]:
     """Return one row of a batch: a photograph or other real values, as an array of [*dims] per input.
 
     Random bytes contain NaN, so they are never sent.
@@ -131,10 +128,10 @@ def input_row(model: ServedModel) -> dict[str, Array]:
     return {name: array[0] for name, array in samples.feeds(model.inputs, 1, preprocessing_of(model)).items()}
 
 
-def analyzer_json(row: dict[str, Array]) -> str:
+def analyzer_json(row: dict[str, np.ndarray[Any, Any]]) -> str:
     """Return perf_analyzer's JSON for a row: strings as they are, other values as base64."""
 
-    def content(array: Array) -> object:
+    def content(array: np.ndarray[Any, Any]) -> object:
         if array.dtype == np.object_:
             return array.ravel().tolist()
         return {"b64": base64.b64encode(array.tobytes()).decode()}
@@ -171,13 +168,7 @@ def measure(
 ) -> Outcome:
     """Run perf_analyzer and read its report; a failure is the outcome's reason.
 
-    Args:
-        analyzer: the program.
-        point: what is measured.
-        model: the point's model as the server describes it.
-        url: the server's address for the protocol.
-        plan: the number of requests.
-        answered: counts the model's requests that the server has answered so far.
+    `url` is the server's address for the protocol; `answered` counts the model's requests answered so far.
     """
     for _ in range(TRIES):
         found = one_process(analyzer, point, model, url, plan, answered)

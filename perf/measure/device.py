@@ -1,7 +1,5 @@
 """The device that a run is measured on, as the server and this machine report it."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

@@ -3,12 +3,11 @@
 The difference is what the server adds; the rest is not the server's (onnxruntime_backend #265, #116).
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -25,26 +24,12 @@ class Baseline:
     def __init__(self, repository: Path) -> None:
         self._repository = repository
         self._name = ""
-        self._session: onnxruntime.InferenceSession | None = None
+        self._session: Any = None
 
     def measure(self, point: PerfPoint, model: ServedModel, plan: Plan) -> Bare:
         """Run a model as often as perf_analyzer sends requests, after its warm-up requests."""
-        session = self.session(model)
-        feeds = input_row(model)
-        if model.max_batch_size:
-            feeds = {name: np.stack([row] * point.batch_size) for name, row in feeds.items()}
-        times = []
-        for _ in range(plan.warmup_requests + plan.requests):
-            begin = time.perf_counter()
-            session.run(None, feeds)
-            times.append(time.perf_counter() - begin)
-        times_us = [seconds * 1e6 for seconds in times[plan.warmup_requests :]]
-        return Bare(threads(model), avg_us=round(statistics.fmean(times_us)), p50_us=round(statistics.median(times_us)))
-
-    def session(self, model: ServedModel) -> onnxruntime.InferenceSession:
-        """Return the session of a model, which is kept until that of another model is needed."""
-        if self._session is None or self._name != model.name:
-            self._session = None
+        if self._name != model.name:
+            self._session, self._name = None, ""  # before the next one takes memory
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads(model)
             # Idle threads must not spin: the server needs the processor in its turn.
@@ -52,7 +37,16 @@ class Baseline:
             path = str(model_file(self._repository, model))
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             self._name = model.name
-        return self._session
+        feeds = input_row(model)
+        if model.max_batch_size:
+            feeds = {name: np.stack([row] * point.batch_size) for name, row in feeds.items()}
+        times = []
+        for _ in range(plan.warmup_requests + plan.requests):
+            begin = time.perf_counter()
+            self._session.run(None, feeds)
+            times.append(time.perf_counter() - begin)
+        times_us = [seconds * 1e6 for seconds in times[plan.warmup_requests :]]
+        return Bare(threads(model), avg_us=round(statistics.fmean(times_us)), p50_us=round(statistics.median(times_us)))
 
 
 def threads(model: ServedModel) -> int:

@@ -1,7 +1,5 @@
 """The servers that are measured: one that runs already, else one that is started."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """Measuring a run: on each server, rounds over its points, with one perf_analyzer process per point and round."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable
@@ -190,7 +188,7 @@ class Sweep:
             for concurrency in request.concurrencies
         )
         return Run(
-            id=store.new_id(),
+            id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
             began=utc(),
             request=request,
             plan=PLANS[request.profile, request.measurement],
@@ -227,4 +225,4 @@ def table_model(model: ServedModel) -> Model:
 
 def utc() -> str:
     """Return the time in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

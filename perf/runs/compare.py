@@ -4,8 +4,6 @@ A point is slower or faster if all kept rounds of one side lie beyond all of the
 agreement that rounds of one side must reach.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

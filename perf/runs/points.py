@@ -5,8 +5,6 @@ faster. So the value of a point is the median of its three fastest rounds, which
 point before the next round begins, so that a slow spell does not decide the value of one point.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -95,11 +94,6 @@ def check_writable(root: Path) -> None:
             pass
     except OSError as error:
         raise OutputFailed(root, error) from error
-
-
-def new_id() -> str:
-    """Return a name for a run that begins now."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def line(kind: str, entry: Run | Repeat | Session) -> str:

@@ -1,7 +1,5 @@
 """Runs as tables, with the columns of the published tables; pure."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rendering of a run, with its tables, charts and models, as HTML."""
+"""The report of a run as one HTML file: its tables, its charts, and the facts about its models."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ import base64
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from generator.builder import provenance
+from generator.builder.provenance import Provenance
 from generator.errors import printable
-from generator.system.files import write_whole
+from generator.repository.layout import PROVENANCE_FILE, VERSION
+from generator.repository.model_files import ModelFolder
+from generator.system.files import digest_of_digests, digest_of_folder, write_whole
 from generator.system.templates import render, template_folder
+from generator.verify.certificate import Certificate
 from perf import request
 from perf.charts.content import run_charts
 from perf.charts.draw import bare_svg
 from perf.charts.types import GRID, INK, Chart, NotDrawn, description
-from perf.html.model_cards import Card, cards
 from perf.runs import compare
 from perf.runs import tables as table
-from perf.runs.compare import Comparison
+from perf.runs.compare import Comparison, hashes
 from perf.runs.store import Stored
 from perf.runs.tables import Table, title
 from perf.runs.types import COMPUTE, LATENCY, METRICS
 
 logger = logging.getLogger(__name__)
 
+NOT_FOUND = "the model is not in the repository"
+NOT_KNOWN = "it is not known which files the server served"
+OTHER_FILES = "the files in the repository are not those that were measured"
+UNREADABLE = f"{PROVENANCE_FILE} was not written by this version of tritongen"
 CELL_CLASSES = {" (unstable)": "unstable", "failed": "failed", " slower": "slower", " faster": "faster"}
 SVG = "{http://www.w3.org/2000/svg}"
 ET.register_namespace("", SVG[1:-1])
@@ -184,3 +193,89 @@ def rounds(stored: Stored) -> Table:
     ]  # fmt: skip
     under = f"Kept: one of the three fastest rounds of a point. In the other tables, {table.MEDIAN}."
     return Table("Every round", heads, tuple(rows), under, words=4)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One model: named facts, and its certificate or, in `why`, the reason that there is none."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    certificate: Table | None = None
+    worst: str = "-"
+    why: str = ""
+
+
+def cards(stored: Stored, repository: Path) -> tuple[Card, ...]:
+    """Return a card per model, in the order of the run."""
+    result = []
+    for model in stored.run.models:
+        digest = hashes(stored).get(model.name)
+        served = next((r.origin.config_sha256 for r in stored.repeats if r.origin and r.point.model == model.name), "-")
+        facts = (
+            ("Weights", model.weights),
+            ("BLAKE3 of the version's files", digest or "-"),
+            ("SHA-256 of the config as completed by the server", served),
+        )
+        record = read_provenance(model.name, digest, repository)
+        if isinstance(record, str):
+            result.append(Card(title(model.name), facts, why=record))
+        else:
+            worst = f"{record.certificate.worst.relative_error:.2g}"
+            table = certificate_table(record.certificate)
+            result.append(Card(title(model.name), facts + graph_facts(record), table, worst))
+    return tuple(result)
+
+
+def read_provenance(name: str, digest: str | None, repository: Path) -> Provenance | str:
+    """Return a model's provenance, or why there is none for the files with the digest."""
+    if digest is None:
+        return NOT_KNOWN
+    if Path(name).name != name:  # a name from the file of a run must not lead out of the repository
+        return NOT_FOUND
+    try:
+        record = provenance.read(ModelFolder(repository / name))
+        files = {path.removeprefix(f"{VERSION}/"): value for path, value in record.graph_digests.items()}
+        if digest == digest_of_folder(repository / name / VERSION) == digest_of_digests(files):
+            return record
+    except OSError:
+        return NOT_FOUND
+    except ValueError:
+        return UNREADABLE
+    return OTHER_FILES
+
+
+def certificate_table(certificate: Certificate) -> Table:
+    """Return the comparisons made before the model was published."""
+    batches = [(str(batch.batch_size), batch) for batch in certificate.batches]
+    others = (
+        (certificate.fp64, f"{certificate.reference} in fp32 against itself in fp64"),
+        (certificate.fp16, "an FP16 cast of the graph, on the CPU"),
+    )
+    rows = [
+        (
+            label,
+            f"{error.relative_error:.2g}",
+            f"{error.relative_rms:.2g}",
+            *("-" if count is None else str(count) for count in (error.top1_agree, error.top5_agree)),
+        )
+        for label, error in [*batches, *((f"{error.batch_size}: {what}", error) for error, what in others if error)]
+    ]
+    heads = ("Batch", "Largest error", "RMS error", "Same top-1", "Same top-5")
+    under = (
+        f"ONNX Runtime on the CPU against {certificate.reference}, fp32; {certificate.inputs}. Errors are relative to "
+        f"the largest logit. A batch passes within {certificate.tolerance:g}; the other rows have no limit."
+    )
+    return Table("Certificate", heads, tuple(rows), under)
+
+
+def graph_facts(record: Provenance) -> tuple[tuple[str, str], ...]:
+    """Return the facts about the graph and the tools that made it."""
+    graph = record.graph
+    opsets = ", ".join(f"{domain} {version}" for domain, version in graph.opset.items())
+    rewrites = ", ".join(f"{name} {count}" for name, count in graph.rewrites.items()) or "none"
+    return (
+        ("Graph", f"{graph.nodes_exported} nodes exported, {graph.nodes} served; rewrites: {rewrites}"),
+        ("Opset", f"{opsets}, IR version {graph.ir_version}, exporter: {graph.exporter or 'none'}"),
+        ("Made by", ", ".join(f"{package} {version}" for package, version in record.versions.items())),
+    )
