@@ -44,18 +44,15 @@ def counts(measurement: str) -> str:
     return f"{measurement} {production} (published: {published:,})"
 
 
-class Duration(click.ParamType[float]):
-    """A duration with its unit, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 (click's)
-        """Return the seconds of a text such as 90s, 2m or 1h."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", str(value).strip().lower())
-        seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not a duration, such as 90s, 2m or 1h", param, ctx)
-        return seconds
+def duration_s(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of a text such as 90s, 2m or 1h."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", value.strip().lower())
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < seconds < float("inf"):
+        raise click.BadParameter(f"{value!r} is not a duration, such as 90s, 2m or 1h")
+    return seconds
 
 
 # fmt: off
@@ -77,7 +74,7 @@ METHOD = group(
                   "that batch size only, as the published tables were measured."),
     choice_option("--measurement", choices=tuple(MEASUREMENTS), default="standard",
                   help=f"Requests per round: {', '.join(map(counts, MEASUREMENTS))}."),
-    option("--time-limit", "time_limit_s", type=Duration(), metavar="DURATION",
+    option("--time-limit", "time_limit_s", callback=duration_s, metavar="DURATION",
            help="Measure every point once, then spend the rest of this time, such as 90s, 2m or 1h, on points that did "
            "not settle. It holds for each GPU and includes the start of the server."),
     option("--strict", is_flag=True, help="Exit with status 1 if a point did not settle."),
@@ -178,7 +175,10 @@ def command(
     given = given_params(ctx)
     check_call(given, show, measured)
     request.check_compared(fail_above=fail_above, others=others, metrics=metric_names)
-    check_files(charts, html)
+    if charts and html and charts.absolute() == html.absolute():
+        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
+    for folder in filter(None, (charts, html and html.parent)):
+        store.check_writable(folder)
     if show == "published":
         output.print_published(measured["gpus"])
         if charts:
@@ -219,16 +219,6 @@ def write_charts(folder: Path, runs: Sequence[Stored], metric_names: Sequence[st
 
     for run in runs:
         draw.write(folder / run.run.device.name if len(runs) > 1 else folder, content.run_charts(run, metric_names))
-
-
-def check_files(charts: Path | None, html: Path | None) -> None:
-    """Raise an error if charts or a report could not be written, before anything is measured."""
-    from perf.runs.store import check_writable
-
-    if charts and html and charts.absolute() == html.absolute():
-        raise BadValue("charts", charts, "this is the path of the report", "name a folder")
-    for folder in [path for path in (charts, html and html.parent) if path]:
-        check_writable(folder)
 
 
 def check_call(given: dict[str, click.Parameter], show: str | None, measured: dict[str, Any]) -> None:

@@ -2,13 +2,11 @@
 
 import csv
 import dataclasses
-import io
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-
-import click
 
 from generator.commands import console
 from generator.config import targets
@@ -71,7 +69,10 @@ def print_runs(
     if as_json:
         console.print_json([record(run, own) for run, own in zip(runs, compared, strict=True)])
     elif as_csv:
-        click.echo(csv_of([row(run, result) for run in runs for result in run.results]), nl=False)
+        rows = [row(run, result) for run in runs for result in run.results]
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     else:
         for run, own in zip(runs, compared, strict=True):
             for shown in [tables.parts(run)] if as_parts else tables.of_run(run, metrics):
@@ -127,15 +128,6 @@ def row(stored: Stored, result: Result) -> dict[str, Any]:
         "published_ms": None if page_ms is None else float(page_ms),
         "reason": result.reason,
     }
-
-
-def csv_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def print_table(shown: Table) -> None:

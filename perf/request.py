@@ -92,11 +92,11 @@ def about(run: Stored | None) -> str:
     """Describe the run that is resumed."""
     if run is None:
         return "there is no run like this to resume: a new one begins"
-    if not run.due:
-        marked = sum(found.status != "ok" for found in run.results)
-        more = f"; {marked} of its points are marked: a new run measures all again" if marked else ""
-        return f"run {run.run.id} is complete: nothing is measured{more}"
-    return f"resuming run {run.run.id}, which has {len(run.repeats)} rounds"
+    if run.due:
+        return f"resuming run {run.run.id}, which has {len(run.repeats)} rounds"
+    marked = sum(found.status != "ok" for found in run.results)
+    more = f"; {marked} of its points are marked: a new run measures all again" if marked else ""
+    return f"run {run.run.id} is complete: nothing is measured{more}"
 
 
 def requests(

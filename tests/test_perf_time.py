@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from perf_runs import repeat, run
 
-from perf.command import Duration, marked
+from perf.command import duration_s, marked
 from perf.measure.servers import Variant
 from perf.measure.sweep import Step, Sweep
 from perf.output import describe
@@ -179,7 +179,7 @@ def test_a_limit_that_is_no_duration(tritongen, text):
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("2m", 120), ("1.5H", 5400)])
 def test_a_limit_in_units(text, seconds):
     """Seconds, minutes, hours."""
-    assert Duration().convert(text, None, None) == seconds
+    assert duration_s(None, None, text) == seconds
 
 
 OK, UNSETTLED, FAILED = [30000] * 3, [30000, 40000, 50000], ("failed", "perf_analyzer ended with 99: refused")

@@ -9,7 +9,7 @@ import re
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,31 +31,7 @@ STOP_GRACE_S = 2.0
 # forever. A process that had answers and stalls is therefore started again.
 TRIES = 3
 STALL_S = 30.0
-# The columns of the CSV (src/report_writer.cc) and the fields of the report; the first 12 are always there.
-COLUMNS = {
-    "Inferences/Second": "inferences_per_second",
-    "Client Send": "client_send_us",
-    "Network+Server Send/Recv": "network_us",
-    "Server Queue": "queue_us",
-    "Server Compute Input": "compute_input_us",
-    "Server Compute Infer": "compute_infer_us",
-    "Server Compute Output": "compute_output_us",
-    "Client Recv": "client_recv_us",
-    "p50 latency": "p50_us",
-    "p90 latency": "p90_us",
-    "p95 latency": "p95_us",
-    "p99 latency": "p99_us",
-    "Concurrency": "concurrency",
-    "Request Rate": "request_rate",
-    "Response Throughput": "responses_per_second",
-    "Server Cache Hit": "cache_hit_us",
-    "Server Cache Miss": "cache_miss_us",
-    "Avg latency": "avg_us",
-    "request/response": "request_response_us",
-    "response wait": "response_wait_us",
-}
-NEEDED = tuple(COLUMNS)[:12]
-RATES = ("Inferences/Second", "Request Rate", "Response Throughput")
+COLUMNS = {column.metadata["column"]: column for column in fields(Report) if column.metadata}
 
 
 @dataclass(frozen=True)
@@ -257,20 +233,20 @@ def parse(text: str) -> Report:
     if len(rows) != 1:
         raise ValueError(f"perf_analyzer wrote {len(rows)} rows instead of one")
     cells = {head: cell for head, cell in rows[0].items() if head and cell}
-    if missing := [head for head in NEEDED if head not in cells]:
+    if missing := [head for head in COLUMNS if head not in cells and COLUMNS[head].default is MISSING]:
         raise ValueError(f"perf_analyzer wrote no {missing[0]!r}")
-    fields: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     percentiles: dict[str, int] = {}
     other: dict[str, str] = {}
     for head, cell in cells.items():
         if head in COLUMNS:
-            value = number(head, cell)
-            fields[COLUMNS[head]] = value if head in RATES else round(value)
+            name, value = COLUMNS[head].name, number(head, cell)
+            values[name] = round(value) if name.endswith("_us") or name == "concurrency" else value
         elif found := re.fullmatch(r"p(\d+) latency", head):
             percentiles[found[1]] = round(number(head, cell))
         else:
             other[head] = cell
-    return Report(**fields, percentile_us=percentiles or None, other=other or None)
+    return Report(**values, percentile_us=percentiles or None, other=other or None)
 
 
 def number(head: str, cell: str) -> float:

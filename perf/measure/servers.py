@@ -43,25 +43,21 @@ class Variant:
 class Serving:
     """A server that serves a variant. `own` is None for one that was running.
 
-    `largest` has the largest batch size of each model in the user's configs: a server of the published profile takes
-    one batch size and does not report others.
+    `largest` has the largest batch size of each model in the user's configs if a server of the published profile serves
+    copies for one batch size.
     """
 
     label: str
     client: TritonClient
     analyzer_url: str
     models: tuple[ServedModel, ...]
-    largest: dict[str, int]
     device: Device
     triton: str
     engine: str | None = None
     image_tag: str | None = None
     own: Server | None = None
     model_digest: dict[str, str] = field(default_factory=dict)
-
-    def model(self, name: str) -> ServedModel | None:
-        """Return a model by name."""
-        return next((model for model in self.models if model.name == name), None)
+    largest: dict[str, int] = field(default_factory=dict)
 
     def death(self) -> str | None:
         """Return how the server ended, None if it runs."""
@@ -157,15 +153,9 @@ def attach(request: Request, variant: Variant, client: TritonClient) -> Serving 
         client=client,
         analyzer_url=analyzer_url,
         models=models,
-        largest=largest_served(models),
         device=device,
         triton=client.server_version(),
     )
-
-
-def largest_served(models: Iterable[ServedModel]) -> dict[str, int]:
-    """Return the largest batch size of each model as it is served."""
-    return {model.name: max(1, model.max_batch_size) for model in models}
 
 
 @contextmanager
@@ -199,7 +189,7 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
             client=client,
             analyzer_url=server.grpc_url if request.protocol == "grpc" else server.ports.http_url,
             models=models,
-            largest=largest or largest_served(models),
+            largest=largest,
             device=devices.describe_served(request.device, models[0], server.grpc_url, server.ports.metrics_url),
             triton=client.server_version(),
             engine=engine,

@@ -145,7 +145,7 @@ class Sweep:
         self, point: PerfPoint, number: int, plan: Plan, served: Serving, baseline: onnxruntime_baseline.Baseline | None
     ) -> Repeat:
         """Run perf_analyzer once, then the baseline, if there is one, on the same point."""
-        at, model = utc(), served.model(point.model)
+        at, model = utc(), next((model for model in served.models if model.name == point.model), None)
         bare: Bare | None = None
         if model is None:
             outcome = Outcome("failed", (), reason=f"{served.label} does not serve it")
@@ -175,7 +175,8 @@ class Sweep:
             UsageError: a model does not take a batch size, or cannot be measured without the server.
         """
         request = self.request
-        check_batches(request, served.largest)
+        largest = served.largest or {model.name: max(1, model.max_batch_size) for model in served.models}
+        check_batches(request, largest)
         if request.baseline:
             for model in served.models:
                 onnxruntime_baseline.check(Path(request.repository), model)
@@ -184,7 +185,7 @@ class Sweep:
             for name in (model.name for model in served.models)
             for precision in request.precisions
             for size in request.batch_sizes
-            if size <= served.largest[name]
+            if size <= largest[name]
             for concurrency in request.concurrencies
         )
         return Run(

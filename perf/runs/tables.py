@@ -10,7 +10,6 @@ from generator.errors import printable
 from generator.networks import NETWORKS
 from generator.system.text import markdown
 from generator.types import PRECISIONS
-from perf.runs.points import Result
 from perf.runs.store import Stored
 from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint
 
@@ -61,7 +60,10 @@ def of_run(stored: Stored, metric_names: Collection[str]) -> list[Table]:
 
 def latencies(stored: Stored, metric: Metric) -> Table:
     """Return the latency per request in ms, with a row per model and a column per precision and batch size."""
-    cells = {result.point: cell(result, metric) for result in stored.results}
+    cells = {}
+    for result in stored.results:
+        value, mark = result.value_us(metric), " (unstable)" if result.status == "unstable" else ""
+        cells[result.point] = result.status if value is None else f"{value / 1000:.2f}{mark}"
     heading = f"{metric.label}, ms, on {printable(stored.run.device.label)}"
     return grid(stored, heading, cells.__getitem__, measured_on(stored))
 
@@ -156,14 +158,6 @@ def beside_bare(stored: Stored) -> Table:
     threads = sorted({repeat.bare.threads for repeat in stored.repeats if repeat.bare})
     heading = f"ONNX Runtime alone on {', '.join(map(str, threads)) or 'no'} threads, and the server's times over it"
     return Table(heading, heads, tuple(rows), measured_on(stored))
-
-
-def cell(result: Result, metric: Metric) -> str:
-    """Return the value of a point in ms, or its status if it has none."""
-    value = result.value_us(metric)
-    if value is None:
-        return result.status
-    return f"{value / 1000:.2f}" + (" (unstable)" if result.status == "unstable" else "")
 
 
 def title(name: str) -> str:

@@ -1,7 +1,7 @@
 """The contents of a run's file, with units in the field names, and the metrics. cattrs reads the types at run time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from generator.server.gpus import Gpu
@@ -96,31 +96,32 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """The row of perf_analyzer's CSV. Latencies are of one request; a missing optional column is None.
+    """The row of perf_analyzer's CSV (src/report_writer.cc); a missing optional column is None.
 
-    Hits and misses are of the response cache. `percentile_us` is the column of `--percentile`; `other` has the GPU's.
+    Latencies are of one request. Hits and misses are of the response cache. `percentile_us` is the column of
+    `--percentile`; `other` has the GPU's.
     """
 
-    inferences_per_second: float
-    client_send_us: int
-    network_us: int
-    queue_us: int
-    compute_input_us: int
-    compute_infer_us: int
-    compute_output_us: int
-    client_recv_us: int
-    p50_us: int
-    p90_us: int
-    p95_us: int
-    p99_us: int
-    concurrency: int | None = None
-    request_rate: float | None = None
-    responses_per_second: float | None = None
-    cache_hit_us: int | None = None
-    cache_miss_us: int | None = None
-    avg_us: int | None = None
-    request_response_us: int | None = None
-    response_wait_us: int | None = None
+    inferences_per_second: float = field(metadata={"column": "Inferences/Second"})
+    client_send_us: int = field(metadata={"column": "Client Send"})
+    network_us: int = field(metadata={"column": "Network+Server Send/Recv"})
+    queue_us: int = field(metadata={"column": "Server Queue"})
+    compute_input_us: int = field(metadata={"column": "Server Compute Input"})
+    compute_infer_us: int = field(metadata={"column": "Server Compute Infer"})
+    compute_output_us: int = field(metadata={"column": "Server Compute Output"})
+    client_recv_us: int = field(metadata={"column": "Client Recv"})
+    p50_us: int = field(metadata={"column": "p50 latency"})
+    p90_us: int = field(metadata={"column": "p90 latency"})
+    p95_us: int = field(metadata={"column": "p95 latency"})
+    p99_us: int = field(metadata={"column": "p99 latency"})
+    concurrency: int | None = field(default=None, metadata={"column": "Concurrency"})
+    request_rate: float | None = field(default=None, metadata={"column": "Request Rate"})
+    responses_per_second: float | None = field(default=None, metadata={"column": "Response Throughput"})
+    cache_hit_us: int | None = field(default=None, metadata={"column": "Server Cache Hit"})
+    cache_miss_us: int | None = field(default=None, metadata={"column": "Server Cache Miss"})
+    avg_us: int | None = field(default=None, metadata={"column": "Avg latency"})
+    request_response_us: int | None = field(default=None, metadata={"column": "request/response"})
+    response_wait_us: int | None = field(default=None, metadata={"column": "response wait"})
     percentile_us: dict[str, int] | None = None
     other: dict[str, str] | None = None
 
