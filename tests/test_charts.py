@@ -15,7 +15,7 @@ from generator.networks import NETWORKS
 from perf.charts import content, draw
 from perf.charts.content import published_charts, run_charts
 from perf.charts.draw import spread
-from perf.charts.types import FAMILIES, PART_STYLES, Axis, Bars, Mark, NotDrawn, Points, Series, description
+from perf.charts.types import FAMILIES, PART_STYLES, Bars, Mark, NotDrawn, Points, Series, description
 from perf.runs import tables
 from perf.runs.types import Device
 
@@ -62,10 +62,10 @@ def test_counted_and_published_costs_are_distinguished():
     """DPN68 has 4.65 GFLOPs counted and 4.03 published; the axis of each chart names its source."""
     for name, word, flops in (("top1-flops", "counted", 4.65), ("top1-flops-published", "as published", 4.03)):
         chart = CHARTS[name]
-        assert word in chart.x.label
+        assert word in chart.x
         (mark,) = (mark for series in chart.series for mark in series.marks if mark.label == "DPN68")
         assert mark.x == pytest.approx(flops, abs=5e-3)
-    assert "as published" in CHARTS["top1-params-published"].x.label
+    assert "as published" in CHARTS["top1-params-published"].x
 
 
 def texts(chart):
@@ -133,8 +133,8 @@ def test_no_label_overlaps_with_random_latencies(seed):
         Series(name, "other", "solid", (Mark(1, ms), Mark(4, ms * 3.5), Mark(8, ms * 6.5, f"{name}-of-ours-{seed}")))
         for name, (ms, _) in costs.items()
     )
-    ruler = Axis("Images a request", log=True, ticks=(1, 4, 8))
-    check_no_overlap(Points("lines", "Any", "Made up.", ruler, Axis("ms", log=True), lines, names_at_end=True))
+    labels = ("Images a request", "ms")
+    check_no_overlap(Points("lines", "Any", "Made up.", *labels, lines, log=True, x_ticks=(1, 4, 8), names_at_end=True))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -208,8 +208,8 @@ def test_each_metric_has_its_own_chart():
     names = {
         chart.name: chart for chart in run_charts(v100_run(), ["compute", "p99"]) if not isinstance(chart, NotDrawn)
     }
-    assert "Client p99" in names["latency-batch-fp32-p99"].y.label
-    assert "Server compute" in names["latency-batch-fp32"].y.label
+    assert "Client p99" in names["latency-batch-fp32-p99"].y
+    assert "Server compute" in names["latency-batch-fp32"].y
 
 
 def test_description_has_the_values():

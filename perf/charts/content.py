@@ -9,7 +9,7 @@ from generator.errors import printable
 from generator.networks import NETWORKS
 from generator.networks.types import Counts, Published
 from generator.types import PRECISIONS, Precision
-from perf.charts.types import FAMILIES, Axis, Bar, Bars, Chart, Family, Mark, NotDrawn, Points, Series
+from perf.charts.types import FAMILIES, Bar, Bars, Chart, Family, Mark, NotDrawn, Points, Series
 from perf.runs import tables
 from perf.runs.store import Stored
 from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint
@@ -216,7 +216,7 @@ def against(
     about = f"{about} Accuracy as published by PaddleClas, for its weights."
     if absent:
         about += f" Left out, without a published accuracy: {', '.join(absent)}."
-    return Points(name, title, about, Axis(axis), Axis("Top-1 accuracy, as published"), tuple(series))
+    return Points(name, title, about, axis, "Top-1 accuracy, as published", tuple(series))
 
 
 def against_batch(latencies: Latencies, precision: Precision) -> Points | NotDrawn:
@@ -226,10 +226,18 @@ def against_batch(latencies: Latencies, precision: Precision) -> Points | NotDra
     ticks = tuple(sorted({mark.x for one in series for mark in one.marks}))
     if len(ticks) < 2:  # noqa: PLR2004 (the ends of a line)
         return NotDrawn(name, f"there are no {precision.upper()} latencies at two batch sizes")
+    title = latencies.chart_title("Latency against batch size", precision)
     return Points(
-        name, latencies.chart_title("Latency against batch size", precision), latencies.about,
-        Axis("Images per request", log=True, ticks=ticks), Axis(latencies.axis, log=True), series, names_at_end=True,
-    )  # fmt: skip
+        name,
+        title,
+        latencies.about,
+        "Images per request",
+        latencies.axis,
+        series,
+        log=True,
+        x_ticks=ticks,
+        names_at_end=True,
+    )
 
 
 def against_page(run: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:
@@ -243,10 +251,8 @@ def against_page(run: Latencies, page: Latencies, precision: Precision, *, same_
         about += f" Not published: {', '.join(absent)}."
     if not same_device:
         about += " The devices differ: compare the order of the models, not their latencies."
-    return Points(
-        name, f"Latency measured against latency {page.qualifier}, {precision.upper()}", about,
-        Axis(page.axis, log=True), Axis(run.axis, log=True), series, diagonal=same_device,
-    )  # fmt: skip
+    title = f"Latency measured against latency {page.qualifier}, {precision.upper()}"
+    return Points(name, title, about, page.axis, run.axis, series, log=True, diagonal=same_device)
 
 
 def lines(latencies: Latencies, precision: Precision, xs: Mapping[PerfPoint, float]) -> tuple[Series, ...]:

@@ -78,14 +78,13 @@ def pictures(chart: Chart) -> dict[str, bytes]:
     """Return the chart with its title and text on white, by file extension: svg and png."""
     with style(chart):
         drawn = figure(chart)
-        png = {"dpi": PNG_DPI, "metadata": {"Software": None, "Title": chart.title}}
-        return {"svg": svg(drawn, chart), "png": saved(drawn, "png", **png)}
+        return {"svg": saved(drawn, chart, "svg"), "png": saved(drawn, chart, "png")}
 
 
 def bare_svg(chart: Chart) -> str:
     """Return the chart as transparent SVG without its title and text, which a page writes itself."""
     with style(chart):
-        return svg(figure(chart, framed=False), chart, transparent=True).decode()
+        return saved(figure(chart, framed=False), chart, "svg", transparent=True).decode()
 
 
 @contextmanager
@@ -96,17 +95,12 @@ def style(chart: Chart) -> Iterator[None]:
         yield
 
 
-def svg(drawn: Figure, chart: Chart, **options: bool) -> bytes:
-    """Return the SVG without a date, which would differ each time, and with fonts to replace DejaVu Sans."""
-    content = saved(drawn, "svg", metadata={"Date": None, "Title": chart.title}, **options)
-    return content.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
-
-
-def saved(drawn: Figure, kind: str, **options: Any) -> bytes:  # noqa: ANN401 (matplotlib's)
-    """Return the figure in a file format."""
-    data = io.BytesIO()
-    drawn.savefig(data, format=kind, **options)
-    return data.getvalue()
+def saved(drawn: Figure, chart: Chart, kind: str, *, transparent: bool = False) -> bytes:
+    """Return the figure as a file, without a date or a version, which would differ, and with fonts for DejaVu Sans."""
+    data, metadata = io.BytesIO(), {"Title": chart.title, "Date" if kind == "svg" else "Software": None}
+    drawn.savefig(data, format=kind, dpi=PNG_DPI, metadata=metadata, transparent=transparent)
+    content = data.getvalue()
+    return content.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif") if kind == "svg" else content
 
 
 def figure(chart: Chart, *, framed: bool = True) -> Figure:
@@ -127,16 +121,15 @@ def figure(chart: Chart, *, framed: bool = True) -> Figure:
 
 def draw_points(axes: Axes, chart: Points) -> Callable[[], None]:
     """Draw lines and marks over a grid; return the function that places the labels."""
-    for axis, ruler, set_scale in ((chart.x, axes.xaxis, axes.set_xscale), (chart.y, axes.yaxis, axes.set_yscale)):
-        ruler.set_label_text(axis.label)
-        if axis.log:
-            set_scale("log")
-            ruler.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ruler.set_major_formatter(ScalarFormatter())
-            ruler.set_minor_formatter(NullFormatter())
-        if axis.ticks:
-            ruler.set_ticks(list(axis.ticks))
-            ruler.set_minor_locator(NullLocator())
+    scale = "log" if chart.log else "linear"
+    axes.set(xlabel=chart.x, ylabel=chart.y, xscale=scale, yscale=scale)
+    for ruler in (axes.xaxis, axes.yaxis) if chart.log else ():
+        ruler.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ruler.set_major_formatter(ScalarFormatter())
+        ruler.set_minor_formatter(NullFormatter())
+    if chart.x_ticks:
+        axes.set_xticks(chart.x_ticks)
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(visible=True)
     for number, series in enumerate(chart.series):
         look = FAMILIES[series.family]

@@ -39,15 +39,6 @@ MEAN = "Client's mean latency, ms"
 
 
 @dataclass(frozen=True)
-class Axis:
-    """An axis and its label with the unit; without `ticks`, they stand at round numbers."""
-
-    label: str
-    log: bool = False
-    ticks: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
 class Mark:
     """A point of a series; only some marks of a series may have a label, and an unstable one is drawn hollow."""
 
@@ -71,15 +62,18 @@ class Series:
 class Points:
     """A chart of series; `about` stands below it, `diagonal` draws the line where x equals y.
 
-    Labels stand in free space or, with `names_at_end`, in a column at the end of the lines.
+    `x` and `y` are the labels of the axes, with the unit; `x_ticks` are at round numbers if none are given. Labels of
+    marks stand in free space or, with `names_at_end`, in a column at the end of the lines.
     """
 
     name: str
     title: str
     about: str
-    x: Axis
-    y: Axis
+    x: str
+    y: str
     series: tuple[Series, ...]
+    log: bool = False
+    x_ticks: tuple[float, ...] = ()
     diagonal: bool = False
     names_at_end: bool = False
 
@@ -119,7 +113,7 @@ def description(chart: Chart) -> str:
     if isinstance(chart, Bars):
         return f"{MEAN}. {'; '.join(f'{bar.label}: {bar.end}' for bar in chart.bars)}."
     rows = (f"{series.name}: {', '.join(words(mark, series) for mark in series.marks)}" for series in chart.series)
-    return f"X axis: {chart.x.label}. Y axis: {chart.y.label}. {'; '.join(rows)}."
+    return f"X axis: {chart.x}. Y axis: {chart.y}. {'; '.join(rows)}."
 
 
 def words(mark: Mark, series: Series) -> str:

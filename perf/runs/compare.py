@@ -29,6 +29,9 @@ class Latency:
     high_ms: float
 
 
+Latencies = Mapping[PerfPoint, Latency]
+
+
 @dataclass(frozen=True)
 class Cell:
     """A point that both sides have, and the ratio of the run to the other side."""
@@ -89,7 +92,7 @@ def with_run(stored: Stored, other: Stored, metric: Metric) -> Comparison:
     return compare(this, that, agreement, label, metric, notes_of_runs(stored, other))
 
 
-def latencies(stored: Stored, metric: Metric) -> dict[PerfPoint, Latency]:
+def latencies(stored: Stored, metric: Metric) -> Latencies:
     """Return the latency of each point of a run that has a value."""
     return {
         result.point: Latency(value / 1000, ends[0] / 1000, ends[1] / 1000)
@@ -99,12 +102,7 @@ def latencies(stored: Stored, metric: Metric) -> dict[PerfPoint, Latency]:
 
 
 def compare(
-    this: Mapping[PerfPoint, Latency],
-    other: Mapping[PerfPoint, Latency],
-    agreement: float,
-    label: str,
-    metric: Metric,
-    notes: tuple[str, ...],
+    this: Latencies, other: Latencies, agreement: float, label: str, metric: Metric, notes: tuple[str, ...]
 ) -> Comparison:
     """Compare latencies with the other ones, which have a label; rounds of one side may differ by `agreement`."""
     cells = tuple(judged(point, this[point], other[point], agreement) for point in this if point in other)
