@@ -226,18 +226,8 @@ def against_batch(latencies: Latencies, precision: Precision) -> Points | NotDra
     ticks = tuple(sorted({mark.x for one in series for mark in one.marks}))
     if len(ticks) < 2:  # noqa: PLR2004 (the ends of a line)
         return NotDrawn(name, f"there are no {precision.upper()} latencies at two batch sizes")
-    title = latencies.chart_title("Latency against batch size", precision)
-    return Points(
-        name,
-        title,
-        latencies.about,
-        "Images per request",
-        latencies.axis,
-        series,
-        log=True,
-        x_ticks=ticks,
-        names_at_end=True,
-    )
+    title, about, y = latencies.chart_title("Latency against batch size", precision), latencies.about, latencies.axis
+    return Points(name, title, about, "Images per request", y, series, log=True, x_ticks=ticks, names_at_end=True)
 
 
 def against_page(run: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:
