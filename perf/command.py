@@ -35,13 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS = Path("perf/results")
 
-
-def counts(measurement: str) -> str:
-    """`quick 10 (published: 50)`: the requests of a round."""
-    production, published = (PLANS[profile, measurement].requests for profile in PROFILES)
-    return f"{measurement} {production} (published: {published:,})"
+# Such as `quick 10 (published: 50)`: the requests of a round.
+COUNTS = [
+    f"{name} {PLANS['production', name].requests} (published: {PLANS['published', name].requests:,})"
+    for name in MEASUREMENTS
+]
 
 
 def duration_s(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
@@ -73,7 +72,7 @@ METHOD = group(
                   help="production: the repository as it is. published: one server per batch size, with models for "
                   "that batch size only, as the published tables were measured."),
     choice_option("--measurement", choices=tuple(MEASUREMENTS), default="standard",
-                  help=f"Requests per round: {', '.join(map(counts, MEASUREMENTS))}."),
+                  help=f"Requests per round: {', '.join(COUNTS)}."),
     option("--time-limit", "time_limit_s", callback=duration_s, metavar="DURATION",
            help="Measure every point once, then spend the rest of this time, such as 90s, 2m or 1h, on points that did "
            "not settle. It holds for each GPU and includes the start of the server."),
@@ -97,7 +96,7 @@ SERVER = group(
 )
 RUNS = group(
     "Runs",
-    path_option("--results", metavar="DIR", default=RESULTS, help="Folder of the stored runs."),
+    path_option("--results", metavar="DIR", default=Path("perf/results"), help="Folder of the stored runs."),
     option("--resume", is_flag=True, help="Continue the newest run with these options."),
     option("--show", metavar="RUN",
            help="Measure nothing; print a stored run: a name, a file, `last`, or `published`."),

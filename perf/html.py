@@ -103,8 +103,8 @@ def html(
 def inline(drawn: str, chart: Chart) -> str:
     """Return matplotlib's SVG as an element in the colours of the page.
 
-    Of its ids, the definitions' differ between charts; the groups' do not, and are removed. Screen readers read the
-    title and the description instead of the chart.
+    The ids of its definitions differ between charts; the ids of its groups do not, and are removed. Screen readers read
+    the title and the description instead of the chart.
     """
     root = ET.fromstring(drawn)  # noqa: S314 (our own)
     for parent in root.iter():
@@ -222,8 +222,8 @@ def cards(stored: Stored, repository: Path) -> tuple[Card, ...]:
             result.append(Card(title(model.name), facts, why=record))
         else:
             worst = f"{record.certificate.worst.relative_error:.2g}"
-            table = certificate_table(record.certificate)
-            result.append(Card(title(model.name), facts + graph_facts(record), table, worst))
+            certificate = certificate_table(record.certificate)
+            result.append(Card(title(model.name), facts + graph_facts(record), certificate, worst))
     return tuple(result)
 
 

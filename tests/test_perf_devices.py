@@ -195,17 +195,18 @@ def test_a_working_copy(tmp_path):
     (folder / "configs").mkdir()
     (folder / "configs" / "t4-fp16.pbtxt").write_text(GPU_CONFIG.replace("max_batch_size: 8", "max_batch_size: 2"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    configs = static_repository.configs(tmp_path / "repo", ["small"], "t4-fp16")
+    assert {name: config.max_batch_size for name, config in configs.items()} == {"small": 2}
     for size in (1, 2):
-        static_repository.write(tmp_path / "repo", tmp_path / f"copy{size}", ["small"], "t4-fp16", size)
+        static_repository.write(tmp_path / "repo", tmp_path / f"copy{size}", configs, "t4-fp16", size)
         copy = tmp_path / f"copy{size}" / "small"
         assert f"max_batch_size: {size}\n" in (copy / "config.pbtxt").read_text()
         assert [path.name for path in (copy / "configs").iterdir()] == ["t4-fp16.pbtxt"]
         assert (copy / "1" / "model.onnx").samefile(folder / "1" / "model.onnx")
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert static_repository.largest_batches(tmp_path / "repo", ["small"], "t4-fp16") == {"small": 2}
     (folder / "config.pbtxt").write_text("max_batch_size: many")
     with pytest.raises(TritongenError, match=r"needs a complete .*config\.pbtxt"):
-        static_repository.largest_batches(tmp_path / "repo", ["small"], None)
+        static_repository.configs(tmp_path / "repo", ["small"], None)
 
 
 def test_the_bytes_of_a_model(tmp_path):

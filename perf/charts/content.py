@@ -26,27 +26,17 @@ class Value(NamedTuple):
     stable: bool = True
 
 
-@dataclass(frozen=True)
-class Cost:
-    """A cost of a network: the chart's name and words, and the value from the published figures and our counts."""
-
-    name: str
-    title: str
-    axis: str
-    about: str
-    value: Callable[[Published, Counts], float]
-
-
 BY_FORMULA = "by a formula that leaves out most of each grouped convolution."
-COSTS = (
-    Cost("top1-flops", "FLOPs", "GFLOPs per image, counted",
-         "FLOPs counted from the network; a multiply-add counts as two.", lambda _, counted: counted.flops / 1e9),
-    Cost("top1-flops-published", "FLOPs as published", "GFLOPs per image, as published",
-         f"FLOPs as published, {BY_FORMULA}", lambda page, _: page.flops_g),
-    Cost("top1-params", "parameters", "Million parameters, counted",
-         "Parameters counted from the network.", lambda _, counted: counted.parameters / 1e6),
-    Cost("top1-params-published", "parameters as published", "Million parameters, as published",
-         f"Parameters as published, {BY_FORMULA}", lambda page, _: page.params_m),
+# Costs of a network: the name and the words of a chart, and the value from the published figures and our counts.
+COSTS: tuple[tuple[str, str, str, str, Callable[[Published, Counts], float]], ...] = (
+    ("top1-flops", "FLOPs", "GFLOPs per image, counted",
+     "FLOPs counted from the network; a multiply-add counts as two.", lambda _, counted: counted.flops / 1e9),
+    ("top1-flops-published", "FLOPs as published", "GFLOPs per image, as published",
+     f"FLOPs as published, {BY_FORMULA}", lambda page, _: page.flops_g),
+    ("top1-params", "parameters", "Million parameters, counted",
+     "Parameters counted from the network.", lambda _, counted: counted.parameters / 1e6),
+    ("top1-params-published", "parameters as published", "Million parameters, as published",
+     f"Parameters as published, {BY_FORMULA}", lambda page, _: page.params_m),
 )  # fmt: skip
 
 
@@ -73,13 +63,10 @@ class Latencies:
         """The models, in the order of the values."""
         return tuple(dict.fromkeys(point.model for point in self.values))
 
-    def chart_title(self, title: str, precision: Precision) -> str:
-        """Return the title of a chart of these values."""
-        return ", ".join(filter(None, (title, precision.upper(), self.qualifier)))
-
-    def chart_name(self, name: str, precision: Precision) -> str:
-        """Return the name of a chart of these values."""
-        return "-".join(filter(None, (name, precision, self.suffix)))
+    def chart(self, name: str, title: str, precision: Precision) -> tuple[str, str]:
+        """Return the whole name and title of a chart of these values."""
+        titles = filter(None, (title, precision.upper(), self.qualifier))
+        return "-".join(filter(None, (name, precision, self.suffix))), ", ".join(titles)
 
 
 def run_charts(stored: Stored, metric_names: Collection[str]) -> list[Chart | NotDrawn]:
@@ -168,23 +155,17 @@ def about_run(stored: Stored, *, marks: bool = True) -> str:
 def against_costs(models: Collection[str]) -> list[Points | NotDrawn]:
     """Return one chart of top-1 accuracy per row of COSTS."""
     counted = [(network, network.published, network.count()) for network in NETWORKS if network.name in models]
-    return [
-        against(
-            cost.name,
-            f"Top-1 accuracy against {cost.title}",
-            cost.about,
-            cost.axis,
-            {network.name: Value(cost.value(page, counts)) for network, page, counts in counted if page},
-            models,
-        )
-        for cost in COSTS
-    ]
+    charts = []
+    for name, cost, axis, about, value in COSTS:
+        values = {network.name: Value(value(page, counts)) for network, page, counts in counted if page}
+        charts.append(against(name, f"Top-1 accuracy against {cost}", about, axis, values, models))
+    return charts
 
 
 def against_top1(latencies: Latencies, precision: Precision) -> Points | NotDrawn:
     """Return top-1 accuracy against the latency at batch 4, like the published chart."""
-    name = latencies.chart_name(f"top1-latency-batch-{BATCH}", precision)
-    title = latencies.chart_title(f"Top-1 accuracy against latency at batch {BATCH}", precision)
+    title = f"Top-1 accuracy against latency at batch {BATCH}"
+    name, title = latencies.chart(f"top1-latency-batch-{BATCH}", title, precision)
     values = {
         point.model: value
         for point, value in latencies.values.items()
@@ -221,13 +202,13 @@ def against(
 
 def against_batch(latencies: Latencies, precision: Precision) -> Points | NotDrawn:
     """Return latency against batch size, with one line per model."""
-    name = latencies.chart_name("latency-batch", precision)
+    name, title = latencies.chart("latency-batch", "Latency against batch size", precision)
     series = lines(latencies, precision, {point: point.batch_size for point in latencies.values})
     ticks = tuple(sorted({mark.x for one in series for mark in one.marks}))
     if len(ticks) < 2:  # noqa: PLR2004 (the ends of a line)
         return NotDrawn(name, f"there are no {precision.upper()} latencies at two batch sizes")
-    title, about, y = latencies.chart_title("Latency against batch size", precision), latencies.about, latencies.axis
-    return Points(name, title, about, "Images per request", y, series, log=True, x_ticks=ticks, names_at_end=True)
+    about, x, y = latencies.about, "Images per request", latencies.axis
+    return Points(name, title, about, x, y, series, log=True, x_ticks=ticks, names_at_end=True)
 
 
 def against_page(run: Latencies, page: Latencies, precision: Precision, *, same_device: bool) -> Points | NotDrawn:

@@ -84,8 +84,7 @@ def describe_served(device: str, model: ServedModel, url: str, metrics_url: str)
     if device == CPU:
         raise WrongDevice(device, f"the server runs on {names or 'a GPU'}")
     if not local:
-        label = f"{targets.find(device).title} (as stated: the server is on another host)"
-        return Device(device, label, stated=True)
+        return Device(device, f"{targets.find(device).title} (as stated: the server is on another host)", stated=True)
     if not served:
         raise WrongDevice(device, "the server runs on a GPU that nvidia-smi does not name")
     if any(targets.of_gpu(gpu.name) != targets.find(device) for gpu in served):

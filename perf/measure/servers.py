@@ -148,14 +148,7 @@ def attach(request: Request, variant: Variant, client: TritonClient) -> Serving 
             hint = "`http_url` names its HTTP address"
             raise ServerUnreachable(analyzer_url, "nothing there answers Triton's HTTP", hint)
     logger.info("attached to the Triton at %s", url)
-    return Serving(
-        label=f"the Triton at {url}",
-        client=client,
-        analyzer_url=analyzer_url,
-        models=models,
-        device=device,
-        triton=client.server_version(),
-    )
+    return Serving(f"the Triton at {url}", client, analyzer_url, models, device, client.server_version())
 
 
 @contextmanager
@@ -172,13 +165,15 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
     with ExitStack() as stack:
         served = repository
         if size := variant.static_batch:
-            largest = static_repository.largest_batches(repository, names, config_name)
+            configs = static_repository.configs(repository, names, config_name)
+            largest = {name: max(1, config.max_batch_size) for name, config in configs.items()}
             check_batches(request, largest)
             names = tuple(name for name in names if largest[name] >= size)
+            configs = {name: configs[name] for name in names}
             what += f", {variant.precision.upper()}, for batches of {size} alone"
             served = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tritongen-perf-")))
             served.chmod(0o755)  # a container's user reads it
-            static_repository.write(repository.resolve(), served, names, config_name, size)
+            static_repository.write(repository.resolve(), served, configs, config_name, size)
         logger.info("starting %s for this run", what)
         own = engines.start(engine, served, ports=free_ports(), models=names, options=options)
         server = stack.enter_context(own)

@@ -5,7 +5,7 @@ The copy shares the model files; the user's repository is only read.
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,13 @@ from generator.repository.layout import CONFIG_FILE
 from generator.server.served_configs import served_configs
 
 
-def write(repository: Path, copy: Path, models: Iterable[str], variant: str | None, batch_size: int) -> None:
-    """Write models with one config each, of a variant, for a batch size.
-
-    Raises:
-        TritongenError: a config cannot be read.
-    """
-    for config in served_configs(repository, variant, tuple(models)):
-        source, target = repository / config.model, copy / config.model
-        if config.message is None:
-            raise TritongenError(f"{config.path} cannot be read", "`tritongen check` says why")
-        shutil.copytree(source, target, copy_function=link)
+def write(repository: Path, copy: Path, configs: Mapping[str, Any], variant: str | None, batch_size: int) -> None:
+    """Write models with one config each, of a variant, for a batch size."""
+    for name, config in configs.items():
+        target = copy / name
+        shutil.copytree(repository / name, target, copy_function=link)
         shutil.rmtree(target / "configs", ignore_errors=True)
-        text = text_format.MessageToString(static(config.message, batch_size))
+        text = text_format.MessageToString(static(config, batch_size))
         path = target / CONFIG_FILE
         path.unlink(missing_ok=True)  # the link, not its target
         path.write_text(text)
@@ -47,8 +41,8 @@ def link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def largest_batches(repository: Path, models: Iterable[str], variant: str | None) -> dict[str, int]:
-    """Return the largest batch size of each model's config.
+def configs(repository: Path, models: Iterable[str], variant: str | None) -> dict[str, Any]:
+    """Return the config of each model as a protobuf message.
 
     Raises:
         TritongenError: a config cannot be read.
@@ -58,7 +52,7 @@ def largest_batches(repository: Path, models: Iterable[str], variant: str | None
         if config.message is None or not config.path.is_file():
             why = f"the published profile needs a complete {config.path}"
             raise TritongenError(why, "`tritongen check` says what is wrong with it")
-        found[config.model] = max(1, config.message.max_batch_size)
+        found[config.model] = config.message
     return found
 
 

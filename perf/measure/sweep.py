@@ -42,12 +42,10 @@ class Sweep:
 
     Args:
         request: what is measured; that of the run if there is one.
-        analyzer: perf_analyzer.
         root: the folder of results.
         path: the file of a run that is not complete; set when a new run begins.
         time_limit_s: every point gets a round; then measuring ends after this time at the latest.
         on_step: is told before each round of a point.
-        clock: the time in seconds.
     """
 
     request: Request
@@ -216,12 +214,8 @@ def check_same_device(run: Run, served: Serving) -> None:
 def table_model(model: ServedModel) -> Model:
     """Return a model as tables show it."""
     preprocessing = preprocessing_of(model)
-    return Model(
-        name=model.name,
-        crop_px=preprocessing.crop_px if preprocessing else None,
-        resize_short_px=preprocessing.resize_short_px if preprocessing else None,
-        weights=model.parameters.get("tritongen.weights", "not stated"),
-    )
+    sizes = (preprocessing.crop_px, preprocessing.resize_short_px) if preprocessing else ()
+    return Model(model.name, model.parameters.get("tritongen.weights", "not stated"), *sizes)
 
 
 def utc() -> str:

@@ -87,8 +87,6 @@ def begin(root: Path, run: Run) -> Stored:
 def check_writable(root: Path) -> None:
     """Raise OutputFailed if nothing can be written in a folder, which need not exist yet."""
     existing = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise OutputFailed(root, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
     try:
         with tempfile.TemporaryFile(dir=existing):  # access() allows root everything, and a full disk
             pass
@@ -108,12 +106,12 @@ def lean(record: Any) -> Any:  # noqa: ANN401 (JSON)
     return [lean(value) for value in record] if isinstance(record, list | tuple) else record
 
 
+@dataclass
 class Writer:
     """The only way to add lines to a run."""
 
-    def __init__(self, stored: Stored, descriptor: int) -> None:
-        self.stored = stored
-        self._descriptor = descriptor
+    stored: Stored
+    descriptor: int
 
     def add(self, entry: Repeat | Session) -> None:
         """Add a line; it is on the disk when this returns.
@@ -124,9 +122,9 @@ class Writer:
         kind = "round" if isinstance(entry, Repeat) else "session"
         try:
             text = line(kind, entry).encode()
-            if os.write(self._descriptor, text) != len(text):
+            if os.write(self.descriptor, text) != len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 (the disk is full)
-            os.fsync(self._descriptor)
+            os.fsync(self.descriptor)
         except OSError as error:
             raise OutputFailed(self.stored.path, error) from error
         self.stored = self.stored.extended(entry)

@@ -13,8 +13,6 @@ from generator.types import PRECISIONS
 from perf.runs.store import Stored
 from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint
 
-Cell = Callable[[PerfPoint], str]
-
 TITLES = {network.name: network.title for network in NETWORKS}
 SOURCE = (
     "PaddleClas's page on DPN and DenseNet: TensorRT 8.0.3.4, one engine per batch size, "
@@ -68,7 +66,7 @@ def latencies(stored: Stored, metric: Metric) -> Table:
     return grid(stored, heading, cells.__getitem__, measured_on(stored))
 
 
-def grid(stored: Stored, heading: str, cell_of: Cell, under: str, unit: str = "ms") -> Table:
+def grid(stored: Stored, heading: str, cell_of: Callable[[PerfPoint], str], under: str, unit: str = "ms") -> Table:
     """Return a table of that shape with any cells."""
     run = stored.run
     columns = [
