@@ -136,11 +136,7 @@ def print_table(shown: Table) -> None:
 
 
 def print_published(gpus: Sequence[str]) -> None:
-    """Print the published tables of some GPUs, or of all.
-
-    Raises:
-        UsageError: a GPU has no published table.
-    """
+    """Print the published tables of some GPUs, or of all, or raise UsageError if a GPU has none."""
     known = [target.name for target in targets.TARGETS if target.published]
     for gpu in [targets.find(gpu).name for gpu in gpus] or known:
         request.check_published(gpu)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from generator.config import targets
 from generator.errors import printable
 from generator.networks import NETWORKS
-from generator.networks.types import Counts, Published
+from generator.networks.types import Counts, Family, Published
 from generator.types import PRECISIONS, Precision
-from perf.charts.types import FAMILIES, Bar, Bars, Chart, Family, Mark, NotDrawn, Points, Series
+from perf.charts.types import FAMILIES, Bar, Bars, Chart, Mark, NotDrawn, Points, Series
 from perf.runs import tables
 from perf.runs.store import Stored
 from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, Metric, PerfPoint

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Family = Literal["dpn", "densenet", "other"]
+from generator.networks.types import Family
 
 
 @dataclass(frozen=True)

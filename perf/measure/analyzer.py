@@ -36,10 +36,7 @@ COLUMNS = {column.metadata["column"]: column for column in fields(Report) if col
 
 @dataclass(frozen=True)
 class Analyzer:
-    """A perf_analyzer with its version and its options.
-
-    A process is stopped if the server has answered nothing for `patience_s`.
-    """
+    """A perf_analyzer and its options; a process is stopped if the server has answered nothing for `patience_s`."""
 
     program: Path
     version: str

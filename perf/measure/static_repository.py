@@ -3,6 +3,7 @@
 The copy shares the model files; the user's repository is only read.
 """
 
+import copy
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -17,10 +18,10 @@ from generator.repository.layout import CONFIG_FILE
 from generator.server.served_configs import served_configs
 
 
-def write(repository: Path, copy: Path, configs: Mapping[str, Any], variant: str | None, batch_size: int) -> None:
+def write(repository: Path, folder: Path, configs: Mapping[str, Any], variant: str | None, batch_size: int) -> None:
     """Write models with one config each, of a variant, for a batch size."""
     for name, config in configs.items():
-        target = copy / name
+        target = folder / name
         shutil.copytree(repository / name, target, copy_function=link)
         shutil.rmtree(target / "configs", ignore_errors=True)
         text = text_format.MessageToString(static(config, batch_size))
@@ -42,11 +43,7 @@ def link(source: str, target: str) -> None:
 
 
 def configs(repository: Path, models: Iterable[str], variant: str | None) -> dict[str, Any]:
-    """Return the config of each model as a protobuf message.
-
-    Raises:
-        TritongenError: a config cannot be read.
-    """
+    """Return the config of each model as a protobuf message, or raise TritongenError if one cannot be read."""
     found = {}
     for config in served_configs(repository, variant, tuple(models)):
         if config.message is None or not config.path.is_file():
@@ -61,8 +58,7 @@ def static(config: Any, batch_size: int) -> Any:  # noqa: ANN401 (a protobuf mes
 
     TensorRT's engine gets another cache name, since it differs from one for several batch sizes.
     """
-    made = type(config)()
-    made.CopyFrom(config)
+    made = copy.deepcopy(config)
     if made.max_batch_size:
         made.max_batch_size = batch_size
     made.ClearField("dynamic_batching")

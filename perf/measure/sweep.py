@@ -167,11 +167,7 @@ class Sweep:
         )  # fmt: skip
 
     def new_run(self, served: Serving) -> Run:
-        """Return the first line of a run.
-
-        Raises:
-            UsageError: a model does not take a batch size, or cannot be measured without the server.
-        """
+        """Return the first line of a run, or raise BadValue if a model cannot be measured as requested."""
         request = self.request
         largest = served.largest or {model.name: max(1, model.max_batch_size) for model in served.models}
         check_batches(request, largest)

@@ -71,11 +71,7 @@ class Stored:
 
 
 def begin(root: Path, run: Run) -> Stored:
-    """Write the file of a new run with its first line, atomically.
-
-    Raises:
-        OutputFailed: the file cannot be written.
-    """
+    """Write the file of a new run with its first line, atomically, or raise OutputFailed."""
     names = (f"{run.id}-{number}" if number > 1 else run.id for number in count(1))
     files = (root / run.device.name / f"{name}{SUFFIX}" for name in names)
     path = next(path for path in files if not path.exists())
@@ -176,11 +172,7 @@ def read(path: Path) -> Stored:
 
 
 def entry(path: Path, number: int, text: str) -> Run | Repeat | Session:
-    """Parse a line.
-
-    Raises:
-        RunUnreadable: tritongen does not write such a line.
-    """
+    """Parse a line, or raise RunUnreadable if tritongen does not write such a line."""
     try:
         record: dict[str, Any] = json.loads(text)
         kind = KINDS[record.pop("kind")]
