@@ -55,11 +55,7 @@ DIAGONAL: dict[str, Any] = {"color": INK, "linewidth": 0.8, "linestyle": "--"}
 
 
 def write(folder: Path, charts: Iterable[Chart | NotDrawn]) -> None:
-    """Write each chart as SVG and PNG; log the charts without data and the older charts in the folder.
-
-    Raises:
-        OutputFailed: a file cannot be written.
-    """
+    """Write each chart as SVG and PNG, or raise OutputFailed; log the charts without data and the older charts."""
     older = {path.stem for path in folder.glob("*.svg")}
     drawn = set()
     for chart in charts:
@@ -263,8 +259,9 @@ def legend(chart: Chart) -> list[Artist]:
         for key, look in FAMILIES.items() if key in lines
     ]  # fmt: skip
     if any(not mark.stable for series in chart.series for mark in series.marks):
-        hollow: dict[str, Any] = {"linestyle": "none", "marker": "o", "markerfacecolor": "none"}
-        handles.append(Line2D([], [], color=INK, label="unstable", **hollow))
+        handles.append(
+            Line2D([], [], color=INK, label="unstable", linestyle="none", marker="o", markerfacecolor="none")
+        )
     if chart.diagonal:
         handles.append(Line2D([], [], label="equal", **DIAGONAL))
     return handles

@@ -88,12 +88,9 @@ def find(program: Path | None) -> tuple[Path, str]:
 
 
 def input_row(model: ServedModel) -> dict[str, np.ndarray[Any, Any]]:
-    """Return one row of a batch: a photograph or other real values, as an array of [*dims] per input.
+    """Return one row of a batch, an array of [*dims] per input: a photograph or other real values, never random bytes.
 
-    Random bytes contain NaN, so they are never sent.
-
-    Raises:
-        TritongenError: an input has dimensions of any size.
+    Random bytes contain NaN. A TritongenError is raised if an input has dimensions of any size.
     """
     for spec in model.inputs:
         if any(dim < 1 for dim in spec.dims):
