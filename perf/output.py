@@ -32,7 +32,7 @@ def progress() -> Iterator[Callable[[Step], None]]:
         yield lambda step: logger.info("[%d/%d] %s", step.place, step.points, describe(step))
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    bar = Progress(*columns, console=console.err(), transient=True)
+    bar = Progress(*columns, console=console.make_console(), transient=True)
     task = bar.add_task("")
 
     def on_step(step: Step) -> None:
