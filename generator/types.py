@@ -5,6 +5,7 @@ from typing import Literal
 
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+OPEN = -1  # a dimension that is known only at run time
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class TensorSpec:
     name: str
     datatype: str
     dims: tuple[int, ...]
+
+    @property
+    def shape(self) -> str:
+        """The dims as text, such as `[1,3,224,224]`; `?` is an open dimension."""
+        return f"[{','.join('?' if dim == OPEN else str(dim) for dim in self.dims)}]"
 
 
 @dataclass(frozen=True)

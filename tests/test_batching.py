@@ -11,8 +11,7 @@ from helpers import assert_near
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import answers, model_of, node, noise, tensor
 
-from generator.graph.dynamic_batch import fixed_batch, with_dynamic_batch
-from generator.graph.row_rules import RULES
+from generator.graph.dynamic_batch import RULES, fixed_batch, with_dynamic_batch
 
 
 def feeds_of(model, rows):

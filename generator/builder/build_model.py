@@ -21,7 +21,7 @@ from generator.graph.dynamic_batch import fixed_batch, with_dynamic_batch
 from generator.graph.export import ROWS, export
 from generator.graph.load import read as read_onnx
 from generator.graph.load import uses_fp16
-from generator.graph.signature import OPEN, format_dims, signature
+from generator.graph.signature import signature
 from generator.graph.simplify import keep_as_given, serialized, simplify
 from generator.graph.types import BUILD_METHOD, Exported, GraphFacts, Simplified
 from generator.networks import INPUT
@@ -29,7 +29,7 @@ from generator.networks.user_networks import OnnxFile, TorchNetwork
 from generator.repository import folder, layout
 from generator.system.files import digests, sha256_of
 from generator.system.native import return_memory
-from generator.types import Preprocessing, Signature, Weights
+from generator.types import OPEN, Preprocessing, Signature, Weights
 from generator.verify import samples
 from generator.verify.compare import row_dependence, verify
 from generator.verify.references import OnnxReference, Reference, TorchReference, cpu_session
@@ -239,7 +239,7 @@ def check_no_open_dims(path: Path, served: Signature) -> None:
             shape = "x".join("224" if dim == OPEN else str(dim) for dim in sizes)
             why = f", and is not batched: {served.unbatched}" if served.unbatched else ""
             raise BadValue(
-                "path", path, f"its input {spec.name!r} {format_dims(spec)} leaves a dimension open{why}",
+                "path", path, f"its input {spec.name!r} {spec.shape} leaves a dimension open{why}",
                 f"set it, such as `inputs={shlex.quote(f'{spec.name}:{shape}')}`",
             )  # fmt: skip
 

@@ -1,18 +1,12 @@
 """Read the inputs and outputs of an ONNX graph as a server will offer them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+import onnx
 
 from generator.errors import NotServable
 from generator.graph.datatypes import OF_ONNX
-from generator.types import Signature, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx
-
-OPEN = -1  # a dimension that is known only at run time
+from generator.types import OPEN, Signature, TensorSpec
 
 
 def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -> Signature:
@@ -30,7 +24,7 @@ def signature(name: str, model: onnx.ModelProto, unbatched: str | None = None) -
         raise NotServable(name, f"it has no {'outputs' if inputs else 'inputs'}")
     fixed = next((spec for spec in (*inputs, *outputs) if spec.dims[:1] != (OPEN,)), None)
     if fixed is not None:
-        unbatched = f"{fixed.name!r} has no batch dimension: its shape is {format_dims(fixed)}"
+        unbatched = f"{fixed.name!r} has no batch dimension: its shape is {fixed.shape}"
     if unbatched is not None:
         return Signature(inputs, outputs, unbatched)
     return Signature(
@@ -58,8 +52,3 @@ def tensor(name: str, value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
         raise NotServable(name, f"its input {value.name!r} is of any number of dimensions", "export it with a shape")
     dims = (dim.dim_value if dim.dim_value > 0 else OPEN for dim in declared.shape.dim)
     return TensorSpec(value.name, datatype, tuple(dims))
-
-
-def format_dims(spec: TensorSpec) -> str:
-    """Format the dims, such as `[1,3,224,224]`; `?` is an open dimension."""
-    return f"[{','.join('?' if dim == OPEN else str(dim) for dim in spec.dims)}]"

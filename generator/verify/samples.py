@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from generator.errors import BadValue
 from generator.graph.datatypes import numpy_type
-from generator.graph.signature import format_dims
 from generator.imagenet import images
 from generator.types import Preprocessing, Signature, TensorSpec
 
@@ -97,5 +96,5 @@ def image_preprocessing(inputs: tuple[TensorSpec, ...], options: Mapping[str, An
         return replace(default, **options)
     for key, value in options.items():
         text = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        raise BadValue(key, text, f"no input takes a square RGB image: {', '.join(map(format_dims, inputs))}")
+        raise BadValue(key, text, f"no input takes a square RGB image: {', '.join(spec.shape for spec in inputs)}")
     return None
