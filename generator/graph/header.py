@@ -38,13 +38,11 @@ class HeaderUnreadable(ValueError):
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """A model without its weights.
+    """A model without its weights: a tensor of more than 1024 bytes in the file, name and dims included, has no data.
 
-    Attributes:
-        model: the model without the data of tensors; a tensor of up to 1024 bytes in the file, name and dims
-            included, keeps its data. An empty file gives an empty model, without a graph.
-        external: the locations of external data, each once, in the order of first use: a graph's initializers,
-            then its nodes; functions come after the graph. A tensor without a location has the location "".
+    An empty file gives an empty model, without a graph. `external` are the locations of external data, each once, in
+    the order of first use: a graph's initializers, then its nodes; functions come after the graph. A tensor without a
+    location has the location "".
     """
 
     model: onnx.ModelProto

@@ -60,8 +60,9 @@ def slice_filters(graph: ir.Graph, conv: ir.Node) -> int:
         return 0  # overlapping parts would be computed twice
     for (start, end), same in by_range.items():
         filters = [slice_initializer(graph, value, start, end) if value else None for value in conv.inputs[1:]]
-        name, attributes = f"{output.name}/{start}:{end}", list(conv.attributes.values())
-        piece = insert(graph, conv, "Conv", [conv.inputs[0], *filters], attributes, same[0].value, name)
+        piece = value_like(same[0].value, f"{output.name}/{start}:{end}")
+        inputs, attributes = [conv.inputs[0], *filters], list(conv.attributes.values())
+        graph.insert_before(conv, ir.Node("", "Conv", inputs, attributes, outputs=[piece], name=piece.name))
         for part in same:
             part.value.replace_all_uses_with(piece)
     return len(slices)
@@ -139,22 +140,15 @@ def removable_concat(value: ir.Value | None, outer: ir.Node) -> ir.Node | None:
 
 def insert_concat(graph: ir.Graph, before: ir.Node, values: Sequence[ir.Value], axis: int, like: ir.Value) -> ir.Value:
     """Insert a Concat that computes `like`; return its output."""
-    return insert(graph, before, "Concat", values, [ir.AttrInt64("axis", axis)], like, f"{like.name}/concat")
+    whole = value_like(like, f"{like.name}/concat")
+    attributes = [ir.AttrInt64("axis", axis)]
+    graph.insert_before(before, ir.Node("", "Concat", values, attributes, outputs=[whole], name=whole.name))
+    return whole
 
 
-def insert(
-    graph: ir.Graph,
-    before: ir.Node,
-    kind: str,
-    inputs: Sequence[ir.Value | None],
-    attributes: Sequence[ir.Attr],
-    like: ir.Value,
-    name: str,
-) -> ir.Value:
-    """Insert a node with the type and shape of another value; return its output, which has the name of the node."""
-    output = ir.Value(name=name, shape=like.shape, type=like.type)
-    graph.insert_before(before, ir.Node("", kind, inputs, attributes, outputs=[output], name=name))
-    return output
+def value_like(value: ir.Value, name: str) -> ir.Value:
+    """Return a new value with the type and shape of another."""
+    return ir.Value(name=name, shape=value.shape, type=value.type)
 
 
 # For each of REWRITES the operators that it looks at, in graph order, and a function that rewrites around a node and

@@ -59,7 +59,10 @@ def verify(
             expected = [[output[:size] for output in outputs] for size in sizes]
         else:
             expected = [reference.run(batch) for batch in batches]
-        answers = run_file(path, batches)
+        session = cpu_session(path)
+        answers = [run_session(session, batch) for batch in batches]
+        del session
+        return_memory()  # ONNX Runtime's copy of the weights
     except Exception as error:
         batch_sizes = ", ".join(map(str, sizes))
         raise VerificationFailed(name, f"it does not answer batches of {batch_sizes}: {first_line(error)}") from error
@@ -80,15 +83,6 @@ def verify(
         fp64=None if in_fp64 is None else batch_error(expected[0], 0, in_fp64),
         fp16=None if in_fp16 is None else batch_error(in_fp16, 0),
     )
-
-
-def run_file(path: Path, batches: Sequence[Feeds]) -> list[list[Array]]:
-    """Run each batch with ONNX Runtime, then free its copy of the weights."""
-    session = cpu_session(path)
-    answers = [run_session(session, batch) for batch in batches]
-    del session
-    return_memory()
-    return answers
 
 
 def check_errors(name: str, certificate: Certificate) -> None:
