@@ -47,24 +47,20 @@ def accelerator_parameters(
     _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str] | None:
     """Read repeated KEY=VALUE; return None without values."""
-    if not values:
-        return None
     if wrong := [text for text in values if "=" not in text]:
         raise click.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
-    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)}
+    return {key.strip(): value.strip() for key, _, value in (text.partition("=") for text in values)} or None
 
 
 # These options have no default here: a --config file may have the ones that the user does not give.
 SERVING = group(
     "Serving options",
-    option("--max-batch-size", type=int, metavar="N", show_default="8",
-           help="Largest batch that the server forms, 1 to 1024."),
+    option("--max-batch-size", type=int, show_default="8", help="Largest batch that the server forms, 1 to 1024."),
     list_option("--preferred-batch-sizes", numbers=True, show_default="4,8",
                 help="Batch sizes that do not wait for more requests; at most the largest batch."),
     option("--max-queue-delay-us", type=int, metavar="US", show_default="100",
            help="How long a request may wait for others, in microseconds, up to 10 s."),
-    option("--instance-count", type=int, metavar="N", show_default="1",
-           help="Instances of the model on the device, 1 to 64."),
+    option("--instance-count", type=int, show_default="1", help="Instances of the model on the device, 1 to 64."),
     option("--workspace-mib", type=int, metavar="MIB", show_default="1024",
            help="Memory that TensorRT may use while it builds an engine."),
     list_option("--profile", numbers=True, metavar="MIN,OPT,MAX", show_default="1,8,8",
@@ -106,7 +102,7 @@ NETWORKS = group(
            help="Short side of an image before the centre crop, with --onnx or --torch."),
     option("--weights", default="random", metavar="SOURCE",
            help="random; a publisher to download from: torchvision, timm or paddleclas; or a file or folder."),
-    option("--seed", type=int, metavar="N", show_default="0", help="Seed of the random weights."),
+    option("--seed", type=int, show_default="0", help="Seed of the random weights."),
 )  # fmt: skip
 BUILDING = group(
     "Build options",
@@ -117,7 +113,7 @@ BUILDING = group(
     option("--tolerance", type=float, default=1e-4, show_default="1e-4", metavar="ERROR",
            help="Maximum relative error against the reference, at most 1e-4: max |difference| / max |logit|."),
     list_option("--rewrites", default="all", help=f"Graph rewrites: all, none, or some of {', '.join(REWRITES)}."),
-    option("--jobs", "-j", type=int, metavar="N", show_default="number of cores",
+    option("--jobs", "-j", type=int, show_default="number of cores",
            help="Number of models that are built at the same time."),
     option("--memory", "memory_gib", type=float, metavar="GIB", show_default="half of the free memory",
            help="Memory that the models may use together."),
@@ -203,7 +199,12 @@ def own_networks(
 
     if target is not None:
         return [torch_network(target, name, inputs, image)]
-    files = [file for entry in path for file in (onnx_files(entry) if entry.is_dir() else [entry])]
+    files: list[Path] = []
+    for entry in path:
+        listed = sorted(entry.glob("*.onnx")) if entry.is_dir() else [entry]
+        if not listed:
+            raise BadValue("path", entry, "has no .onnx file")
+        files += listed
     given = {"name": name, "inputs": ",".join(inputs) or None}
     for parameter, value in given.items():
         if value is not None and len(files) > 1:
@@ -215,14 +216,6 @@ def own_networks(
             text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             raise BadValue(parameter, text, "needs --onnx or --torch")
     return []
-
-
-def onnx_files(folder: Path) -> list[Path]:
-    """Return the ONNX files of a folder, sorted by name."""
-    files = sorted(folder.glob("*.onnx"))
-    if not files:
-        raise BadValue("path", folder, "has no .onnx file")
-    return files
 
 
 def print_json(report: BuildReport, *, dry_run: bool) -> None:

@@ -1,19 +1,16 @@
 """`tritongen check`."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from generator.checker.findings import HEADER, PARTLY_CHECKED, Finding
 from generator.commands import console
 from generator.commands.click_options import (
     Command,
     choice_option,
-    gpu_option,
     group,
     json_option,
     option,
@@ -22,10 +19,6 @@ from generator.commands.click_options import (
 from generator.errors import BadValue, printable
 from generator.repository.s3.url import S3Url
 
-if TYPE_CHECKING:
-    from generator.checker.findings import Finding
-    from generator.checker.repository import Checked
-
 logger = logging.getLogger(__name__)
 
 LEVELS = ("error", "warning")
@@ -33,7 +26,7 @@ LEVELS = ("error", "warning")
 
 JUDGED = group(
     "Server to check for",
-    gpu_option("Device that the server runs on.", default="cpu"),
+    option("--gpu", metavar="v100|t4|cpu", default="cpu", help="Device that the server runs on."),
     option("--triton", "release", metavar="YY.MM", show_default="24.09 for a GPU, 24.10 for the CPU",
            help="Release of Triton."),
 )  # fmt: skip
@@ -96,21 +89,21 @@ def command(
         for finding in findings:
             console.print_text(annotation(finding, repository))
     else:
-        print_findings(result, repository)
+        print_findings(findings)
+        counts = ", ".join(counted(sum(f.level == level for f in findings), level) for level in LEVELS)
+        logger.info("%s in %s: %s", counted(result.models, "model"), repository, counts)
     agrees = compare(repository, findings, run=run) if server else True
     failing = LEVELS[: LEVELS.index(fail_on) + 1]
     return 1 if not agrees or any(finding.level in failing for finding in findings) else 0
 
 
-def print_findings(checked: Checked, repository: Path | S3Url) -> None:
-    """Print each finding, and log the numbers of findings."""
-    for finding in checked.findings:
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Print each finding with its place, its message and the way to fix it."""
+    for finding in findings:
         console.print_text(f"{finding.level}: {place(finding)}")
         console.print_text(f"  {finding.message}")
         if finding.fix:
             console.print_text(f"  fix: {finding.fix}")
-    counts = ", ".join(counted(sum(f.level == level for f in checked.findings), level) for level in LEVELS)
-    logger.info("%s in %s: %s", counted(checked.models, "model"), repository, counts)
 
 
 def counted(number: int, noun: str) -> str:
@@ -164,8 +157,6 @@ def compare(repository: Path | S3Url, findings: Iterable[Finding], *, run: bool)
 
 def not_judged(ours: Iterable[Finding], message: str, *, run: bool) -> str | None:
     """Return why the embedded server may disagree with the check, or None if it may not."""
-    from generator.checker.findings import HEADER, PARTLY_CHECKED
-
     rules = {finding.rule for finding in ours}
     if rules & PARTLY_CHECKED:
         return "it checks only a part of the model, and says so"

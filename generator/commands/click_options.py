@@ -73,8 +73,9 @@ def given_params(ctx: click.Context) -> dict[str, click.Parameter]:
 
 
 def option(*names: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
-    """Make an option; a default other than None or False is shown."""
-    return click.option(*names, cls=Option, **{"show_default": True} | attributes)
+    """Make an option; a default other than None or False is shown, and a whole number is shown as N."""
+    shown = {"show_default": True} | ({"metavar": "N"} if attributes.get("type") is int else {})
+    return click.option(*names, cls=Option, **shown | attributes)
 
 
 def group(title: str, *options: Decorator) -> Decorator:
@@ -112,14 +113,12 @@ def split(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...])
 
 def split_numbers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[int, ...] | None:
     """Split values at commas into whole numbers; return None without values."""
-    if not values:
-        return None
     given = split(ctx, param, values)
-    if not given:
+    if values and not given:
         raise click.BadParameter("no number is given")
     if wrong := [text for text in given if not text.isdecimal() or not 1 <= int(text) <= LARGEST_NUMBER]:
         raise click.BadParameter(f"{wrong[0]!r} is not a whole number from 1")
-    return tuple(map(int, given))
+    return tuple(map(int, given)) or None
 
 
 def list_option(*names: str, default: str | None = None, numbers: bool = False, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
@@ -138,11 +137,6 @@ def choice_option(*names: str, choices: Sequence[str], **attributes: Any) -> Dec
 def precision_option(help_text: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
     """Make `--precision`."""
     return choice_option("--precision", choices=PRECISIONS, help=help_text, **attributes)
-
-
-def gpu_option(help_text: str, **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
-    """Make `--gpu` for one target."""
-    return option("--gpu", metavar="v100|t4|cpu", help=help_text, **attributes)
 
 
 def colours(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Colours | None:

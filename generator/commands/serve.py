@@ -14,7 +14,6 @@ from generator.commands.click_options import (
     Command,
     choice_option,
     given_params,
-    gpu_option,
     group,
     option,
     path_option,
@@ -52,8 +51,8 @@ EMBEDDED_OPTIONS = group(
 )  # fmt: skip
 DOCKER_OPTIONS = group(
     DOCKER,
-    gpu_option("Serve configs/<gpu>-<precision>.pbtxt and keep its TensorRT engines.",
-               show_default="GPU of this machine"),
+    option("--gpu", metavar="v100|t4|cpu", show_default="GPU of this machine",
+           help="Serve configs/<gpu>-<precision>.pbtxt and keep its TensorRT engines."),
     precision_option("Precision to serve, with --gpu.", show_default="fp16 for a GPU, fp32 for the CPU"),
     option("--image-tag", metavar="YY.MM", show_default="24.09 for a GPU, 24.10 for the CPU",
            help="Release of the tritonserver image."),
@@ -101,6 +100,7 @@ def command(
     from generator.server.docker import engine as docker
     from generator.server.docker.container import docker_options
     from generator.server.embedded import engine as embedded
+    from generator.server.embedded.runtime import runtime
     from generator.server.ports import Ports, choose_ports
 
     ports = choose_ports(Ports(http_port, grpc_port, metrics_port))
@@ -110,7 +110,9 @@ def command(
     with opened(repository) as source:
         if chosen == "embedded":
             if print_only:
-                click.echo(embedded_line(source, ports, model_config_name))
+                parts = runtime()
+                line = embedded.command(parts, source, ports, model_config_name=model_config_name)
+                click.echo(shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line]))
                 return 0
             serving = embedded.serve(source, ports=ports, model_config_name=model_config_name)
         else:
@@ -141,16 +143,6 @@ def check_engine_options(engine: str, gpu: str | None, precision: str | None) ->
             raise BadValue(name, ctx.params[name], f"needs the {other} engine", f"add --engine {other}")
 
 
-def embedded_line(source: Source, ports: Ports, model_config_name: str | None) -> str:
-    """Return the command of the embedded engine for a shell."""
-    from generator.server.embedded import engine as embedded
-    from generator.server.embedded.runtime import runtime
-
-    parts = runtime()
-    line = embedded.command(parts, source, ports, model_config_name=model_config_name)
-    return shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line])
-
-
 def write_container(source: Source, ports: Ports, options: DockerOptions, compose: Path | None) -> int:
     """Print the docker command, or write the compose file."""
     from generator.server.docker import container, engine
@@ -162,7 +154,11 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
     elif str(compose) == "-":
         click.echo(container.compose(plan.container), nl=False)
     else:
-        write_compose(compose, container.compose(plan.container))
+        text = container.compose(plan.container)
+        if compose.exists() and not (compose.is_file() and compose.read_text(errors="replace") == text):
+            why = "a different file exists there"  # which the user may have edited
+            raise BadValue("compose", compose, why, "name another file, or remove it")
+        write_whole(compose, text)
         logger.info("written: %s; `docker compose -f %s up` starts it", compose, shlex.quote(str(compose)))
     for note in plan.notes:
         logger.info(note)
@@ -170,13 +166,6 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
         folder = shlex.quote(str(plan.cache))
         logger.info("on another machine, first: mkdir -p %s && chmod 777 %s", folder, folder)
     return 0
-
-
-def write_compose(path: Path, text: str) -> None:
-    """Write the compose file, unless a different file exists, which the user may have edited."""
-    if path.exists() and not (path.is_file() and path.read_text(errors="replace") == text):
-        raise BadValue("compose", path, "a different file exists there", "name another file, or remove it")
-    write_whole(path, text)
 
 
 def follow(server: Server) -> int:

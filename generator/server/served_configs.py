@@ -27,14 +27,11 @@ class ServedConfig:
         """Return True if the config asks for the response cache."""
         return self.message is not None and self.message.response_cache.enable
 
-    @property
-    def tensorrt(self) -> dict[str, str] | None:
-        """Return the parameters of the TensorRT accelerator, or None without one."""
-        return None if self.message is None else tensorrt_parameters(self.message)
 
-
-def tensorrt_parameters(config: Any) -> dict[str, str] | None:  # noqa: ANN401 (a protobuf message)
-    """Return the parameters of the TensorRT accelerator of a config, or None without one."""
+def tensorrt_parameters(config: Any | None) -> dict[str, str] | None:  # noqa: ANN401 (a protobuf message)
+    """Return the parameters of the TensorRT accelerator of a config message, or None without one."""
+    if config is None:
+        return None
     accelerators = config.optimization.execution_accelerators.gpu_execution_accelerator
     return next((dict(entry.parameters) for entry in accelerators if entry.name == "tensorrt"), None)
 

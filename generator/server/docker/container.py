@@ -123,15 +123,10 @@ def make_container(
     models: Sequence[str] = (),
     response_cache: bool = False,
 ) -> Container:
-    """Make the container of a repository.
+    """Make the container of a repository: an absolute path, or a URL in S3 as Triton takes it.
 
-    Args:
-        repository: the absolute path of the model repository, or its URL in S3 as Triton takes it.
-        cache: the absolute path of the folder for engines, if they are kept.
-        ports: the ports on the host.
-        options: the target and the image.
-        models: the models to load; all by default.
-        response_cache: true if a config asks for Triton's response cache.
+    `cache` is the absolute path of the folder for engines, if they are kept. All models are loaded by default.
+    `response_cache` is true if a config asks for Triton's response cache.
     """
     remote = isinstance(repository, str)
     mounts = [] if remote else [Mount(str(repository), MODELS, read_only=True)]
@@ -165,12 +160,9 @@ def docker_run(container: Container) -> list[str]:
         line += ["--gpus", f'"device={container.device}"']
     line.append("--ipc=host" if container.host_ipc else f"--shm-size={container.shm_size}")
     line += ["--ulimit", "memlock=-1", "--ulimit", f"stack={container.stack_bytes}"]
-    for port in container.ports:
-        line += ["-p", port]
-    for variable in container.variables:
-        line += ["-e", variable]
-    for mount in container.mounts:
-        line += ["-v", f"{mount.source}:{mount.target}" + (":ro" if mount.read_only else "")]
+    volumes = [f"{mount.source}:{mount.target}{':ro' * mount.read_only}" for mount in container.mounts]
+    for flag, values in (("-p", container.ports), ("-e", container.variables), ("-v", volumes)):
+        line += [word for value in values for word in (flag, value)]
     return [*line, container.image, *container.command]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from generator.errors import OutputFailed
 from generator.server.docker.container import CACHE, DockerOptions
-from generator.server.served_configs import ServedConfig
+from generator.server.served_configs import ServedConfig, tensorrt_parameters
 from generator.system.files import cache_home, write_whole
 
 ONLY_THIS_USER = 0o700
@@ -43,8 +43,8 @@ def engine_folder(options: DockerOptions) -> Path | None:
 
 def missing_engines(cache: Path, configs: Iterable[ServedConfig]) -> list[str]:
     """Return the models whose engine the next start builds: no file in the cache has the prefix of the engine."""
-    with_engine = [(config.model, config.tensorrt) for config in configs if config.tensorrt is not None]
-    return [model for model, parameters in with_engine if not has_engine(cache, parameters)]
+    parameters = {config.model: tensorrt_parameters(config.message) for config in configs}
+    return [model for model, tensorrt in parameters.items() if tensorrt is not None and not has_engine(cache, tensorrt)]
 
 
 def has_engine(cache: Path, parameters: dict[str, str]) -> bool:
