@@ -1,7 +1,5 @@
 """Commands whose help has groups, and the options that several commands share."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,17 +155,17 @@ def host_and_port(_ctx: click.Context, _param: click.Parameter, value: str | Non
     return value
 
 
-def where(_ctx: click.Context, param: click.Parameter, value: str | Path) -> Path | S3Url:
-    """Read the place of a model repository: a folder, or a URL in S3."""
+def read_location(_ctx: click.Context, param: click.Parameter, value: str | Path) -> Path | S3Url:
+    """Read the location of a model repository: a folder, or a URL in S3."""
     return location(value, param.name or "")
 
 
-repository_argument = click.argument("repository", type=click.Path(), callback=where, default=REPOSITORY)
+repository_argument = click.argument("repository", type=click.Path(), callback=read_location, default=REPOSITORY)
 
 
 def repository_option(*names: str, metavar: str = "DIR|URL", **attributes: Any) -> Decorator:  # noqa: ANN401 (click's)
     """Make an option for a model repository."""
-    return option(*names, type=click.Path(), callback=where, default=REPOSITORY, metavar=metavar, **attributes)
+    return option(*names, type=click.Path(), callback=read_location, default=REPOSITORY, metavar=metavar, **attributes)
 
 
 url_option = option(

@@ -42,7 +42,7 @@ Accuracy is of PaddleClas's weights. `tritongen build` gives random ones unless
 --weights says otherwise: latency is real, labels mean nothing."""
 
 
-WHAT = group(
+LISTED = group(
     "What to list",
     list_option("--models", "-m", default="all", help="Networks to list: names, glob patterns, or all."),
     option("--table", "as_markdown", is_flag=True, help="Print the published accuracy table in Markdown."),
@@ -56,7 +56,7 @@ WHAT = group(
     short_help="Show the networks, counted and published.",
     exclusive=(("as_markdown", "as_json"), ("as_markdown", "targets"), ("models", "targets")),
 )
-@WHAT
+@LISTED
 @json_option
 def command(*, models: tuple[str, ...], as_markdown: bool, targets: bool, as_json: bool) -> int:
     """List the networks with their parameters and FLOPs, counted and published.

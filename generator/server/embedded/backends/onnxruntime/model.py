@@ -7,13 +7,12 @@ backend. The rules in `generator.checker.rules` refuse an invalid config with th
 Triton's stub imports this file and calls TritonPythonModel in one process per instance.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -24,12 +23,9 @@ from generator.checker.rules.session_parameters import session_settings
 from generator.checker.rules.tensors import ModelTensor, autocompleted, check_io, is_complete
 from generator.graph.datatypes import OF_ONNXRUNTIME
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    Config = Mapping[str, Any]
-    Array = np.ndarray[Any, Any]
-    Arrays = dict[str, Array]
+Config = Mapping[str, Any]
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
 
 
 class TritonPythonModel:
