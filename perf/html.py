@@ -14,8 +14,8 @@ from xml.etree import ElementTree as ET
 from generator.builder import provenance
 from generator.builder.provenance import Provenance
 from generator.errors import printable
+from generator.repository.folder import ModelFolder
 from generator.repository.layout import PROVENANCE_FILE, VERSION
-from generator.repository.model_files import ModelFolder
 from generator.system.files import digest_of_digests, digest_of_folder, write_whole
 from generator.system.templates import render, template_folder
 from generator.verify.certificate import Certificate

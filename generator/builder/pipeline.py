@@ -29,7 +29,7 @@ from generator.graph.types import REWRITES, GraphFacts
 from generator.networks.types import Network
 from generator.repository import folder
 from generator.repository.destination import Destination, destination
-from generator.repository.model_files import ModelFolder, Published
+from generator.repository.folder import ModelFolder, Published
 from generator.repository.s3.url import S3Url, location
 from generator.types import Signature, Weights
 from generator.verify.certificate import Certificate

@@ -12,8 +12,8 @@ import cattrs
 
 from generator.config.types import BuildOptions
 from generator.graph.types import GraphFacts
+from generator.repository.folder import Published
 from generator.repository.layout import LARGEST_BYTES, PROVENANCE_FILE, SEAL, VERSION
-from generator.repository.model_files import Published
 from generator.system.files import digest_of
 from generator.types import Preprocessing, Signature, Weights
 from generator.verify.certificate import BatchError, Certificate

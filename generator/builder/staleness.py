@@ -14,7 +14,7 @@ from generator.graph.types import BUILD_METHOD
 from generator.imagenet import read_labels
 from generator.networks.types import Network
 from generator.repository import layout
-from generator.repository.model_files import Published
+from generator.repository.folder import Published
 from generator.system.files import digest_of, digests, sha256_of
 
 NEW = "it is not there"  # the reason to build a model for the first time

@@ -128,26 +128,17 @@ def check_model(folder: Path, server: AssumedServer, models: dict[str, Loadable]
             if model is not None:
                 models[folder.name] = model
         else:
-            yield from check_config(folder, file, server_of_variant(file, server), run=False)[0]
-
-
-def server_of_variant(file: Path, server: AssumedServer) -> AssumedServer:
-    """Return a GPU's server with its default image for a variant named after the GPU, otherwise the given server."""
-    named = (AssumedServer(gpu, gpu.default_tag) for gpu in targets.GPUS if file.name.startswith(f"{gpu.name}-"))
-    return next(named, server)
+            # A variant that is named after a GPU is checked for the GPU's default image.
+            of_gpu = (AssumedServer(t, t.default_tag) for t in targets.GPUS if file.name.startswith(f"{t.name}-"))
+            yield from check_config(folder, file, next(of_gpu, server), run=False)[0]
 
 
 def image_outside_window(server: AssumedServer) -> Iterator[Finding]:
     """Yield an error if the image runs no precision on the GPU; a CPU runs every image."""
-    windows = list(server.target.windows.values()) if server.target.gpu else []
-    if not windows or any(w.first <= server.release <= (w.last or server.release) for w in windows):
-        return
-    window = windows[0]
-    early = server.release < window.first
-    why = window.why_not_before if early else window.why_not_after
-    message = f"release {server.release} does not run on a {server.target.title}: {why}"
-    fix = f"use {window.first if early else window.last}"
-    yield Finding(ERROR, "", "", None, "image-is-outside", message, fix, POLL)
+    refusals = [window.refusal(server.release) for window in server.target.windows.values() if server.target.gpu]
+    for why, nearest in filter(None, refusals[:1] if all(refusals) else []):
+        message = f"release {server.release} does not run on a {server.target.title}: {why}"
+        yield Finding(ERROR, "", "", None, "image-is-outside", message, f"use {nearest}", POLL)
 
 
 def first_gpu_only(server: AssumedServer) -> Iterator[Finding]:

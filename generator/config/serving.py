@@ -146,13 +146,10 @@ def sentence(found: ErrorDetails) -> str:
 
 
 def in_force(layers: Layers, gpus: Sequence[str]) -> ServingOptions:
-    """Return the options of one network from its layers, later ones first.
+    """Return the options of one network from its layers, later ones first; raise BadValue if they contradict.
 
     Options that no layer gives follow from the rest: the preferred sizes that fit, and a profile that is tuned for
     the largest batch.
-
-    Raises:
-        BadValue: options contradict each other.
     """
     places: dict[str, str] = {}
     values: dict[str, Any] = {"accelerator": {}}

@@ -21,6 +21,12 @@ class Window:
     why_not_before: str
     why_not_after: str = ""
 
+    def refusal(self, tag: str) -> tuple[str, str] | None:
+        """Return why a tag is outside and the nearest tag inside, or None if the tag is inside."""
+        if tag < self.first:
+            return self.why_not_before, self.first
+        return (self.why_not_after, self.last) if self.last and tag > self.last else None
+
     def __str__(self) -> str:
         """Format the window, such as `24.05 to 24.09`."""
         return f"{self.first} to {self.last}" if self.last else f"{self.first} and later"
@@ -137,18 +143,9 @@ def check_precision(target: Target, precision: Precision) -> None:
 
 
 def check_tag(target: Target, precision: Precision, tag: str) -> None:
-    """Check an image tag against the window of a device.
-
-    Raises:
-        BadValue: the image cannot run this precision on this device; the hint names the nearest image that can.
-    """
+    """Raise BadValue if an image cannot run a precision on a device; the hint names the nearest image that can."""
     check_release(tag)
     check_precision(target, precision)
-    window = target.windows[precision]
-    if tag < window.first:
-        nearest, why = window.first, window.why_not_before
-    elif window.last and tag > window.last:
-        nearest, why = window.last, window.why_not_after
-    else:
-        return
-    raise BadValue("image_tag", tag, f"cannot run {precision.upper()} on a {target.title}: {why}", f"use {nearest}")
+    if refusal := target.windows[precision].refusal(tag):
+        why, nearest = refusal
+        raise BadValue("image_tag", tag, f"cannot run {precision.upper()} on a {target.title}: {why}", f"use {nearest}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from generator.errors import OutputFailed
-from generator.repository import folder, model_files
+from generator.repository import folder
 from generator.repository.s3.url import S3Url
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ class RepositoryFolder:
         if self.root.exists() and not self.root.is_dir():
             raise OutputFailed(self.root, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
 
-    def published(self, name: str) -> model_files.ModelFolder:
+    def published(self, name: str) -> folder.ModelFolder:
         """Return the published files of a model."""
-        return model_files.ModelFolder(self.root / name)
+        return folder.ModelFolder(self.root / name)
 
     def check_replaceable(self, name: str) -> None:
         """Raise TritongenError if a model of this name exists and tritongen did not make it."""
         target = self.root / name
         with folder.reporting(target):
-            if target.exists() and not model_files.is_ours(model_files.ModelFolder(target)):
-                raise model_files.not_ours(target)
+            if target.exists() and not folder.is_ours(folder.ModelFolder(target)):
+                raise folder.not_ours(target)
 
     def publish(self, staged: Path, kept: Iterable[str]) -> None:
         """Replace a model by the staged one and the published files that are kept, or raise TritongenError."""

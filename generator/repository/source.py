@@ -54,11 +54,7 @@ def of_folder(path: Path) -> Source:
 
 @contextmanager
 def opened(repository: str | Path | S3Url | Source) -> Iterator[Source]:
-    """Open a repository while it is served; a folder may not exist.
-
-    Raises:
-        RepositoryNotFound, StorageFailed: S3 holds nothing at this URL, or cannot be read.
-    """
+    """Open a repository, or raise RepositoryNotFound or StorageFailed if S3 has none; a folder may not exist."""
     named = repository if isinstance(repository, Source) else location(repository, "repository")
     match named:
         case Source():

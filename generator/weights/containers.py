@@ -45,11 +45,7 @@ def content(path: Path) -> bytes:
 
 
 def parse(path: Path, data: bytes) -> tuple[str, dict[str, torch.Tensor]]:
-    """Return the name of the format and the tensors of a file's bytes, all floats as fp32.
-
-    Raises:
-        WeightsUnusable: they hold anything but tensors.
-    """
+    """Return the format's name and the tensors, floats as fp32; raise WeightsUnusable for anything but tensors."""
     try:
         container = recognise(data)
         return container.name, plain(unwrapped(container.load(data)), len(data))

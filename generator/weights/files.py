@@ -49,11 +49,7 @@ PADDLECLAS = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph"
 
 
 def find(path: Path, networks: Sequence[Network]) -> dict[str, Path]:
-    """Return each network's weights file by the network's name: `path` itself, or a file in that folder.
-
-    Raises:
-        BadValue: there is no such path, it is one file for several networks, or a network has no file or several.
-    """
+    """Return each network's file, `path` itself or one in it, by name; raise BadValue if there is none or several."""
     try:
         entries = sorted(path.iterdir()) if path.is_dir() else None
         exists = path.exists()
@@ -159,11 +155,7 @@ def check(path: Path, found: str, *expected: str) -> None:
 
 
 def download(url: str, partial: Path) -> str:
-    """Download the part of a file that is missing, and return the SHA-256 that a redirect announced, or "".
-
-    Raises:
-        FetchFailed: the server cannot be reached, refuses, or ends the connection early.
-    """
+    """Download the rest of a file and return the SHA-256 of a redirect, or an empty text; raise FetchFailed."""
     if not url.startswith(("https://", "http://")):
         raise FetchFailed(url, "it is not a web address")
     mark = partial.with_name(f"{partial.name}.etag")

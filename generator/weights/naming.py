@@ -34,7 +34,7 @@ def from_torchvision(key: str, _: Network) -> str:
 
 
 PADDLE_LEAVES = {"weight": "weight", "bias": "bias", "_mean": "running_mean", "_variance": "running_var"}
-LAYER = r"(?P<part>_conv|_batch_norm)"
+LAYER, DPN_BLOCK = r"(?P<part>_conv|_batch_norm)", r"dpn(?P<index>\d{1,3})"
 # For each family: our name for a batch norm, and PaddleClas's name for each layer with ours. Paddle numbers the blocks
 # of a DenseNet from 2, as the paper numbers its stages, and the blocks of a DPN from 1 through all stages.
 PADDLE_NAMES = {
@@ -55,11 +55,8 @@ PADDLE_NAMES = {
         "bn",
         (
             (rf"conv1_x_1_func\.{LAYER}", "features.conv1_1.{part}"),
-            (rf"dpn(?P<index>\d{{1,3}})\.c1x1_w_func\.{LAYER}", "features.{block}.c1x1_w_s{stride}.{part}"),
-            (
-                rf"dpn(?P<index>\d{{1,3}})\.(?P<unit>c1x1_a|c3x3_b|c1x1_c)_func\.{LAYER}",
-                "features.{block}.{unit}.{part}",
-            ),
+            (rf"{DPN_BLOCK}\.c1x1_w_func\.{LAYER}", "features.{block}.c1x1_w_s{stride}.{part}"),
+            (rf"{DPN_BLOCK}\.(?P<unit>c1x1_a|c3x3_b|c1x1_c)_func\.{LAYER}", "features.{block}.{unit}.{part}"),
             (r"conv5_x_x_bn", "features.conv5_bn_ac.bn"),
             (r"out", "classifier"),
         ),

@@ -238,11 +238,7 @@ EFFECTS: dict[str, Callable[[Walk, object, list[Thing]], Thing | None]] = {
 
 
 def walk(stream: BinaryIO, rules: Rules) -> tuple[Thing, list[Thing]]:
-    """Return the value that the next pickle would make, and its references to data outside of it.
-
-    Raises:
-        Refused: the pickle does more than a file of tensors needs, or is incomplete.
-    """
+    """Return the value that the next pickle would make, and its references outside; raise Refused if it does more."""
     state = Walk(rules)
     try:
         for opcode, argument, position in pickletools.genops(stream):

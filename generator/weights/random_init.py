@@ -117,12 +117,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: None, *geometry: Any) 
 
 
 def normalise(
-    x: torch.Tensor,
-    mean: torch.Tensor,
-    variance: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    eps: float,
+    x: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
 ) -> torch.Tensor:
     """Normalise [N,C,H,W] by its own statistics, which become the running ones."""
     values, unit = integers(x, (FLOAT32_BITS - x.shape[3].bit_length()) // 2)  # float32 holds a row's squares

@@ -26,10 +26,7 @@ class Refusal(Exception):
         self, sentence: str, fix: str = "", at: Place = (), status: str = INVALID, line: int | None = None
     ) -> None:
         super().__init__(sentence)
-        self.fix = fix
-        self.at = at
-        self.status = status
-        self.line = line
+        self.fix, self.at, self.status, self.line = fix, at, status, line
 
 
 class Caution(NamedTuple):

@@ -53,11 +53,7 @@ def with_fields(config: Config, fields: Config) -> Config:
 
 
 def read_config(path: Path) -> tuple[Config, dict[Place, int]]:
-    """Return a config and the line of each of its fields; a model without a config has an empty one.
-
-    Raises:
-        Refusal: Triton does not read it; the parser's reason has line and column.
-    """
+    """Return a config, empty if there is no file, and its fields' lines; raise Refusal if Triton does not read it."""
     if not path.exists():
         return as_json(model_config_pb2.ModelConfig()), {}
     sentence = f"failed to read text proto from {path}"

@@ -39,9 +39,6 @@ def session_settings(config: Config, accelerators: Collection[str] = CPU_ACCELER
     """Read the settings; `accelerators` are the CPU accelerators of the server's build, others are refused.
 
     Source: onnxruntime_backend, src/onnxruntime.cc:217, :247 and :928. A CPU server does not read the GPU accelerators.
-
-    Raises:
-        Refusal: a value is wrong, in the backend's sentence.
     """
     optimization = config.get("optimization", {})
     execution_mode = integer(config, "execution_mode")

@@ -87,8 +87,7 @@ class Bucket:
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """Return an object, or a range of its bytes."""
         with self.reporting("read", name):
-            content: bytes = self.filesystem.cat_file((self.url / name).path, start=start, end=end)
-            return content
+            return bytes(self.filesystem.cat_file((self.url / name).path, start=start, end=end))
 
     def digest(self, name: str, size_bytes: int) -> str:
         """Return the BLAKE3 of an object in hex.

@@ -13,9 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from generator.errors import TritongenError
-from generator.repository.folder import staging_below
+from generator.repository.folder import is_ours, not_ours, staging_below
 from generator.repository.layout import CONFIG_FILE, MODEL_FILE, PROVENANCE_FILE, VERSION
-from generator.repository.model_files import is_ours, not_ours
 from generator.repository.s3.bucket import Bucket
 from generator.repository.s3.lease import Lease, leased
 from generator.repository.s3.url import S3Url, for_triton

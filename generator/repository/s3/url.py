@@ -53,8 +53,7 @@ def parse(text: str, parameter: str) -> S3Url:
     """Parse a text that begins with s3://; raise BadValue, which names `parameter`, if a repository cannot be there."""
     rest, endpoint = text.removeprefix(SCHEME), None
     if "://" in rest:
-        matched = ENDPOINT.fullmatch(rest)
-        if matched is None:
+        if not (matched := ENDPOINT.fullmatch(rest)):
             raise BadValue(parameter, text, "names no server", HINT)
         rest, endpoint = matched["rest"], matched["endpoint"]
     bucket, *parts = rest.rstrip("/").split("/")
@@ -66,11 +65,7 @@ def parse(text: str, parameter: str) -> S3Url:
 
 
 def location(place: str | Path | S3Url, parameter: str) -> Path | S3Url:
-    """Parse the place of a repository: a folder or a URL of S3.
-
-    Raises:
-        BadValue: the place is empty, or a URL of another kind.
-    """
+    """Parse a place of a repository, a folder or a URL of S3; raise BadValue if it is empty or another URL."""
     if isinstance(place, S3Url):
         return place
     if place == "":  # pathlib would take it for the current folder
@@ -83,11 +78,7 @@ def location(place: str | Path | S3Url, parameter: str) -> Path | S3Url:
 
 
 def for_triton(url: S3Url, endpoint: str) -> str:
-    """Return the URL with the endpoint that clients in this environment use: Triton reads no setting of an endpoint.
-
-    Raises:
-        BadValue: Triton would parse the URL differently.
-    """
+    """Return the URL with the client's endpoint, for Triton; raise BadValue if Triton would parse it differently."""
     asked = urlsplit(endpoint)
     host = asked.hostname or ""
     if host.endswith(AWS_HOSTS) and PRIVATE not in host:
