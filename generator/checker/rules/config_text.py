@@ -41,10 +41,9 @@ UNKNOWN_NAMES = (
 
 def as_json(message: Any) -> Config:  # noqa: ANN401 (a protobuf message)
     """Return the JSON that Triton hands to backends: every plain field, with the names of the schema."""
-    made: Config = json_format.MessageToDict(
-        message, including_default_value_fields=True, preserving_proto_field_name=True
+    return dict(
+        json_format.MessageToDict(message, including_default_value_fields=True, preserving_proto_field_name=True)
     )
-    return made
 
 
 def with_fields(config: Config, fields: Config) -> Config:

@@ -147,10 +147,8 @@ class Bucket:
     def call(self, method: str, name: str, **arguments: object) -> dict[str, Any]:
         """Send a request about an object and return the answer of S3."""
         with self.reporting("asked about" if method.startswith("head") else "written", name):
-            answer: dict[str, Any] = self.filesystem.call_s3(
-                method, Bucket=self.url.bucket, Key=(self.url / name).prefix, **arguments
-            )
-            return answer
+            key = (self.url / name).prefix
+            return dict(self.filesystem.call_s3(method, Bucket=self.url.bucket, Key=key, **arguments))
 
     @contextmanager
     def reporting(self, what: str, name: str = "") -> Iterator[None]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from threading import Event, Lock, Thread
+from typing import Any
 
 from generator.errors import StorageFailed, TritongenError
 from generator.repository.s3.bucket import Bucket, answered
@@ -110,16 +111,20 @@ def taken(bucket: Bucket, holder: str) -> str:
     hint = "wait for its end"
     try:
         seen = bucket.call("head_object", LOCK)
-        date = seen["ResponseMetadata"]["HTTPHeaders"].get("date")  # by the clock of the server
-        now = parsedate_to_datetime(date) if date else datetime.now(UTC)
-        left_s = LEASE_S - (now - seen["LastModified"]).total_seconds()
-        if left_s <= 0:
+        if (left_s := LEASE_S - silent_s(seen)) <= 0:
             return put(bucket, holder, IfMatch=seen["ETag"])
         hint += f"; if it was killed, its lock expires in {left_s:.0f} s"
     except StorageFailed as failed:
         if answered(failed) not in (*CHANGED, *GONE):  # it was removed, or a third build took it
             raise
     raise TritongenError(f"another build writes to {bucket.url}", hint)
+
+
+def silent_s(seen: dict[str, Any]) -> float:
+    """Return the age of the lock by the clock of the server."""
+    date = seen["ResponseMetadata"]["HTTPHeaders"].get("date")
+    now = parsedate_to_datetime(date) if date else datetime.now(UTC)
+    return float((now - seen["LastModified"]).total_seconds())
 
 
 def put(bucket: Bucket, holder: str, **condition: str) -> str:
