@@ -1,20 +1,16 @@
 """Render templates, of tritongen or of the user."""
 
-from __future__ import annotations
-
 import json
 import traceback
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import jinja2
 from google.protobuf.text_encoding import CEscape
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from generator.errors import TemplateUnusable, first_line
-
-if TYPE_CHECKING:
-    import jinja2
 
 
 def render(name: str, template_dir: Path | None = None, **values: object) -> str:
@@ -23,8 +19,6 @@ def render(name: str, template_dir: Path | None = None, **values: object) -> str
     Raises:
         TemplateUnusable: the template has a syntax error, cannot be read, or fails.
     """
-    import jinja2
-
     try:
         return environment(template_dir).get_template(name).render(**values)
     except jinja2.TemplateSyntaxError as error:
@@ -39,9 +33,6 @@ def render(name: str, template_dir: Path | None = None, **values: object) -> str
 @lru_cache(maxsize=8)  # each template is compiled once, and again if its file changes
 def environment(template_dir: Path | None) -> jinja2.Environment:
     """Make a sandboxed Jinja environment that fails on undefined names."""
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
     folders = [template_folder()] if template_dir is None else [template_dir, template_folder()]
     env = ImmutableSandboxedEnvironment(
         loader=jinja2.FileSystemLoader(folders),
