@@ -175,8 +175,7 @@ def started(request: Request, variant: Variant) -> Iterator[Serving]:
             served.chmod(0o755)  # a container's user reads it
             static_repository.write(repository.resolve(), served, configs, config_name, size)
         logger.info("starting %s for this run", what)
-        own = engines.start(engine, served, ports=free_ports(), models=names, options=options)
-        server = stack.enter_context(own)
+        server = stack.enter_context(engines.start(engine, served, ports=free_ports(), models=names, options=options))
         client = stack.enter_context(TritonClient(server.grpc_url))
         models = tuple(map(client.served_model, names))
         yield Serving(

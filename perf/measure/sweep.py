@@ -110,8 +110,7 @@ class Sweep:
 
     def rounds(self, writer: Writer, variant: Variant, served: Serving, later_servers: int = 0) -> bool:
         """Measure what is due on a server, and return true if a server of our own died."""
-        request = self.request
-        baseline = onnxruntime_baseline.Baseline(Path(request.repository)) if request.baseline else None
+        baseline = onnxruntime_baseline.Baseline(Path(self.request.repository)) if self.request.baseline else None
         while found := self.next_result(writer.stored, variant):
             begun, number = self.clock(), len(found.repeats) + 1
             self.on_step(self.step(writer.stored, variant, found.point, number, later_servers))
