@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -183,3 +183,40 @@ def reporting(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputFailed(path, error) from error
+
+
+@dataclass(frozen=True)
+class RepositoryFolder:
+    """A repository on a disk; `root` is absolute."""
+
+    root: Path
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """Lock the repository, and make a temporary folder for models; raise TritongenError if it is locked."""
+        return staging(self.root)
+
+    def check(self) -> None:
+        """Raise OutputFailed if the path is a file; nothing is written."""
+        if self.root.exists() and not self.root.is_dir():
+            raise OutputFailed(self.root, FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)))
+
+    def published(self, name: str) -> ModelFolder:
+        """Return the published files of a model."""
+        return ModelFolder(self.root / name)
+
+    def check_replaceable(self, name: str) -> None:
+        """Raise TritongenError if a model of this name exists and tritongen did not make it."""
+        target = self.root / name
+        with reporting(target):
+            if target.exists() and not is_ours(ModelFolder(target)):
+                raise not_ours(target)
+
+    def publish(self, staged: Path, kept: Iterable[str]) -> None:
+        """Replace a model by the staged one and the published files that are kept, or raise TritongenError."""
+        self.check_replaceable(staged.name)  # it may have been written since the check
+        link_files(self.root / staged.name, staged, kept)
+        publish(staged, self.root)
+
+    def location(self, name: str) -> Path:
+        """Return the folder of a model."""
+        return self.root / name
