@@ -81,11 +81,9 @@ def newest_like(root: Path, wanted: Request, given: Collection[str]) -> Stored |
 
 def previous(root: Path, stored: Stored) -> Stored | None:
     """Return the newest run before this one on the same device that has points in common with it."""
-    for other in readable(root, stored.run.device.name):
-        before = other.run.began < stored.run.began and other.run.device.label == stored.run.device.label
-        if before and set(other.run.points) & set(stored.run.points):
-            return other
-    return None
+    this, others = stored.run, readable(root, stored.run.device.name)
+    before = (other for other in others if other.run.began < this.began and other.run.device.label == this.device.label)
+    return next((other for other in before if set(other.run.points) & set(this.points)), None)
 
 
 def about(run: Stored | None) -> str:

@@ -57,7 +57,7 @@ def test_a_round_that_failed_marks_the_point():
     repeats = [*rounds(ONE, 30000), repeat(ONE, 2, status="failed", reason="perf_analyzer ended with 99: no")]
     found = points.result(ONE, repeats, PLAN)
     assert (found.status, found.reason) == ("failed", "perf_analyzer ended with 99: no")
-    assert (found.value_us(COMPUTE), found.range_us(COMPUTE), found.spread) == (None, None, None)
+    assert (found.value_us(COMPUTE), found.kept, found.spread) == (None, (), None)
     assert due([ONE], repeats) is None
 
 

@@ -94,11 +94,12 @@ def with_run(stored: Stored, other: Stored, metric: Metric) -> Comparison:
 
 def latencies(stored: Stored, metric: Metric) -> Latencies:
     """Return the latency of each point of a run that has a value."""
-    return {
-        result.point: Latency(value / 1000, ends[0] / 1000, ends[1] / 1000)
-        for result in stored.results
-        if (value := result.value_us(metric)) and (ends := result.range_us(metric))
-    }
+    found = {}
+    for result in stored.results:
+        if value := result.value_us(metric):
+            kept = [metric.value_us(report) / 1000 for report in result.kept]
+            found[result.point] = Latency(value / 1000, min(kept), max(kept))
+    return found
 
 
 def compare(

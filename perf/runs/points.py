@@ -30,11 +30,6 @@ class Result:
         """Return the value of the median round: all metrics come from one round, so that parts add up."""
         return metric.value_us(self.kept[len(self.kept) // 2]) if self.kept else None
 
-    def range_us(self, metric: Metric) -> tuple[int, int] | None:
-        """Return the least and the largest value of the kept rounds."""
-        values = [metric.value_us(report) for report in self.kept]
-        return (min(values), max(values)) if values else None
-
     @property
     def spread(self) -> float | None:
         """Difference of the slowest and the fastest kept round in the client's mean: 0.03 is 3 %."""
