@@ -53,7 +53,7 @@ class TritongenError(Exception):
 
 
 class Failure(TritongenError):
-    """A failure of one thing, for a reason; a subclass has the sentence that names both, and its usual hint."""
+    """A failure; a subclass has the sentence, which names what failed and why, and its usual hint."""
 
     sentence: ClassVar[str]
     usual_hint: ClassVar[str | None]
@@ -181,14 +181,8 @@ class EngineMissing(
     """An engine that this machine cannot start."""
 
 
-class PortInUse(TritongenError):
+class PortInUse(Failure, sentence="port {} is in use on {}"):
     """A port that another program listens on."""
-
-    def __init__(self, port: int, parameter: str, host: str = "127.0.0.1") -> None:
-        super().__init__(
-            f"port {port} is in use on {host}",
-            f"stop the program that listens there, or choose another port with `{parameter}`",
-        )
 
 
 class ServerFailed(TritongenError):
@@ -212,26 +206,20 @@ class ServerUnreachable(
     """An address where no Triton answers."""
 
 
-class ModelNotServed(TritongenError):
+class ModelNotServed(Failure, sentence="the server at {} has no model {!r} ready"):
     """A model that is not READY on the server."""
-
-    def __init__(self, name: str, url: str, ready: Iterable[str]) -> None:
-        listed = ", ".join(ready) or "none"
-        super().__init__(f"the server at {url} has no model {name!r} ready", f"ready models: {listed}")
 
 
 class InferenceFailed(Failure, sentence="{} did not answer: {}"):
     """A request that the server answered with an error."""
 
 
-class WrongDevice(TritongenError):
+class WrongDevice(
+    Failure,
+    sentence="cannot measure a {}: {}",
+    hint="`gpus=cpu` measures this machine's CPU; `url` names a server that has the GPU",
+):
     """A device that was requested for a measurement, but that the server does not run on."""
-
-    def __init__(self, requested: str, actual: str) -> None:
-        super().__init__(
-            f"cannot measure a {requested.upper()}: {actual}",
-            "`gpus=cpu` measures this machine's CPU; `url` names a server that has the GPU",
-        )
 
 
 class AnalyzerFailed(TritongenError):

@@ -53,7 +53,8 @@ def check_free(ports: Ports) -> None:
                 hint = "choose a port above 1023"
                 raise BadValue(f"{service}_port", port, "this user may not open it", hint) from error
             except OSError as error:
-                raise PortInUse(port, f"{service}_port", ports.host) from error
+                hint = f"stop the program that listens there, or choose another port with `{service}_port`"
+                raise PortInUse(port, ports.host, hint) from error
 
 
 def on_address(ports: Ports, address: str) -> Ports:

@@ -82,7 +82,8 @@ class TritonClient:
             config = self.grpc.get_model_config(name, client_timeout=TIMEOUT_S).config
             metadata = self.grpc.get_model_metadata(name, client_timeout=TIMEOUT_S)
         except triton.InferenceServerException as error:
-            raise ModelNotServed(name, self.url, self.ready_models()) from error
+            hint = f"ready models: {', '.join(self.ready_models()) or 'none'}"
+            raise ModelNotServed(self.url, name, hint) from error
         # Core has resolved KIND_AUTO: 1 is KIND_GPU (model_config.proto).
         on_gpu = any(group.kind == 1 for group in config.instance_group)
         fp16 = on_gpu and (tensorrt_parameters(config) or {}).get("precision_mode") == "FP16"

@@ -53,7 +53,7 @@ def check_startable(device: str) -> None:
     """Raise WrongDevice if a server started on this machine would run on another device."""
     if device != CPU and index_of(device) is None:
         found = ", ".join(gpu_names()) or this_cpu().label
-        raise WrongDevice(device, f"a server on this machine would run on {found}")
+        raise WrongDevice(device.upper(), f"a server on this machine would run on {found}")
 
 
 def index_of(device: str) -> int | None:
@@ -75,20 +75,20 @@ def describe_served(device: str, model: ServedModel, url: str, metrics_url: str)
     if model.device == CPU:
         found = this_cpu() if local else Device(CPU, "a CPU of another host")
         if device != CPU:
-            raise WrongDevice(device, f"the server runs on {found.label}")
+            raise WrongDevice(device.upper(), f"the server runs on {found.label}")
         return found
     uuids = probe.gpu_uuids(metrics_url) if local else ()
     all_gpus = gpus() if local else ()
     served = tuple(gpu for gpu in all_gpus if gpu.uuid in uuids) or all_gpus
     names = ", ".join(gpu.name for gpu in served)
     if device == CPU:
-        raise WrongDevice(device, f"the server runs on {names or 'a GPU'}")
+        raise WrongDevice(device.upper(), f"the server runs on {names or 'a GPU'}")
     if not local:
         return Device(device, f"{targets.find(device).title} (as stated: the server is on another host)", stated=True)
     if not served:
-        raise WrongDevice(device, "the server runs on a GPU that nvidia-smi does not name")
+        raise WrongDevice(device.upper(), "the server runs on a GPU that nvidia-smi does not name")
     if any(targets.of_gpu(gpu.name) != targets.find(device) for gpu in served):
-        raise WrongDevice(device, f"the server runs on {names}")
+        raise WrongDevice(device.upper(), f"the server runs on {names}")
     return dataclasses.replace(this_cpu(), name=device, label=names, gpu=served[0])
 
 
