@@ -159,8 +159,8 @@ def serving(repository: Path, *arguments: str) -> Iterator[Serving]:
 
 def wait_for_stopped_servers() -> None:
     """Wait for the end of every `tritongen serve` that the tests have stopped."""
-    for process in STOPPING:
-        process.communicate()
+    while STOPPING:
+        STOPPING.pop().communicate()
 
 
 def processes_of(needle: str) -> list[str]:

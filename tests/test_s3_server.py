@@ -6,7 +6,16 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers import SMALL_CONFIG, ask, eventually, run_program, serving, small_onnx, write_model
+from helpers import (
+    SMALL_CONFIG,
+    ask,
+    eventually,
+    run_program,
+    serving,
+    small_onnx,
+    wait_for_stopped_servers,
+    write_model,
+)
 from s3_server import LOCK
 
 import tritongen
@@ -48,6 +57,7 @@ def test_build_check_serve_infer(s3, repository, tmp_path, monkeypatch):
     ((guesses,),) = [[images["classes"] for images in json.loads(labels.stdout)["images"]]]
     assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
     assert s3.requested("GET").count("models/densenet121/1/model.onnx") >= 1
+    wait_for_stopped_servers()
     # ONNX Runtime keeps a hidden file there.
     assert [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith(".")] == []
 
