@@ -53,11 +53,7 @@ def check_files(chosen: Sequence[Network], labels: Path | None) -> None:
 
 
 def weights_source(weights: str | Path, seed: int, chosen: Sequence[Network]) -> Callable[[Network], int | Path]:
-    """Return a function that gives the seed or the weights file of a network; it downloads the file if needed.
-
-    Raises:
-        BadValue: a network has no file, or weights are given for a user's network.
-    """
+    """Return a function that gives the seed or the weights file of a network, or raise BadValue; it may download."""
     if not 0 <= seed < 2**31:
         raise BadValue("seed", seed, "must be from 0 to 2147483647")
     if weights == RANDOM:

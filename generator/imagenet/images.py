@@ -15,11 +15,7 @@ PHOTOGRAPHS = (ASSETS / "chelsea.jpg", ASSETS / "coffee.jpg")
 
 
 def load(path: Path) -> Image.Image:
-    """Read an image as RGB, turned upright by its EXIF orientation.
-
-    Raises:
-        ImageUnreadable: there is no such file, or Pillow cannot decode it.
-    """
+    """Read an image as RGB, turned upright by its EXIF orientation; raise ImageUnreadable if that fails."""
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)

@@ -22,7 +22,6 @@ class TorchReference:
     """A torch module in evaluation mode that takes the feeds in order and returns a tensor or a tuple."""
 
     label = "torch"
-    runs_once = True  # all batches from one call: in evaluation mode rows are independent
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -63,11 +62,6 @@ class OnnxReference:
     def __init__(self, model: bytes | Path, rows: int | None = None, *, fp16: bool = False) -> None:
         self.session = cpu_session(model, optimised=fp16)
         self.rows = rows
-
-    @property
-    def runs_once(self) -> bool:
-        """True for a fixed batch, which makes small batches as slow as large ones."""
-        return self.rows is not None
 
     def run(self, feeds: Feeds) -> list[Array]:
         """Return the outputs in order; run all rows at once, or as many at a time as the fixed batch."""
