@@ -25,12 +25,9 @@ GRAPH, INITIALIZER = (bytes([number << 3 | 2]) for number in (7, 5))
 
 
 def simplify(name: str, exported: Exported, rewrites: Iterable[str] = REWRITES) -> Simplified:
-    """Fold constants, infer shapes and rewrite; the model of `exported` is consumed.
+    """Fold constants, infer shapes and rewrite, or raise ExportFailed; the model of `exported` is consumed.
 
     onnxsim's own check, which compares ONNX with ONNX, is not needed: `verify` compares with the network.
-
-    Raises:
-        ExportFailed: onnxsim could not read or simplify the graph.
     """
     before = len(exported.model.graph.node)
     try:
