@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from pathlib import Path
@@ -36,21 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check that the groups are made, and leave the imported modules out of garbage collections.
-
-    Each build collects garbage, and torch is a lot to look at.
-    """
+    """Check that the groups are made."""
     grouped = session.config.getoption("loadgroup", default=False)
     if grouped and not all("@" in item.nodeid for item in session.items):
         raise pytest.UsageError("pytest-xdist did not group the tests: install the versions of pyproject.toml")
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
-    """Wait for the servers that are ending, and let the interpreter free everything."""
+    """Wait for the servers that are ending."""
     wait_for_stopped_servers()
-    gc.unfreeze()
 
 
 FIRST = {"ten models": 0, "measurements": 1}

@@ -22,9 +22,7 @@ MXNET = Preprocessing(mean=(124 / 255, 117 / 255, 104 / 255), std=(1 / (0.0167 *
 CASES = {
     "densenet121": ("DenseNet121_pretrained.pdparams", "Paddle pickle 2", "paddleclas", 1e-5, Preprocessing()),
     "densenet169": ("densenet169-b2777c0a.pth", "torch legacy", "torchvision", 1e-5, Preprocessing()),
-    "densenet201": ("densenet201.tv_in1k.safetensors", "safetensors", "timm", 1e-5, Preprocessing()),
     "dpn68": ("dpn68.mx_in1k.safetensors", "safetensors", "timm", 1e-3, MXNET),
-    "dpn92": ("DPN92_pretrained.pdparams", "Paddle pickle 4", "paddleclas", 1e-5, Preprocessing()),
 }
 
 

@@ -29,7 +29,7 @@ from generator.builder.provenance import Provenance
 from generator.builder.staleness import Job
 from generator.errors import TritongenError, WorkerDied
 from generator.networks.types import Network
-from generator.system.native import reuse_memory
+from generator.system.native import older_objects_frozen, reuse_memory
 
 OnStep = Callable[[Network, str], None]
 Result = tuple[Job, tuple[Provenance, dict[str, bytes]] | TritongenError]
@@ -96,7 +96,8 @@ def build_here(job: Job, staging: Path, on_step: OnStep) -> tuple[Provenance, di
         from generator.builder.build_model import build_model
 
     try:
-        return build_model(job, staging / job.network.name, lambda step: on_step(job.network, step))
+        with older_objects_frozen():
+            return build_model(job, staging / job.network.name, lambda step: on_step(job.network, step))
     except TritongenError as error:
         return error
 

@@ -34,6 +34,19 @@ def reuse_memory() -> None:
         CDLL(None).mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
 
 
+@contextmanager
+def older_objects_frozen() -> Iterator[None]:
+    """Leave the objects that exist now out of garbage collections: torch and its kin have hundreds of thousands."""
+    if gc.get_freeze_count():  # the caller has done so
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def return_memory() -> None:
     """Return freed memory to the kernel."""
     gc.collect()  # graphs of onnx-ir hold reference cycles
