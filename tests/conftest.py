@@ -26,8 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for the workers of `--dist=loadgroup`, and put the groups that take longest first.
 
-    A group runs in one worker. The tests that use the ten models are one group, since building and serving those takes
-    a minute. The tests that measure are one group, so that no two measure at a time. Of the others each file is a group.
+    A group runs in one worker. The tests that use the same built networks are one group, since building and serving
+    those takes a while. The tests that measure are one group, so that no two measure at a time. Of the others each file
+    is a group.
     """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item)))
@@ -46,14 +47,14 @@ def pytest_sessionfinish() -> None:
     wait_for_stopped_servers()
 
 
-FIRST = {"ten models": 0, "measurements": 1}
+FIRST = {"networks": 0, "measurements": 1}
 MEASURING = {"test_perf_server.py", "test_perf_disturbed_server.py"}
 
 
 def group_of(item: pytest.Item) -> str:
     """Return the name of a test's group."""
-    if "all_models" in getattr(item, "fixturenames", ()):
-        return "ten models"
+    if "two_networks" in getattr(item, "fixturenames", ()):
+        return "networks"
     return "measurements" if item.path.name in MEASURING else item.path.stem
 
 
@@ -64,18 +65,18 @@ def _tritongen(tmp_path: Path) -> Callable[..., Ran]:
 
 
 @pytest.fixture(scope="session")
-def all_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with all ten networks, built as a user builds it."""
-    folder = tmp_path_factory.mktemp("all")
-    done = run_program("build", "--models", "all", "--precision", "fp16", cwd=folder)
+def two_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a DenseNet and a DPN, built as a user builds it; test_ten_networks.py has all ten."""
+    folder = tmp_path_factory.mktemp("two")
+    done = run_program("build", "--models", "densenet121,dpn68", "--precision", "fp16", cwd=folder)
     assert done.status == 0, done.stderr
     return folder / "model_repository"
 
 
 @pytest.fixture(scope="session")
-def server(all_models: Path) -> Iterator[Serving]:
-    """A real Triton with all ten networks."""
-    with serving(all_models) as running:
+def server(two_networks: Path) -> Iterator[Serving]:
+    """A real Triton with the two networks."""
+    with serving(two_networks) as running:
         yield running
 
 

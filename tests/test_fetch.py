@@ -1,8 +1,10 @@
 """Downloads of weights, from a server on loopback and never from a publisher."""
 
 import hashlib
+import re
 import socket
 import threading
+from contextlib import suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import Request
@@ -25,6 +27,7 @@ class Publisher(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.asked, self.drop_after, self.linked = CONTENT, [], None, None
         self.tags = True
+        self.headers, self.status = {}, None  # sent in place of the right ones
 
     @property
     def url(self):
@@ -51,18 +54,24 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         etag = f'"{hashlib.sha256(server.content).hexdigest()[:8]}"'
-        body, status = server.content, 200
+        body, status, headers = server.content, 200, {}
         if self.headers.get("Range") and self.headers.get("If-Range") == etag:
-            body, status = body[int(self.headers["Range"].removeprefix("bytes=").removesuffix("-")) :], 206
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            body, status = body[start:], 206
+            headers["Content-Range"] = f"bytes {start}-{len(server.content) - 1}/{len(server.content)}"
             if not body:
                 self.send_error(416)
                 return
-        self.send_response(status)
+        headers["Content-Length"] = str(len(body))
         if server.tags:
-            self.send_header("ETag", etag)
-        self.send_header("Content-Length", str(len(body)))
+            headers["ETag"] = etag
+        self.send_response(server.status or status)
+        for name, value in {**headers, **server.headers}.items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body if server.drop_after is None else body[: server.drop_after])
+        with suppress(BrokenPipeError):  # the client has given up
+            self.wfile.write(body if server.drop_after is None else body[: server.drop_after])
         server.drop_after = None
 
 
@@ -171,6 +180,79 @@ def test_digest_of_the_first_download_is_checked(server):
     assert "the .sha256 beside it" in caught.value.hint
     server.content = CONTENT
     assert get(server).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe\x00", DIGEST[:63].encode(), DIGEST.upper().encode()])
+def test_a_damaged_record_is_refused(server, tmp_path, content):
+    """Only 64 hex digits are a record: an empty one would fit every file, also one of another publisher."""
+    path = get(server)
+    (record,) = tmp_path.rglob("*.sha256")
+    record.write_bytes(content)
+    path.write_bytes(b"another file")
+    with pytest.raises(FetchFailed, match="it is not a SHA-256 of 64 hex digits"):
+        get(server, prefix=DIGEST[:8])
+
+
+def test_both_digests_are_checked(server, tmp_path):
+    """A record of another file does not replace the publisher's digest."""
+    path = get(server)
+    path.write_bytes(b"another file")
+    (record,) = tmp_path.rglob("*.sha256")
+    record.write_text(hashlib.sha256(b"another file").hexdigest())
+    with pytest.raises(FetchFailed, match=f"not {DIGEST[:8]}"):
+        get(server, prefix=DIGEST[:8])
+
+
+def test_file_without_a_record_is_downloaded_again(server, tmp_path):
+    """Nobody knows whose file that is."""
+    path = get(server)
+    path.write_bytes(b"another file")
+    (record,) = tmp_path.rglob("*.sha256")
+    record.unlink()
+    assert get(server).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "why"),
+    [
+        (206, {}, "the server sent a part of the file that was not requested"),
+        (206, {"Content-Range": "bytes 5-9/10"}, "the server sent a part of the file that was not requested"),
+        (200, {"Content-Length": "many"}, "the server sent the Content-Length 'many'"),
+        (200, {"Content-Length": "-1"}, "the server sent the Content-Length '-1'"),
+        (200, {"Content-Length": str(1 << 40)}, "it is larger than 1024 MiB, as no weights file is"),
+        (302, {"Location": "ftp://127.0.0.1/x"}, "it redirects to ftp://127.0.0.1/x, which is not http"),
+        (302, {"Location": "http://[bad/x"}, "Invalid IPv6 URL"),
+        (302, {"Location": "/file"}, "the server answers 302"),
+    ],
+)
+def test_a_server_that_misbehaves(server, tmp_path, status, headers, why):
+    """One sentence, and nothing is kept that the next attempt would use."""
+    server.status, server.headers = status, headers
+    with pytest.raises(FetchFailed, match=re.escape(why)):
+        get(server)
+    assert not list(tmp_path.rglob("*.part"))
+    server.status, server.headers = None, {}
+    assert get(server).read_bytes() == CONTENT
+
+
+def test_an_endless_file_is_given_up(server, tmp_path, monkeypatch):
+    """Without a Content-Length, the size of what comes is bounded too."""
+    monkeypatch.setattr("generator.weights.files.LARGEST_BYTES", len(CONTENT) - 1)
+    server.headers = {"Content-Length": None}
+    with pytest.raises(FetchFailed, match="it is larger than"):
+        get(server)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_partial_file_with_a_damaged_tag(server, tmp_path):
+    """A tag that is no ETag is not sent: the download begins anew."""
+    server.drop_after = 300_000
+    with pytest.raises(FetchFailed):
+        get(server)
+    (tag,) = tmp_path.rglob("*.etag")
+    tag.write_bytes(b"\xff\r\nX-Injected: 1")
+    assert get(server).read_bytes() == CONTENT
+    assert server.asked[-1] == ("/file", None)
 
 
 def test_concurrent_calls_download_once(server):

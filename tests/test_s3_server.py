@@ -30,11 +30,12 @@ IMAGES = np.random.default_rng(0).standard_normal((8, 3, 224, 224), dtype=np.flo
 
 @pytest.fixture(name="repository")
 def _repository(s3, tmp_path):
-    """One of the ten, as a user builds it; beside it, the lock of another build that goes on, which is no model."""
-    done = run_program("build", "--models", "densenet121", "--output", s3.url(), cwd=tmp_path)
+    """A small network as a user builds it; beside it the lock of another build, which Triton ignores."""
+    (tmp_path / "network.onnx").write_bytes(small_onnx().SerializeToString())
+    done = run_program("build", "--onnx", "network.onnx", "--labels", CLASS_NAMES, "--output", s3.url(), cwd=tmp_path)
     assert done.status == 0, done.stderr
     assert f"1 verified in {s3.url()}" in done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "network.onnx"]
     s3.put(f"models/{LOCK}", b"")
     return s3.url()
 
@@ -43,20 +44,20 @@ def test_build_check_serve_infer(s3, repository, tmp_path, monkeypatch):
     """The answers equal those of the same build in a folder, and nothing is left behind."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    tritongen.build("densenet121", output=tmp_path / "folder")
+    tritongen.build(tritongen.onnx_network(tmp_path / "network.onnx"), labels=CLASS_NAMES, output=tmp_path / "folder")
     assert run_program("check", repository, "--server", cwd=tmp_path).status == 0
     with serving(repository) as server:
         assert f"starting Triton (embedded engine) on {repository}\n" in server.lines
-        theirs = ask(server.url, "densenet121", IMAGES)
+        theirs = ask(server.url, "network", IMAGES)
         labels = run_program(
-            "infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--json", "--url", server.url, cwd=tmp_path
+            "infer", images.PHOTOGRAPHS[0], "-m", "network", "--json", "--url", server.url, cwd=tmp_path
         )
     with serving(tmp_path / "folder") as server:
-        assert np.array_equal(theirs, ask(server.url, "densenet121", IMAGES))
+        assert np.array_equal(theirs, ask(server.url, "network", IMAGES))
     classes = CLASS_NAMES.read_text().splitlines()
     ((guesses,),) = [[images["classes"] for images in json.loads(labels.stdout)["images"]]]
     assert [guess["label"] for guess in guesses] == [classes[guess["index"]] for guess in guesses]
-    assert s3.requested("GET").count("models/densenet121/1/model.onnx") >= 1
+    assert s3.requested("GET").count("models/network/1/model.onnx") >= 1
     wait_for_stopped_servers()
     # ONNX Runtime keeps a hidden file there.
     assert [path for path in (tmp_path / "temporary").iterdir() if not path.name.startswith(".")] == []
@@ -64,12 +65,12 @@ def test_build_check_serve_infer(s3, repository, tmp_path, monkeypatch):
 
 def test_infer_starts_a_server(repository, tmp_path):
     """Without a running server `infer` starts one for the repository in S3."""
-    asked = run_program("infer", images.PHOTOGRAPHS[0], "-m", "densenet121", "--repository", repository, cwd=tmp_path)
+    asked = run_program("infer", images.PHOTOGRAPHS[0], "-m", "network", "--repository", repository, cwd=tmp_path)
     assert asked.status == 0, asked.stderr
     assert f"starting one of {repository} (embedded engine)" in asked.stderr
-    absent = run_program("infer", images.PHOTOGRAPHS[0], "-m", "densenet12", "--repository", repository, cwd=tmp_path)
+    absent = run_program("infer", images.PHOTOGRAPHS[0], "-m", "networ", "--repository", repository, cwd=tmp_path)
     assert (absent.status, absent.stdout) == (2, "")
-    assert "error: there is no model named 'densenet12'\nhint: did you mean 'densenet121'?" in absent.stderr
+    assert "error: there is no model named 'networ'\nhint: did you mean 'network'?" in absent.stderr
 
 
 def test_a_refused_model(s3, tmp_path):

@@ -11,14 +11,13 @@ from helpers import run_program, serving, small_onnx, write_model
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from generator.config.targets import GPUS
-from generator.networks import NETWORKS
 from generator.server.probe import TritonClient
 from generator.types import PRECISIONS
 
 pytestmark = pytest.mark.server
 
 VARIANTS = [f"{gpu.name}-{precision}" for gpu in GPUS for precision in PRECISIONS]
-NAMES = sorted(network.name for network in NETWORKS)
+NAMES = ("densenet121", "dpn68")
 
 
 def accelerator(config):
@@ -28,26 +27,28 @@ def accelerator(config):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_target_config_loads(all_models, tmp_path, variant):
+def test_a_target_config_loads(two_networks, variant):
     """`--model-config-name` serves a target's config: a DenseNet and a DPN are READY with it."""
-    (tmp_path / "repo").mkdir()
-    for name in ("densenet121", "dpn68"):
-        (tmp_path / "repo" / name).symlink_to(all_models / name)
     with (
-        serving(tmp_path / "repo", "--engine", "embedded", "--model-config-name", variant) as server,
+        serving(two_networks, "--engine", "embedded", "--model-config-name", variant) as server,
         triton.InferenceServerClient(server.url) as client,
     ):
-        assert TritonClient(server.url).ready_models() == ("densenet121", "dpn68")
-        for name in ("densenet121", "dpn68"):
+        assert TritonClient(server.url).ready_models() == NAMES
+        for name in NAMES:
             check_accelerator(accelerator(client.get_model_config(name).config), name, variant)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_target_config_differs_in_its_accelerator_alone(all_models, variant):
-    """For each of the ten models: the CPU ignores that block, so a config loads if the default one does."""
-    for name in NAMES:
+def test_a_target_config_differs_in_its_accelerator_alone(two_networks, variant):
+    """The CPU ignores that block, so a config loads if the default one does."""
+    check_variant(two_networks, NAMES, variant)
+
+
+def check_variant(repository, names, variant):
+    """Check that a target's configs have its accelerator, and are the default ones without it."""
+    for name in names:
         default, config = (
-            text_format.Parse((all_models / name / file).read_text(), ModelConfig())
+            text_format.Parse((repository / name / file).read_text(), ModelConfig())
             for file in ("config.pbtxt", f"configs/{variant}.pbtxt")
         )
         check_accelerator(accelerator(config), name, variant)
@@ -63,13 +64,18 @@ def check_accelerator(parameters, name, variant):
     assert parameters["trt_engine_cache_path"] == f"/cache/{name}-{precision}"
 
 
-def test_every_default_config_loads(server):
-    """Ten models READY with `config.pbtxt`, whose cache needs no mount."""
-    assert list(TritonClient(server.url).ready_models()) == NAMES
-    with triton.InferenceServerClient(server.url) as client:
-        configs = {name: client.get_model_config(name).config for name in NAMES}
+def test_default_configs_load(server):
+    """The models are READY with `config.pbtxt`, whose cache needs no mount."""
+    check_default_configs(server.url, NAMES)
+
+
+def check_default_configs(url, names):
+    """Check that a server has these models alone, with their default configs."""
+    assert TritonClient(url).ready_models() == names
+    with triton.InferenceServerClient(url) as client:
+        configs = {name: client.get_model_config(name).config for name in names}
     caches = {accelerator(config)["trt_engine_cache_path"] for config in configs.values()}
-    assert caches == {f"/tmp/tritongen-{name}-fp16" for name in NAMES}
+    assert caches == {f"/tmp/tritongen-{name}-fp16" for name in names}
 
 
 def test_options_on_a_real_server(tmp_path):

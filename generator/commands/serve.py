@@ -112,7 +112,7 @@ def command(
             if print_only:
                 parts = runtime()
                 line = embedded.command(parts, source, ports, model_config_name=model_config_name)
-                click.echo(shlex.join(["env", *(f"{key}={value}" for key, value in parts.env.items()), *line]))
+                click.echo(shlex.join(["env", *(f"{key}={value}" for key, value in parts.server_env.items()), *line]))
                 return 0
             serving = embedded.serve(source, ports=ports, model_config_name=model_config_name)
         else:

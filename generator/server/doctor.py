@@ -82,7 +82,7 @@ def embedded_engine() -> Row:
         return row(subject, ok=False, detail=str(error), hint=error.hint or "")
     stub = parts.backends / "python" / "triton_python_backend_stub"
     for program in ([str(parts.tritonserver), "--help"], [str(stub)]):
-        status, last_line = attempt(program, parts.env)
+        status, last_line = attempt(program, parts.server_env)
         if status in (None, LOADER_FAILED):
             hint = "the stub needs Python's shared library: apt install libpython3.11, or a Python that has one"
             return row(subject, ok=False, detail=last_line, hint=hint)

@@ -16,9 +16,9 @@ from typing import IO
 
 from filelock import FileLock
 
-from generator.errors import BadValue, FetchFailed, OutputFailed
+from generator.errors import BadValue, FetchFailed, OutputFailed, quoted
 from generator.networks.types import Network
-from generator.system.files import cache_home, sha256_of
+from generator.system.files import cache_home, sha256_of, write_whole
 from generator.system.text import listed
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,11 @@ HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # names in repositories 
 NAMING = "name a file after its network: dpn92.pth, dpn92-….safetensors, DPN92_pretrained.pdparams"
 TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
+LARGEST_BYTES = 1 << 30  # the largest published file, of DPN107, has 348 MB
 RANGE_NOT_SATISFIABLE = 416
 SHA256 = re.compile(r"[0-9a-f]{64}")
+RECORD_BYTES = 1 << 10
+ETAG = re.compile(r'(W/)?"[!#-~]*"')  # RFC 9110, 8.8.3, without bytes above 127
 OFFLINE = "download it on a machine with network access, and give the file with `weights`"
 AGAIN = "run the same command again to continue"
 PUBLISHERS = ("torchvision", "timm", "paddleclas")
@@ -111,7 +114,8 @@ def remote(publisher: str, network: Network) -> Remote:
 def fetch(publisher: str, remote: Remote) -> Path:
     """Return the file in the cache; download it first if it is not there.
 
-    The file must have the publisher's SHA-256, or the one of the first download, which `<file>.sha256` records.
+    The file must have the publisher's SHA-256, if that is published, and the one of the first download, which
+    `<file>.sha256` records. A file without a record is downloaded again.
 
     Raises:
         FetchFailed: the download failed, or the digest is wrong.
@@ -123,9 +127,9 @@ def fetch(publisher: str, remote: Remote) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # A second process waits, and then finds the file.
         with FileLock(folder / f".{remote.file}.lock", fallback_to_soft=False):
-            recorded = record.read_text().strip() if record.exists() else remote.sha256_prefix
-            if path.exists():
-                check(path, sha256_of(path), recorded)
+            recorded = recorded_digest(record)
+            if path.exists() and recorded:
+                check(path, sha256_of(path), remote.sha256_prefix, recorded)
                 return path
             partial = path.with_name(f"{path.name}.part")
             logger.info("fetching %s", remote.url)
@@ -136,11 +140,26 @@ def fetch(publisher: str, remote: Remote) -> Path:
             except FetchFailed:
                 partial.unlink()  # the next attempt starts from the beginning
                 raise
-            record.write_text(f"{found}\n")
+            write_whole(record, f"{found}\n")
             partial.replace(path)
             return path
     except OSError as error:
         raise OutputFailed(folder, error) from error
+
+
+def recorded_digest(record: Path) -> str:
+    """Return the SHA-256 of the first download, or an empty text if there is no record.
+
+    Raises:
+        FetchFailed: the record is not 64 hex digits: an empty one would fit every file.
+    """
+    if not record.exists():
+        return ""
+    with record.open("rb") as file:
+        text = file.read(RECORD_BYTES).decode("ascii", "replace").strip()
+    if not SHA256.fullmatch(text):
+        raise FetchFailed(record, "it is not a SHA-256 of 64 hex digits", "delete it, and the file beside it")
+    return text
 
 
 def check(path: Path, found: str, *expected: str) -> None:
@@ -159,8 +178,8 @@ def download(url: str, partial: Path) -> str:
     if not url.startswith(("https://", "http://")):
         raise FetchFailed(url, "it is not a web address")
     mark = partial.with_name(f"{partial.name}.etag")
-    etag = mark.read_text() if mark.exists() else ""
-    done = partial.stat().st_size if partial.exists() and etag else 0
+    etag = mark.read_text(errors="replace") if mark.exists() else ""
+    done = partial.stat().st_size if partial.exists() and ETAG.fullmatch(etag) else 0
     headers = {"User-Agent": "tritongen", "Accept-Encoding": "identity"}
     if done:  # If-Range: the whole file if it has changed since
         headers |= {"Range": f"bytes={done}-", "If-Range": etag}
@@ -168,14 +187,18 @@ def download(url: str, partial: Path) -> str:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 (the scheme is checked above)
     try:
         with urllib.request.build_opener(redirects).open(request, timeout=TIMEOUT_S) as answer:
-            resumed = answer.status == http.client.PARTIAL_CONTENT
-            mark.write_text(answer.headers.get("ETag") or "")
-            missing = int(answer.headers.get("Content-Length") or 0)
-            with partial.open("ab" if resumed else "wb") as file:
-                while chunk := answer.read(CHUNK_BYTES):
-                    missing -= file.write(chunk)
-            if missing > 0:
-                raise FetchFailed(url, f"the connection ended {missing} bytes early", AGAIN)
+            start = done if answer.status == http.client.PARTIAL_CONTENT else 0
+            expected = start + content_length(url, answer, start)
+            mark.write_text(answer.headers.get("ETag") or "", errors="replace")
+            size = start
+            with partial.open("ab" if start else "wb") as file:
+                while max(size, expected) <= LARGEST_BYTES and (chunk := answer.read(CHUNK_BYTES)):
+                    size += file.write(chunk)
+            if max(size, expected) > LARGEST_BYTES:
+                partial.unlink()
+                raise FetchFailed(url, f"it is larger than {LARGEST_BYTES >> 20} MiB, as no weights file is", OFFLINE)
+            if size < expected:
+                raise FetchFailed(url, f"the connection ended {expected - size} bytes early", AGAIN)
             mark.unlink()
             return redirects.sha256
     except urllib.error.HTTPError as error:
@@ -187,8 +210,23 @@ def download(url: str, partial: Path) -> str:
         ) from error
     except urllib.error.URLError as error:
         raise FetchFailed(url, str(error.reason), OFFLINE) from error
-    except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:  # ValueError: a bad address
         raise FetchFailed(url, str(error) or type(error).__name__, AGAIN) from error
+
+
+def content_length(url: str, answer: http.client.HTTPResponse, start: int) -> int:
+    """Return the Content-Length of an answer, or 0 without one.
+
+    Raises:
+        FetchFailed: the answer is a part of the file that does not begin at `start`, or the length is no number.
+    """
+    part = answer.headers.get("Content-Range") or ""
+    if answer.status == http.client.PARTIAL_CONTENT and not (start and part.startswith(f"bytes {start}-")):
+        raise FetchFailed(url, "the server sent a part of the file that was not requested", OFFLINE)
+    length = answer.headers.get("Content-Length") or "0"
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise FetchFailed(url, f"the server sent the Content-Length {quoted(length)}", OFFLINE)
+    return int(length)
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
@@ -205,8 +243,9 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if req.full_url.startswith("https://") and not newurl.startswith("https://"):
-            raise FetchFailed(req.full_url, f"it redirects to {newurl}, which is not https")
+        safe = ("https://",) if req.full_url.startswith("https://") else ("https://", "http://")
+        if not newurl.startswith(safe):
+            raise FetchFailed(req.full_url, f"it redirects to {newurl}, which is not {safe[-1].removesuffix('://')}")
         linked = (headers.get("X-Linked-ETag") or "").strip('"')
         if SHA256.fullmatch(linked):
             self.sha256 = linked

@@ -60,7 +60,7 @@ def started(parts: Runtime, source: Source, ports: Ports, line: Sequence[str]) -
     region = f"tritongen_{os.getpid()}_{ports.grpc}_"
     line = [*line, f"--backend-config=python,shm-region-prefix-name={region}"]
     try:
-        with running("embedded", line, ports, {**parts.env, **source.env, REGION: region}) as server:
+        with running("embedded", line, ports, {**parts.server_env, **source.env, REGION: region}) as server:
             yield server
     finally:
         for leftover in SHARED_MEMORY.glob(f"{region}*"):

@@ -43,6 +43,11 @@ class Runtime:
     caches: Path
     env: dict[str, str]
 
+    @property
+    def server_env(self) -> dict[str, str]:
+        """Return the variables of tritonserver: it sees no GPU, since the backend computes on the CPU."""
+        return {**self.env, "CUDA_VISIBLE_DEVICES": ""}
+
 
 def runtime() -> Runtime:
     """Find Triton's parts and lay them out.

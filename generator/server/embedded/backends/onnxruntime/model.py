@@ -55,6 +55,8 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Open the session and check the config against the model."""
         config = json.loads(args["model_config"])
+        if args["model_instance_kind"] == "GPU":  # its latencies would be taken for a GPU's
+            raise pb_utils.TritonModelException("the instance is of KIND_GPU, and this backend runs on the CPU only")
         self.name = config["name"]
         self.max_batch_size = config["max_batch_size"]
         self.session = open_session(model_path(config), config)
@@ -82,26 +84,35 @@ class TritonPythonModel:
         return self.answer(requests)
 
     def answer(self, requests: Sequence[Any]) -> list[Any]:
-        """Return one response per request, in order."""
-        fed = [self.arrays(request) for request in requests]
-        counts = [len(next(iter(arrays.values()))) for arrays in fed] if self.max_batch_size else [1]
+        """Return one response per request, in order.
+
+        If the batch fails, each request runs alone: one client's input does not fail another's request.
+        """
         try:
-            batch = fed[0] if len(fed) == 1 else self.gather(fed, sum(counts))
-            results = self.session.run(self.outputs, batch)
+            parts = self.run(requests)
         except Exception as error:  # noqa: BLE001 (the clients get every error)
+            if len(requests) > 1:
+                return [response for request in requests for response in self.answer([request])]
             failure = pb_utils.TritonError(backend_words(error))
-            return [pb_utils.InferenceResponse(output_tensors=[], error=failure) for _ in requests]
-        if len(requests) == 1:
-            parts = [results]
-        else:
-            ends = np.cumsum(counts)
-            parts = [[result[end - n : end] for result in results] for n, end in zip(counts, ends, strict=True)]
+            return [pb_utils.InferenceResponse(output_tensors=[], error=failure)]
         return [self.response(request, part) for request, part in zip(requests, parts, strict=True)]
+
+    def run(self, requests: Sequence[Any]) -> list[Sequence[Array]]:
+        """Run the session once and return the outputs of each request."""
+        fed = [self.arrays(request) for request in requests]
+        if len(requests) == 1:
+            return [self.session.run(self.outputs, fed[0])]
+        counts = [len(next(iter(arrays.values()))) for arrays in fed]
+        results = self.session.run(self.outputs, self.gather(fed, sum(counts)))
+        return [
+            [result[end - count : end] for result in results]
+            for count, end in zip(counts, np.cumsum(counts), strict=True)
+        ]
 
     def arrays(self, request: Any) -> Arrays:  # noqa: ANN401
         """Return the inputs of a request as views of the memory that Triton shares with this process."""
         return {
-            tensor.name(): as_fed(tensor.as_numpy(), self.shapes[tensor.name()])
+            tensor.name(): as_fed(tensor.name(), tensor.as_numpy(), self.shapes[tensor.name()])
             for tensor in request.inputs()
             if tensor.name() in self.shapes
         }
@@ -127,10 +138,17 @@ class TritonPythonModel:
         )
 
 
-def as_fed(array: Array, shape: Sequence[int]) -> Array:
-    """Convert an array for ONNX Runtime: decode strings; the protocol sends a scalar as [1]."""
+def as_fed(name: str, array: Array, shape: Sequence[int]) -> Array:
+    """Convert an array for ONNX Runtime: decode strings; the protocol sends a scalar as [1].
+
+    Raises:
+        ValueError: a string is not UTF-8.
+    """
     if array.dtype == np.object_:
-        array = np.array([value.decode() for value in array.ravel()], np.object_).reshape(array.shape)
+        try:
+            array = np.array([value.decode() for value in array.ravel()], np.object_).reshape(array.shape)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"input '{name}' has a string that is not UTF-8: {error.reason}") from error
     return array if shape else array.reshape(())
 
 
