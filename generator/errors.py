@@ -188,14 +188,14 @@ class PortInUse(Failure, sentence="port {} is in use on {}"):
 class ServerFailed(TritongenError):
     """A server that ended; the sentence has the refused models and the reasons."""
 
-    def __init__(self, why: str, refused: Mapping[str, str] | None = None) -> None:
+    def __init__(self, why: str, refused: Mapping[str, str] | None = None, hint: str | None = None) -> None:
         refused = refused or {}
         if len(refused) == 1:
             why = "Triton refused " + ": ".join(*refused.items())
         elif refused:
             lines = [f"\n  {name}: {text}" for name, text in refused.items()]
             why = f"Triton refused {len(refused)} models:" + "".join(lines)
-        super().__init__(why, "correct the files of the model, or build it again" if refused else None)
+        super().__init__(why, "correct the files of the model, or build it again" if refused else hint)
 
 
 class ServerUnreachable(

@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 from helpers import (
@@ -257,7 +258,26 @@ def test_killed_tritonserver_ends_serve(tmp_path):
         (pid,) = [folder.name for folder in Path("/proc").glob("[0-9]*") if is_tritonserver(folder.name, tmp_path)]
         os.kill(int(pid), signal.SIGKILL)
         assert server.process.wait() == 1
-        assert "error: Triton ended by itself with status -9" in server.process.stderr.read()
+        output = server.process.stderr.read()
+        assert "error: Triton was killed by SIGKILL\nhint: memory may have run out: serve fewer models\n" in output
+
+
+def test_killed_stub_ends_serve(tmp_path):
+    """If the process of a model is killed, `serve` reports it and ends with 1: Triton itself stays READY."""
+    for name in ("one", "two_0_0"):
+        write_model(tmp_path / "repo", name)
+    with serving(tmp_path / "repo") as server:
+        (stub,) = [process for process in psutil.process_iter(["cmdline"])
+                   if is_stub(process.info["cmdline"] or [], tmp_path / "repo" / "two_0_0")]  # fmt: skip
+        stub.kill()
+        assert server.process.wait() == 1
+        assert "error: the process of two_0_0 was killed or crashed\nhint: memory" in server.process.stderr.read()
+    assert processes_of(str(tmp_path)) == []
+
+
+def is_stub(words, model):
+    """Return True if a command line is that of the process of a model."""
+    return len(words) > 1 and words[0].endswith("/triton_python_backend_stub") and words[1].startswith(f"{model}/")
 
 
 def is_tritonserver(pid, repository):

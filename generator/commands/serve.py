@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from generator.server.ports import Ports
 
 EMBEDDED, DOCKER = "Embedded engine", "Docker engine"
+POLL_S = 0.5
 logger = logging.getLogger(__name__)
 
 
@@ -170,7 +171,6 @@ def write_container(source: Source, ports: Ports, options: DockerOptions, compos
 
 def follow(server: Server) -> int:
     """Log the models and addresses, then wait until the server ends or the user presses Ctrl-C."""
-    from generator.server.lifecycle import last_error
     from generator.server.probe import TritonClient
 
     with TritonClient(server.grpc_url) as client:
@@ -181,10 +181,10 @@ def follow(server: Server) -> int:
     logger.info("http://%s  grpc %s  metrics http://%s/metrics", *urls)
     try:
         logger.info("Ctrl-C stops it")  # in the block: Ctrl-C may come as soon as the line is read
-        while server.child.wait(0.5) is None:
+        while (end := server.end()) is None:
+            server.child.wait(POLL_S)
             server.log.update()
     except KeyboardInterrupt:
         logger.info("\nstopping")
         return 0
-    ended = last_error(server.log.text())
-    raise ServerFailed(f"Triton ended by itself with status {server.child.status()}: {ended}")
+    raise ServerFailed(end, hint="memory may have run out: serve fewer models" if "killed" in end else None)

@@ -3,13 +3,16 @@
 import http.client
 import logging
 import re
+import signal
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from generator.errors import ServerFailed
 from generator.server.ports import Ports
@@ -18,6 +21,8 @@ from generator.system.processes import Child
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.1
+STUB = "/triton_python_backend_stub"
+INSTANCE = re.compile(r"_\d+_\d+$")
 HTTP_TIMEOUT_S = 5.0
 ANSWER_BYTES = 1 << 22
 # E1124 05:33:11.212 4321 model_lifecycle.cc:642] "failed to load 'x' version 1: Invalid argument: …"
@@ -67,6 +72,20 @@ class Server:
     ports: Ports
     log: Log
     child: Child
+    stubs: tuple[tuple[psutil.Process, str], ...]
+
+    def end(self) -> str | None:
+        """Return how the server or the process of a model instance ended, or None while all run.
+
+        If the process of a model instance dies, Triton stays READY, and the requests of the model fail.
+        """
+        status = self.child.status()
+        if status is None:
+            dead = [model for stub, model in self.stubs if not runs(stub)]
+            return f"the process of {dead[0]} was killed or crashed" if dead else None
+        if status < 0:  # the log has older errors, and none about this
+            return f"Triton was killed by {signal.Signals(-status).name}"
+        return f"Triton ended by itself with status {status}: {last_error(self.log.text())}"
 
     @property
     def grpc_url(self) -> str:
@@ -98,10 +117,30 @@ def running(
                     text = server_log.text()
                     raise ServerFailed(f"Triton did not start: {last_error(text)}", refusals(text))
                 time.sleep(POLL_S)
-            yield Server(engine, ports, server_log, child)
+            yield Server(engine, ports, server_log, child, stubs_of(child))
         finally:
             child.stop()
             server_log.update()
+
+
+def stubs_of(child: Child) -> tuple[tuple[psutil.Process, str], ...]:
+    """Return the process of each model instance of the Python backend, with the model's name."""
+    found = []
+    with suppress(psutil.Error):  # the server has ended
+        for process in psutil.Process(child.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                program, *words = process.cmdline()
+                if program.endswith(STUB):  # the last words are the instance, such as `dpn92_0_0`, and the backend
+                    found.append((process, INSTANCE.sub("", words[-2])))
+    return tuple(found)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Return True if a process runs: one that has ended, but that its parent has not waited for, is a zombie."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def ready(ports: Ports) -> bool:

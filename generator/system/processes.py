@@ -71,6 +71,11 @@ class Child:
         )
         logger.debug("process %d: %s", self._process.pid, shlex.join(command))
 
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._process.pid
+
     def status(self) -> int | None:
         """Return the exit status, or None while the process runs."""
         return self._process.poll()

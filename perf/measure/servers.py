@@ -14,7 +14,7 @@ from generator.networks import NETWORKS
 from generator.repository.source import of_folder
 from generator.server import engines
 from generator.server.docker.container import DockerOptions, docker_options
-from generator.server.lifecycle import Server, last_error
+from generator.server.lifecycle import Server
 from generator.server.ports import free_ports
 from generator.server.probe import ServedModel, TritonClient, http_answers
 from generator.system.files import digest_of_folder
@@ -63,11 +63,7 @@ class Serving:
         """Return how the server ended, None if it runs."""
         if self.own is None:
             return None if self.client.answers() else f"no Triton at {self.client.url} any more"
-        status = self.own.child.status()
-        if status is None:
-            return None
-        error = last_error(self.own.log.text())
-        return f"Triton ended with {status}" + (f": {error}" if error else "")
+        return self.own.end()
 
     def origin(self, model: ServedModel, analyzer: str) -> Origin:
         """Return the origin of a measurement on this server."""
