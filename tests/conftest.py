@@ -27,8 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for the workers of `--dist=loadgroup`, and put the groups that take longest first.
 
     A group runs in one worker. The tests that use the same built networks are one group, since building and serving
-    those takes a while. The tests that measure are one group, so that no two measure at a time. Of the others each file
-    is a group.
+    those takes a while. The tests that measure are one group, so that no two measure at a time. Each test of killed
+    builds is a group, since it takes minutes. Of the others each file is a group.
     """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group_of(item)))
@@ -55,7 +55,9 @@ def group_of(item: pytest.Item) -> str:
     """Return the name of a test's group."""
     if "two_networks" in getattr(item, "fixturenames", ()):
         return "networks"
-    return "measurements" if item.path.name in MEASURING else item.path.stem
+    if item.path.name in MEASURING:
+        return "measurements"
+    return item.name if item.path.name == "test_killed_builds.py" else item.path.stem
 
 
 @pytest.fixture(name="tritongen")
