@@ -128,25 +128,29 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
     """SIGKILL to the process group with two workers: what is there loads; the next build makes the same bytes and cleans up."""
     old, new = map(contents, states)
     moments = random.Random(0)  # noqa: S311 (moments, no keys)
-    killed = 0
-    for number in range(KILLS):
-        repository = tmp_path / str(number) / "models"
+    killed = attempts = 0
+    while killed < KILLS:
+        repository = tmp_path / str(attempts) / "models"
         repository.parent.mkdir()
+        attempts += 1
         if not first:
             shutil.copytree(states[0], repository)
         build = start(NEW, repository, 2)
         # One moment in each part of a build.
-        after_s = undisturbed_s * (0.3 + 0.7 * (number + moments.random()) / KILLS)
+        after_s = undisturbed_s * (0.3 + 0.7 * (killed + moments.random()) / KILLS)
         time.sleep(after_s)
         build.poll()
         with suppress(ProcessLookupError):  # it may have ended
             os.killpg(build.pid, signal.SIGKILL)
-        killed += build.wait() == -signal.SIGKILL
+        if build.wait() == -signal.SIGKILL:
+            killed += 1
+        else:
+            undisturbed_s *= 0.8  # the machine is faster now than when a build was timed
         found = contents(repository) if repository.exists() else {}
         for network in FOUR:
             model = of(found, network)
             assert model in ([{}, of(new, network)] if first else [of(old, network), of(new, network)]), (
-                number,
+                killed,
                 after_s,
             )
             if model:
@@ -154,7 +158,6 @@ def test_killed_at_random_moments(tmp_path, states, undisturbed_s, first):
         assert tritongen.build(FOUR, output=repository, seed=2, jobs=1).failed == {}
         assert contents(repository) == new
         assert [path.name for path in repository.parent.iterdir()] == ["models"]
-    assert killed > KILLS // 2  # a build that had ended would tell nothing
 
 
 IN_S3 = NEW.replace(
