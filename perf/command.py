@@ -250,8 +250,9 @@ def marked(runs: list[Stored], *, strict: bool) -> int:
     """Return 1 if a point failed or, if `strict`, did not settle; log how many did not settle."""
     results = [result for run in runs for result in run.results]
     if unstable := sum(result.status == "unstable" for result in results):
-        more = ": --resume measures more rounds" if any(run.due for run in runs) else ""
-        logger.warning("%d of %d points did not settle and are marked as unstable%s", unstable, len(results), more)
+        again = "they have had all their rounds; a new run on a less busy machine may settle them"
+        more = "--resume measures more rounds" if any(run.due for run in runs) else again
+        logger.warning("%d of %d points did not settle and are marked as unstable: %s", unstable, len(results), more)
     return int(any(result.status == "failed" or (strict and result.status == "unstable") for result in results))
 
 

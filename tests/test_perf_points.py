@@ -8,6 +8,7 @@ import pytest
 from perf_runs import repeat, report, run
 
 from generator.errors import RunUnreadable, TritongenError, UnknownName, UsageError
+from perf.command import marked
 from perf.runs import points, store
 from perf.runs.types import COMPUTE, LATENCY, METRICS, PARTS, PLANS, PerfPoint, Session
 
@@ -187,3 +188,20 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
         writer.add(Session("2026-11-24T10:00:00Z", 1.0, 1.0, 1.0, 0.0))
     monkeypatch.undo()
     assert store.read(stored.path) == stored
+
+
+@pytest.mark.parametrize(
+    ("rounds_ms", "advice"),
+    [
+        ((30, 40, 50), "--resume measures more rounds"),
+        (
+            (30, 40, 50, 60, 70, 80, 90, 99),
+            "they have had all their rounds; a new run on a less busy machine may settle them",
+        ),
+    ],
+)
+def test_advice_for_points_that_did_not_settle(caplog, rounds_ms, advice):
+    """Resuming is the advice only while rounds are due."""
+    stored = run({("mynet", "fp32", 8): [1000 * value for value in rounds_ms]})
+    assert marked([stored], strict=False) == 0
+    assert caplog.messages == [f"1 of 1 points did not settle and are marked as unstable: {advice}"]
