@@ -270,7 +270,7 @@ def test_killed_stub_ends_serve(tmp_path):
         (stub,) = [process for process in psutil.process_iter(["cmdline"])
                    if is_stub(process.info["cmdline"] or [], tmp_path / "repo" / "two_0_0")]  # fmt: skip
         stub.kill()
-        assert server.process.wait() == 1
+        assert eventually(lambda: server.process.poll() == 1)
         assert "error: the process of two_0_0 was killed or crashed\nhint: memory" in server.process.stderr.read()
     assert processes_of(str(tmp_path)) == []
 
