@@ -57,7 +57,7 @@ def _fetched(monkeypatch):
 
 
 def test_weights_are_not_fetched(s3, tmp_path, fetched):
-    """Of 8.4 MB only the structure is fetched, and a defect behind the weights is found."""
+    """`check` fetches the structure of a graph, not its 8.4 MB of weights, and finds a defect behind them."""
     write_model(tmp_path / "models", "net", CONFIG, heavy())
     write_model(tmp_path / "models", "old", CONFIG, heavy(opset=99))
     s3.upload(tmp_path / "models")

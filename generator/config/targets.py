@@ -1,6 +1,6 @@
 """The devices that tritongen knows, one row each: their precisions, and the tritonserver images that run on them.
 
-Tags are Triton releases (`yy.mm`, nvcr.io/nvidia/tritonserver:<tag>-py3). `tritongen list --targets` shows the table.
+Tags are Triton releases (`yy.mm`, nvcr.io/nvidia/tritonserver:<tag>-py3). `tritongen list` can print the table.
 """
 
 import re
