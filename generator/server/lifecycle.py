@@ -130,7 +130,7 @@ def stubs_of(child: Child) -> tuple[tuple[psutil.Process, str], ...]:
         for process in psutil.Process(child.pid).children(recursive=True):
             with suppress(psutil.Error):
                 program, *words = process.cmdline()
-                if program.endswith(STUB):  # the last words are the instance, such as `dpn92_0_0`, and the backend
+                if program.endswith(STUB) and INSTANCE.search(words[-2]):  # such as `dpn92_0_0`
                     found.append((process, INSTANCE.sub("", words[-2])))
     return tuple(found)
 
