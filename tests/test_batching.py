@@ -191,7 +191,7 @@ def test_branch_that_reads_the_batch(deep):
 
 
 def test_branch_that_does_not_read_the_batch():
-    """Its result is a constant, if its shape is known."""
+    """The result of such a branch is a constant, if its shape is known."""
     known = helper.make_graph([node("Neg", ["four"], ["b"])], "branch", [], [tensor("b", [4])])
     model = choice(known)
     dynamic, reason = with_dynamic_batch(model)

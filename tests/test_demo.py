@@ -37,7 +37,7 @@ def _demo(tmp_path):
 
 
 def test_the_demo_takes_free_ports_if_its_own_are_taken(demo):
-    """It asks the server where that listens, measures with a time limit, and stops the server."""
+    """The demo asks the server for its ports, measures with a time limit, and stops the server."""
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a server before may linger
         with suppress(OSError):  # then another program listens there

@@ -35,7 +35,7 @@ def test_charts_are_current(path):
 
 
 def test_the_stored_run_is_complete():
-    """It has all ten networks at every batch size, and the page marks what did not settle."""
+    """The stored run has all ten networks at every batch size, and the page marks what did not settle."""
     stored = store.read(RUN)
     assert stored.due == ()
     assert len(stored.results) == 30
@@ -46,7 +46,7 @@ def test_the_stored_run_is_complete():
 
 
 def test_the_readme_is_short():
-    """It has at most 600 words, and names the commands for a demo and the tests."""
+    """The README has at most 600 words, and names the commands for a demo and the tests."""
     text = (ROOT / "README.md").read_text()
     assert len(text.split()) <= 600
     assert "make demo" in text

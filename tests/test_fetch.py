@@ -204,7 +204,7 @@ def test_both_digests_are_checked(server, tmp_path):
 
 
 def test_file_without_a_record_is_downloaded_again(server, tmp_path):
-    """Nobody knows whose file that is."""
+    """A cached file whose digest is not recorded is not used."""
     path = get(server)
     path.write_bytes(b"another file")
     (record,) = tmp_path.rglob("*.sha256")

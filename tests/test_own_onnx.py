@@ -32,7 +32,7 @@ def with_data(entries):
 
 
 def test_missing_file(tmp_path):
-    """It is a usage error."""
+    """A file that does not exist is a usage error."""
     with pytest.raises(BadValue, match=r"model\.onnx: there is no such file"):
         tritongen.build(tritongen.onnx_network(tmp_path / "model.onnx"), output=tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
@@ -161,7 +161,7 @@ def test_external_data_are_embedded(build, layout):
 
 
 def test_external_data_too_large_to_embed(build, monkeypatch):
-    """They are published beside the unchanged graph and recorded with the reason."""
+    """Large external data are published beside the unchanged graph and recorded with the reason."""
     monkeypatch.setattr(load, "IN_MEMORY_BYTES", 1000)
     weight = rows(30, 20)
     Path("data").mkdir()
@@ -313,7 +313,7 @@ def test_scalars(build):
 
 
 def test_an_input_without_a_shape(build):
-    """It is refused."""
+    """An input without a shape is refused."""
     model = relu(["N", 3])
     model.graph.input[0].type.tensor_type.ClearField("shape")
     with pytest.raises(NotServable, match="its input 'x' is of any number of dimensions"):
@@ -321,7 +321,7 @@ def test_an_input_without_a_shape(build):
 
 
 def test_unused_input(build):
-    """It stays in the config, so that requests with it succeed."""
+    """An unused input stays in the config, so that requests with it succeed."""
     model = relu(["N", 3])
     model.graph.input.add().CopyFrom(helper.make_tensor_value_info("spare", TensorProto.INT64, ["N", 2]))
     built = build(model)

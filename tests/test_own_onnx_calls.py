@@ -42,7 +42,7 @@ def test_names(build, file, name, becomes):
     ["", ".", "..", "../x", "a/b", "/tmp/x", ".hidden", "-x", "_x", "a b", "naïve", "a\n", "a\0", "a" * 129],
 )
 def test_invalid_names(build, name):
-    """They are usage errors, and nothing is written."""
+    """Invalid names are usage errors, and nothing is written."""
     with pytest.raises(
         BadValue, match=r"^name=.+: must be letters, digits, '.', '_' and '-', and begin with"
     ) as raised:
@@ -53,7 +53,7 @@ def test_invalid_names(build, name):
 
 @pytest.mark.parametrize("name", ["densenet121", "DPN92"])
 def test_names_of_built_in_networks(tritongen, tmp_path, name):
-    """They cannot be used; the hint has a valid name."""
+    """Names of built-in networks are refused; the hint has a valid name."""
     (tmp_path / "x.onnx").write_bytes(relu(["N", 3]).SerializeToString())
     ran = tritongen("build", "--onnx", "x.onnx", "--name", name)
     assert (ran.status, ran.stdout) == (2, "")
@@ -99,7 +99,7 @@ def test_mean_without_an_image(tritongen, tmp_path):
 @pytest.mark.parametrize("shape", [["N", 3, 8, 8], [1, 3, 8, 8], [4, 3, 8, 8], ["N", "H", 8, 3], [1, 8, "W", 3]])
 @pytest.mark.parametrize("together", [True, False])
 def test_mean_of_images(shape, together):
-    """It is written for every single image input, channels first or last, with or without batch."""
+    """The mean is written for every single image input, channels first or last, with or without batch."""
     nodes = [("CumSum", ["x", "axis"], ["y"])] if together else [("Relu", ["x"], ["y"])]
     model = onnx_model(nodes, {"x": ["fp32", *shape]}, {"y": ["fp32", *shape]}, {"axis": np.array(0)})
     Path("model.onnx").write_bytes(model.SerializeToString())

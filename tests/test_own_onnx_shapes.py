@@ -45,7 +45,7 @@ SEVERAL = onnx_model(
     ids=["picture", "colon", "space", "type in the name", "no batch", "several"],
 )
 def test_open_dimensions(build, model, hints):
-    """They must be set; the hint has the option that sets them."""
+    """Open dimensions must be set; the hint has the option that sets them."""
     inputs = []
     for hint in hints:
         with pytest.raises(BadValue, match=r"leaves a dimension open") as raised:

@@ -83,7 +83,7 @@ def test_the_servers_of_a_run():
     ],
 )
 def test_what_a_device_is_measured_in(device, said, measured):
-    """What was asked, else what its published table has."""
+    """The precision is the requested one, else that of the published table."""
     assert devices.precisions_of(device, said) == measured
 
 

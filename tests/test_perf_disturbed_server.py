@@ -221,7 +221,7 @@ def test_a_point_that_fails_is_marked(tmp_path):
 
 
 def test_answers_from_a_cache_are_not_measured(tmp_path):
-    """The same photograph again and again would be a cache's speed."""
+    """Answers from the response cache are refused: they would show the speed of the cache."""
     write_model(tmp_path / "repo", "cached", SMALL_CONFIG + "response_cache { enable: true }\n", small_onnx())
     ports = free_ports()
     with serve(tmp_path / "repo", ports=ports) as server:
@@ -231,7 +231,7 @@ def test_answers_from_a_cache_are_not_measured(tmp_path):
 
 
 def test_doctor_finds_the_engine(tmp_path):
-    """What the tests above need is there, found by starting it."""
+    """`doctor` starts the engine and perf_analyzer and finds both."""
     ran = run_program("doctor", "--json", cwd=tmp_path)
     rows = {row["subject"]: row for row in ran.json}
     assert ran.status == 0, ran.stderr

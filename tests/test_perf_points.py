@@ -54,7 +54,7 @@ def test_what_rounds_come_to(figures, status, value):
 
 
 def test_a_round_that_failed_marks_the_point():
-    """With its reason, and without a figure; more rounds are not measured."""
+    """A failed round marks its point with the reason and without a value; no more rounds are measured."""
     repeats = [*rounds(ONE, 30000), repeat(ONE, 2, status="failed", reason="perf_analyzer ended with 99: no")]
     found = points.result(ONE, repeats, PLAN)
     assert (found.status, found.reason) == ("failed", "perf_analyzer ended with 99: no")
@@ -63,7 +63,7 @@ def test_a_round_that_failed_marks_the_point():
 
 
 def test_rounds_visit_every_point_before_the_next():
-    """Those with the fewest rounds are due; a point is left when it settles, or has had its rounds."""
+    """Points with the fewest rounds are due; a point is left when it settles or has had its rounds."""
     assert due([ONE, TWO], []) == ONE
     assert due([ONE, TWO], rounds(ONE, 30000)) == TWO
     settled = rounds(ONE, 30000, 30100, 30200)
@@ -181,7 +181,7 @@ def test_where_no_run_can_be_kept(tmp_path):
 
 
 def test_a_disk_that_is_full(tmp_path, monkeypatch):
-    """What was written before stays; the sentence names the file."""
+    """Rounds written before stay; the error names the file."""
     stored = kept(tmp_path)
     monkeypatch.setattr(os, "write", lambda _descriptor, text: len(text) - 1)
     with pytest.raises(TritongenError, match="no space left on device"), store.writing(stored.path) as writer:

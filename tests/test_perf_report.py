@@ -55,7 +55,7 @@ def test_the_forms_of_a_report(name, there):
 
 
 def test_what_the_optional_columns_say():
-    """By name, in their own units."""
+    """Optional columns are read by name, in their own units."""
     assert parse((FORMS / "recorded-percentile.csv").read_text()).percentile_us == {"85": 1834}
     assert parse((FORMS / "recorded-request-rate.csv").read_text()).request_rate == 50.0
     assert parse((FORMS / "recorded-concurrency.csv").read_text()).concurrency == 4
@@ -84,7 +84,7 @@ def test_what_the_optional_columns_say():
     ],
 )
 def test_a_report_that_cannot_be_read(text, why):
-    """Never a guess."""
+    """A report with a missing or invalid value is refused."""
     with pytest.raises(ValueError, match=why):
         parse(text)
 

@@ -103,7 +103,7 @@ def test_a_point_is_reconciled(server):
 
 
 def test_a_server_of_its_own(small, tmp_path):
-    """Where no Triton runs one is started, said so, and stopped; JSON keeps every part, and what made it."""
+    """Without a running Triton `perf` starts one, says so, and stops it; the JSON has every part and its origin."""
     assert not TritonClient(DEFAULT_URL).answers(), f"this test wants no Triton at {DEFAULT_URL}"
     ran = run_perf(*QUICK, "-m", "one", "-b", "1,8", "--json", "--repository", small, cwd=tmp_path)
     assert f"starting a Triton of {small} (embedded engine) for this run" in ran.stderr
@@ -183,7 +183,7 @@ def test_the_published_profile(small, tmp_path):
 
 
 def test_a_running_server_is_not_of_the_published_profile(small_server, tmp_path):
-    """It gathers batches: said, with what to do."""
+    """A running server gathers batches: the error says so, with what to do."""
     ran = run_perf(*QUICK, "-m", "one", "--profile", "published", "--url", small_server.url, cwd=tmp_path)
     assert ran.status == 1
     assert "does not serve one for batches of 1 alone, which the published profile measures" in ran.stderr

@@ -69,7 +69,7 @@ def test_reproducible(tmp_path):
 
 
 def test_provenance(tmp_path):
-    """It records the inputs of a model, its random weights, and the comparison."""
+    """The provenance records the inputs of a model, its random weights, and the comparison."""
     tritongen.build(["tiny-dpn"], output=tmp_path, seed=5, precision="fp32", gpus=["t4"], max_batch_size=4)
     record = json.loads((tmp_path / "tiny-dpn" / "provenance.json").read_text())
     assert record["weights"] == {"random": True, "source": "random", "seed": 5, "bn_eps": 1e-5}
@@ -102,7 +102,7 @@ def damaged(name, exported, rewrites, simplified=simplify.simplify):
 
 
 def test_model_that_fails_verification_is_not_published(tmp_path, monkeypatch):
-    """Its old version stays, the other model is built, and the report has the reason."""
+    """The old version stays, the other model is built, and the report has the reason."""
     tritongen.build(output=tmp_path, seed=1)
     before = (tmp_path / "tiny-densenet" / "1" / "model.onnx").read_bytes()
     monkeypatch.setattr(build_model, "simplify", damaged)

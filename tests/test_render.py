@@ -128,7 +128,7 @@ OURS = (ROOT / "templates" / "config.pbtxt.j2").read_text()
 
 
 def test_user_template(tmp_path):
-    """It replaces the built-in template and has the same values and filters."""
+    """A user's template replaces the built-in one and has the same values and filters."""
     (tmp_path / "config.pbtxt.j2").write_text(OURS + 'model_operations { op_library_filename: "ops.so" }\n')
     check_templates(tmp_path)
     for model in configs("dpn92").values():

@@ -186,7 +186,7 @@ def _measured(build, tmp_path):
 
 
 def test_certificate_and_provenance(measured):
-    """They are shown if the repository holds the files that were measured."""
+    """The report shows both if the repository holds the files that were measured."""
     (card,) = report.cards(measured, Path(measured.run.request.repository))
     assert card.why == ""
     assert [row[0] for row in card.certificate.rows][:3] == ["1", "4", "8"]

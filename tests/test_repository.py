@@ -74,8 +74,8 @@ with staging(Path(sys.argv[1])) as folder:
 """
 
 
-def test_a_second_build_is_told(tmp_path):
-    """Of two builds into one repository the second ends with a sentence; the first is not disturbed."""
+def test_a_second_build_is_refused(tmp_path):
+    """The second build into a repository ends with an error; the first is not disturbed."""
     target = tmp_path / "repository"
     with staging(target) as folder:
         write_model(folder / "net", files("first"))

@@ -78,7 +78,7 @@ def test_only_changed_objects_are_written(s3, built):
 
 
 def test_a_variant_that_is_no_longer_wanted(s3, built):
-    """Its objects are removed after the others are written."""
+    """The variant's objects are removed after the others are written."""
     assert built(gpus=["t4"])[0] == "rendered"
     assert s3.written()[0] == "models/one/provenance.json"
     assert sorted(s3.written()[1:]) == ["models/one/configs/v100-fp16.pbtxt", "models/one/configs/v100-fp32.pbtxt"]
@@ -123,7 +123,7 @@ def _large(monkeypatch):
 
 @pytest.mark.usefixtures("large")
 def test_a_large_object_is_known_by_its_digest(s3, built):
-    """Its stored digest is trusted; an object without one is read."""
+    """The stored digest of a large object is trusted; an object without one is read."""
     graph = "models/one/1/model.onnx"
     assert built() == ("up to date", "")
     assert s3.requested("GET").count(graph) == 0

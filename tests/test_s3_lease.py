@@ -112,7 +112,7 @@ def test_a_running_build_keeps_its_lock(bucket):
 
 @pytest.mark.usefixtures("short")
 def test_a_build_that_lost_its_lock_writes_nothing(s3, tmp_path):
-    """It publishes nothing, and leaves the lock of the other build alone."""
+    """A build without its lock publishes nothing, and leaves the lock of the other build alone."""
     s3.put("models/net/config.pbtxt", b"old", Metadata={"blake3": "x"})
     target = S3Destination(location(s3.url(), ""))
     with target.staging() as staging:

@@ -10,7 +10,7 @@ from generator.errors import StorageFailed
 
 
 def test_a_model_of_another_owner(s3, networks):
-    """It is not replaced, and the other network is built."""
+    """A foreign model is not replaced, and the other network is built."""
     s3.put("models/one/config.pbtxt", b"by hand")
     report = tritongen.build(networks, output=s3.url(), jobs=1)
     assert str(report.failed["one"]) == f"{s3.url('models/one')} was not made by tritongen and would be replaced"

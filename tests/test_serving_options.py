@@ -224,7 +224,7 @@ def test_errors_on_the_command_line(tritongen, tmp_path, call, sentence):
 
 
 def test_the_table_of_the_accelerators_parameters():
-    """It has every documented key once; keys that configs always have cannot be set by users."""
+    """The table has every documented key once; keys that configs always have cannot be set by users."""
     assert len(tensorrt_parameters.BY_KEY) == len(tensorrt_parameters.PARAMETERS) == 32
     assert all(row.since <= "24.05" for row in tensorrt_parameters.PARAMETERS), (
         "the oldest image of every target knows it"
